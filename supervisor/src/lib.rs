@@ -1,0 +1,4 @@
+//! agentsup: supervises coding agents. The architecture document; read this first.
+
+pub mod core;
+pub mod sys;

@@ -1,0 +1,4 @@
+//! The only place that spawns processes, reads the clock or the environment, opens sockets and reads secrets.
+
+pub mod clock;
+pub mod ids;

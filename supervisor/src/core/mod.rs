@@ -1,4 +1,11 @@
 //! The pure core: what things are and what follows from what. No tokio, file system, network, process, clock or
 //! SQL; everything here can be tested with values alone.
 
+pub mod action;
+pub mod decision;
 pub mod ids;
+pub mod manifest;
+pub mod money;
+pub mod principal;
+pub mod run;
+pub mod usage;

@@ -1,0 +1,188 @@
+//! What a run wants to do, normalised. Flows make actions out of wire formats; only the gate decides about them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::BuiltinClass;
+use super::money::NanoUsd;
+
+/// Something a run wants to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start an agent in a worktree.
+    Launch(LaunchAction),
+    /// Call a model.
+    Llm(LlmAction),
+    /// Call a tool: an MCP server's or one of the agent's own.
+    Tool(ToolAction),
+    /// Open a connection to a host.
+    Egress(EgressAction),
+}
+
+/// Start an agent in a worktree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaunchAction {
+    /// The adapter's name.
+    pub adapter: String,
+    /// The repository's main checkout.
+    pub repository: PathBuf,
+    /// The fetch address of its remote `origin`, if it has one.
+    pub remote: Option<String>,
+}
+
+/// Call a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LlmAction {
+    /// The provider's name in the configuration.
+    pub provider: String,
+    /// The model as the agent named it.
+    pub model: String,
+    /// The most that the call can cost; `None` if that cannot be bounded, which denies it.
+    pub bound: Option<Bound>,
+    /// Why there is no bound, or another reason for which the flow itself refuses; shown to the agent.
+    pub objection: Option<Objection>,
+}
+
+/// The most that a model call can consume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Input tokens, cached or not.
+    pub input_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// The worst price of both.
+    pub cost: NanoUsd,
+}
+
+impl Bound {
+    /// Input plus output.
+    #[must_use]
+    pub const fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+}
+
+/// A flow's own reason for refusing, with what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Objection {
+    /// A lower-case fragment without a full stop.
+    pub reason: String,
+    /// The exact command or line of configuration that helps, if there is one.
+    pub hint: Option<String>,
+}
+
+/// Call a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolAction {
+    /// Where the tool lives.
+    pub source: ToolSource,
+    /// The tool's own name, without a prefix.
+    pub tool: String,
+    /// SHA-256 over the canonical arguments; approvals are bound to it.
+    pub args_digest: [u8; 32],
+    /// What the call would touch.
+    pub facts: Facts,
+    /// The agent's id of the call (tool-use id), to join it with the model turn that asked for it.
+    pub call_id: Option<String>,
+}
+
+/// Where a tool lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolSource {
+    /// The agent's own, seen through its hooks.
+    Builtin(BuiltinClass),
+    /// An MCP server, by its name in the configuration.
+    Mcp(String),
+}
+
+/// Normalised facts about a tool call: what policies judge, never raw arguments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Files and directories it touches.
+    pub paths: Vec<PathFact>,
+    /// Host names it contacts, lower case.
+    pub hosts: Vec<String>,
+    /// The command line it runs, whole.
+    pub command: Option<String>,
+}
+
+/// A path that a tool call touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathFact {
+    /// Absolute, with symlinks and `..` resolved as far as the path exists.
+    pub path: PathBuf,
+    /// Where it lies.
+    pub place: Place,
+}
+
+/// Where a path lies, seen from a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// In the run's worktree.
+    Worktree,
+    /// In the run's scratch directory or the system's temporary directory.
+    Scratch,
+    /// Credentials or agentsup's own files.
+    Secret,
+    /// A worktree's git metadata, hooks or shared configuration.
+    GitMetadata,
+    /// Anywhere else.
+    Outside,
+}
+
+/// Open a connection to a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressAction {
+    /// Lower case, without a trailing dot.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl Action {
+    /// The kind, as records and policies name it: `launch`, `llm`, `tool` or `egress`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Launch(_) => "launch",
+            Self::Llm(_) => "llm",
+            Self::Tool(_) => "tool",
+            Self::Egress(_) => "egress",
+        }
+    }
+
+    /// What the action names, for records: the adapter, the model, the tool with its server, the host.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Launch(launch) => launch.adapter.clone(),
+            Self::Llm(llm) => llm.model.clone(),
+            Self::Tool(tool) => match &tool.source {
+                ToolSource::Builtin(_) => tool.tool.clone(),
+                ToolSource::Mcp(server) => format!("{server}/{}", tool.tool),
+            },
+            Self::Egress(egress) => format!("{}:{}", egress.host, egress.port),
+        }
+    }
+
+    /// What it acts upon, for records; empty where the name says it all.
+    pub fn target(&self) -> String {
+        match self {
+            Self::Launch(launch) => launch.repository.display().to_string(),
+            Self::Llm(llm) => llm.provider.clone(),
+            Self::Tool(tool) => tool.facts.target(),
+            Self::Egress(_) => String::new(),
+        }
+    }
+}
+
+impl Facts {
+    fn target(&self) -> String {
+        if let Some(path) = self.paths.first() {
+            let more = self.paths.len() - 1;
+            let first = path.path.display();
+            return if more == 0 { first.to_string() } else { format!("{first} and {more} more") };
+        }
+        self.hosts.first().cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,118 @@
+//! What the gate answers: `Allow < Ask < Deny` with reasons; of several the strictest is in force.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::RecordId;
+
+/// The answer to an action. The order is the strictness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It may happen.
+    Allow,
+    /// A person must answer first.
+    Ask,
+    /// It does not happen.
+    Deny,
+}
+
+/// One layer's contribution to a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Who says so: `scope`, `state`, `budget`, `approval`, or a policy as `<layer>/<id>`.
+    pub source: String,
+    /// What it says.
+    pub decision: Decision,
+    /// Why, in words; may be empty for a plain permission.
+    pub text: String,
+}
+
+/// All that was evaluated about an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluation {
+    /// The strictest of the reasons.
+    pub decision: Decision,
+    /// Every reason, in the order of evaluation.
+    pub reasons: Vec<Reason>,
+}
+
+impl Evaluation {
+    /// From reasons; none at all denies.
+    pub fn of(reasons: Vec<Reason>) -> Self {
+        let decision = reasons.iter().map(|reason| reason.decision).max().unwrap_or(Decision::Deny);
+        Self { decision, reasons }
+    }
+
+    /// The reasons that carry the decision.
+    pub fn decisive(&self) -> impl Iterator<Item = &Reason> {
+        self.reasons.iter().filter(|reason| reason.decision == self.decision)
+    }
+}
+
+/// Why an action does not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalKind {
+    /// Policy, scope or the run's state.
+    Denied,
+    /// Nobody answered in time.
+    ApprovalTimedOut,
+    /// The budget's end; asking again is of no use.
+    Budget,
+    /// The run was killed or suspended.
+    Killed,
+    /// Ledger or log cannot be written, so nothing may happen.
+    Unavailable,
+}
+
+impl RefusalKind {
+    /// The exit code of the contract.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Denied => 90,
+            Self::ApprovalTimedOut => 91,
+            Self::Budget => 92,
+            Self::Killed => 93,
+            Self::Unavailable => 95,
+        }
+    }
+}
+
+/// A refused action: what its maker is told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The kind.
+    pub kind: RefusalKind,
+    /// For the agent and its user: short, without the catalogue of policies, ending with the record's id.
+    pub message: String,
+    /// What would help, if something would.
+    pub hint: Option<String>,
+    /// The record of the refusal; none only if the log could not be written.
+    pub record: Option<RecordId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(source: &str, decision: Decision) -> Reason {
+        Reason { source: source.into(), decision, text: String::new() }
+    }
+
+    #[test]
+    fn the_strictest_reason_is_in_force() {
+        let evaluation = Evaluation::of(vec![
+            reason("a", Decision::Allow),
+            reason("b", Decision::Deny),
+            reason("c", Decision::Ask),
+        ]);
+        assert_eq!(evaluation.decision, Decision::Deny);
+        assert_eq!(evaluation.decisive().map(|r| r.source.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn no_reason_at_all_denies() {
+        assert_eq!(Evaluation::of(Vec::new()).decision, Decision::Deny);
+    }
+}

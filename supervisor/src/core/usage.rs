@@ -1,0 +1,69 @@
+//! What a model call consumed, and what became of the amount held for it.
+
+use serde::{Deserialize, Serialize};
+
+use super::money::NanoUsd;
+
+/// Tokens of one model call, disjoint: input excludes cached input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input neither read from nor written to a cache.
+    pub input_tokens: u64,
+    /// Input written to the five-minute cache.
+    pub cache_write_5m_tokens: u64,
+    /// Input written to the one-hour cache.
+    pub cache_write_1h_tokens: u64,
+    /// Input read from a cache.
+    pub cache_read_tokens: u64,
+    /// Output, thinking included.
+    pub output_tokens: u64,
+}
+
+impl Usage {
+    /// All tokens.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.cache_write_5m_tokens)
+            .saturating_add(self.cache_write_1h_tokens)
+            .saturating_add(self.cache_read_tokens)
+            .saturating_add(self.output_tokens)
+    }
+}
+
+/// What became of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Charge {
+    /// The provider told the usage: this much is posted.
+    Settled {
+        /// What the provider counted.
+        usage: Usage,
+        /// What that costs.
+        cost: NanoUsd,
+    },
+    /// The request went out and nobody knows what it cost: the whole reservation is posted.
+    Assumed,
+    /// Nothing was billed: the reservation is released.
+    Void,
+}
+
+/// How an effect ended, for its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// `200 OK`, `exit 0`, `failed: …`: short, without content.
+    pub status: String,
+    /// What became of the reservation; `None` where nothing was reserved.
+    pub charge: Option<Charge>,
+}
+
+impl Outcome {
+    /// The outcome of an effect that costs nothing.
+    pub fn free(status: impl Into<String>) -> Self {
+        Self { status: status.into(), charge: None }
+    }
+
+    /// The outcome of a model call.
+    pub fn charged(status: impl Into<String>, charge: Charge) -> Self {
+        Self { status: status.into(), charge: Some(charge) }
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod decision;
+pub mod error;
 pub mod ids;
 pub mod manifest;
 pub mod money;

@@ -1,4 +1,5 @@
 //! agentsup: supervises coding agents. The architecture document; read this first.
 
 pub mod core;
+pub mod registry;
 pub mod sys;

@@ -7,6 +7,8 @@ pub mod error;
 pub mod ids;
 pub mod manifest;
 pub mod money;
+pub mod policy;
 pub mod principal;
 pub mod run;
+pub mod scope;
 pub mod usage;

@@ -1,0 +1,130 @@
+//! `config.toml` in force: providers, prices, MCP servers, timeouts. The types; reading them is in `load`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::core::money::NanoUsd;
+use crate::sys::secrets::SecretRef;
+
+/// The configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// LLM providers by name. `anthropic`, `openai` and `gemini` are always there.
+    pub providers: BTreeMap<String, ProviderConfig>,
+    /// Prices that override or extend the built-in table, by exact model name.
+    pub prices: BTreeMap<String, PriceOverride>,
+    /// MCP servers by name.
+    pub mcp_servers: BTreeMap<String, McpServerConfig>,
+    /// How long an `Ask` waits for a person, in milliseconds.
+    pub approval_timeout_ms: u64,
+    /// The git repository that manifests come from, kept for `doctor`; fetching it is not part of this version.
+    pub registry_git: Option<String>,
+}
+
+/// One LLM provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// Where its API begins; `http` or `https`, without a query.
+    pub base_url: Url,
+    /// Its key.
+    pub key: SecretRef,
+}
+
+/// Prices of a model, per token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PriceOverride {
+    /// Input that is neither read from nor written to a cache.
+    pub input: NanoUsd,
+    /// Output.
+    pub output: NanoUsd,
+    /// Input written to the five-minute cache; absent: the dearest multiple of `input` that is known.
+    pub cache_write_5m: Option<NanoUsd>,
+    /// Input written to the one-hour cache; absent: likewise.
+    pub cache_write_1h: Option<NanoUsd>,
+    /// Input read from a cache; absent: as `input`.
+    pub cache_read: Option<NanoUsd>,
+    /// The most tokens the model can put out in one call.
+    pub max_output: Option<u64>,
+}
+
+/// One MCP server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum McpServerConfig {
+    /// A program that speaks over its standard streams.
+    Stdio {
+        /// The program and its arguments; never empty.
+        command: Vec<String>,
+        /// Variables added to its environment.
+        env: BTreeMap<String, Setting>,
+        /// Its working directory.
+        cwd: Option<PathBuf>,
+    },
+    /// Streamable HTTP.
+    Http {
+        /// The endpoint.
+        url: Url,
+        /// Headers added to every request.
+        headers: BTreeMap<String, Setting>,
+    },
+}
+
+/// A value that may be a secret's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// As written.
+    Plain(String),
+    /// `env:…` or `keyring:…`.
+    Secret(SecretRef),
+}
+
+/// The providers that are there without configuration: name and base URL.
+const KNOWN_PROVIDERS: [(&str, &str); 3] = [
+    ("anthropic", "https://api.anthropic.com"),
+    ("openai", "https://api.openai.com/v1"),
+    ("gemini", "https://generativelanguage.googleapis.com"),
+];
+
+/// Five minutes.
+const APPROVAL_TIMEOUT_MS: u64 = 300_000;
+
+impl Default for Config {
+    fn default() -> Self {
+        let known = KNOWN_PROVIDERS.into_iter().filter_map(|(name, url)| {
+            let provider =
+                ProviderConfig { base_url: Url::parse(url).ok()?, key: SecretRef::Keyring(name.to_owned()) };
+            Some((name.to_owned(), provider))
+        });
+        Self {
+            providers: known.collect(),
+            prices: BTreeMap::new(),
+            mcp_servers: BTreeMap::new(),
+            approval_timeout_ms: APPROVAL_TIMEOUT_MS,
+            registry_git: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_file_the_known_providers_take_their_key_from_the_keyring() {
+        let config = Config::default();
+        let shown: Vec<String> = config
+            .providers
+            .iter()
+            .map(|(name, provider)| format!("{name} {} {}", provider.base_url, provider.key))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "anthropic https://api.anthropic.com/ keyring:anthropic",
+                "gemini https://generativelanguage.googleapis.com/ keyring:gemini",
+                "openai https://api.openai.com/v1 keyring:openai",
+            ]
+        );
+    }
+}

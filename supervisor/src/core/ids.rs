@@ -90,7 +90,7 @@ mod tests {
     fn text_form_round_trips_and_carries_the_prefix() {
         let id = RunId::from_parts(1_763_800_000_000, [7; 10]);
         let text = id.to_string();
-        assert_eq!(text, "run_019aaaa1ea0077078707070707070707");
+        assert_eq!(text, "run_019aaaac260077078707070707070707");
         assert_eq!(text.parse::<RunId>(), Ok(id));
         assert_eq!(id.short(), "07070707");
     }

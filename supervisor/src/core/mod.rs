@@ -2,6 +2,8 @@
 //! SQL; everything here can be tested with values alone.
 
 pub mod action;
+pub mod budget;
+pub mod canonical;
 pub mod decision;
 pub mod error;
 pub mod ids;
@@ -9,6 +11,8 @@ pub mod manifest;
 pub mod money;
 pub mod policy;
 pub mod principal;
+pub mod record;
 pub mod run;
 pub mod scope;
+pub mod sentence;
 pub mod usage;

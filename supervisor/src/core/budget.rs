@@ -1,0 +1,176 @@
+//! Budget arithmetic: period ids, ceilings, and whether an amount still fits.
+//!
+//! A balance belongs to a period id and is never reset: a new period is a new row.
+
+use jiff::tz::TimeZone as Zone;
+use jiff::{Timestamp, civil::Weekday};
+
+use super::action::Bound;
+use super::manifest::{Cap, Period, TimeZone, TokenBudget};
+use super::money::NanoUsd;
+
+/// What a budget had when it was asked, in the units of its cap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Spent for good, in nano-USD.
+    pub posted: NanoUsd,
+    /// Held for calls under way, in nano-USD.
+    pub pending: NanoUsd,
+    /// Spent for good, in tokens.
+    pub posted_tokens: u64,
+    /// Held for calls under way, in tokens.
+    pub pending_tokens: u64,
+}
+
+/// Whether an amount fits into what a budget has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// It fits now.
+    Now,
+    /// It would fit if calls under way turned out cheaper than what is held for them.
+    Later,
+    /// It cannot fit in this period.
+    Never,
+}
+
+/// The hard ceiling in words: `55.00 USD` or `5000000 tokens`.
+pub fn ceiling_text(cap: &Cap) -> String {
+    match cap {
+        Cap::Money { cap, burst } => cap.plus(*burst).to_string(),
+        Cap::Tokens { cap, burst } => format!("{} tokens", cap.saturating_add(*burst)),
+    }
+}
+
+/// What is posted, in the cap's unit and in words.
+pub fn posted_text(cap: &Cap, balance: &Balance) -> String {
+    match cap {
+        Cap::Money { .. } => balance.posted.to_string(),
+        Cap::Tokens { .. } => format!("{} tokens", balance.posted_tokens),
+    }
+}
+
+/// Whether `bound` fits under the ceiling of `cap` beside what is already posted and pending.
+pub fn fit(cap: &Cap, balance: &Balance, bound: &Bound) -> Fit {
+    let (ceiling, posted, pending, wanted) = match cap {
+        Cap::Money { cap, burst } => (
+            i128::from(cap.nano()) + i128::from(burst.nano()),
+            i128::from(balance.posted.nano()),
+            i128::from(balance.pending.nano()),
+            i128::from(bound.cost.nano()),
+        ),
+        Cap::Tokens { cap, burst } => (
+            i128::from(*cap) + i128::from(*burst),
+            i128::from(balance.posted_tokens),
+            i128::from(balance.pending_tokens),
+            i128::from(bound.tokens()),
+        ),
+    };
+    if posted + pending + wanted <= ceiling {
+        Fit::Now
+    } else if pending > 0 && posted + wanted <= ceiling {
+        Fit::Later
+    } else {
+        Fit::Never
+    }
+}
+
+/// Whether what is posted has reached the alert threshold.
+pub fn alerts(budget: &TokenBudget, balance: &Balance) -> bool {
+    let (cap, posted) = match budget.cap {
+        Cap::Money { cap, .. } => (i128::from(cap.nano()), i128::from(balance.posted.nano())),
+        Cap::Tokens { cap, .. } => (i128::from(cap), i128::from(balance.posted_tokens)),
+    };
+    posted * 100 >= cap * i128::from(budget.alert_at_percent)
+}
+
+/// The period that `at_ms` falls into: `2026-11@UTC`, `2026-W47@Europe/Berlin`, `2026-11-22@UTC`, `total`.
+pub fn period_id(period: &Period, at_ms: i64) -> String {
+    let civil = |zone: &TimeZone| {
+        let timestamp = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+        let zone = Zone::get(&zone.0).unwrap_or(Zone::UTC);
+        timestamp.to_zoned(zone).date()
+    };
+    match period {
+        Period::Daily(zone) => format!("{}@{}", civil(zone), zone.0),
+        Period::Weekly(zone) => {
+            let week = civil(zone).iso_week_date();
+            format!("{:04}-W{:02}@{}", week.year(), week.week(), zone.0)
+        }
+        Period::Monthly(zone) => {
+            let date = civil(zone);
+            format!("{:04}-{:02}@{}", date.year(), date.month(), zone.0)
+        }
+        Period::Total => "total".to_owned(),
+    }
+}
+
+/// When the period that `at_ms` falls into ends, in words for a refusal; `None` where it never does.
+pub fn period_end(period: &Period, at_ms: i64) -> Option<String> {
+    let (zone, date) = match period {
+        Period::Daily(zone) | Period::Weekly(zone) | Period::Monthly(zone) => {
+            let timestamp = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+            (zone, timestamp.to_zoned(Zone::get(&zone.0).unwrap_or(Zone::UTC)).date())
+        }
+        Period::Total => return None,
+    };
+    let next = match period {
+        Period::Daily(_) => date.tomorrow().ok()?,
+        Period::Weekly(_) => date.nth_weekday(1, Weekday::Monday).ok()?,
+        Period::Monthly(_) | Period::Total => date.last_of_month().tomorrow().ok()?,
+    };
+    Some(format!("{} 00:00 {}", next.strftime("%-d %b"), zone.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utc() -> TimeZone {
+        TimeZone("UTC".into())
+    }
+
+    #[test]
+    fn a_period_is_named_by_its_calendar_and_zone() {
+        let at_ms = 1_764_543_599_000; // 2025-11-30T22:59:59Z
+        let berlin = TimeZone("Europe/Berlin".into());
+        for (period, id, end) in [
+            (Period::Monthly(utc()), "2025-11@UTC", Some("1 Dec 00:00 UTC")),
+            (Period::Daily(utc()), "2025-11-30@UTC", Some("1 Dec 00:00 UTC")),
+            (Period::Weekly(utc()), "2025-W48@UTC", Some("1 Dec 00:00 UTC")),
+            (Period::Monthly(berlin), "2025-11@Europe/Berlin", Some("1 Dec 00:00 Europe/Berlin")),
+            (Period::Total, "total", None),
+        ] {
+            assert_eq!(period_id(&period, at_ms), id);
+            assert_eq!(period_end(&period, at_ms).as_deref(), end);
+        }
+        // An hour and a second later it is December in Berlin, not yet in London.
+        assert_eq!(
+            period_id(&Period::Monthly(TimeZone("Europe/Berlin".into())), at_ms + 1000),
+            "2025-12@Europe/Berlin"
+        );
+        assert_eq!(period_id(&Period::Monthly(utc()), at_ms + 1000), "2025-11@UTC");
+    }
+
+    #[test]
+    fn what_fits_counts_the_burst_and_what_is_pending() {
+        let cap = Cap::Money { cap: NanoUsd::new(100).unwrap(), burst: NanoUsd::new(10).unwrap() };
+        let nano = |n| NanoUsd::new(n).unwrap();
+        let bound = |n| Bound { input_tokens: 0, output_tokens: 0, cost: nano(n) };
+        let balance = Balance { posted: nano(50), pending: nano(20), ..Balance::default() };
+        assert_eq!(fit(&cap, &balance, &bound(40)), Fit::Now);
+        assert_eq!(fit(&cap, &balance, &bound(41)), Fit::Later);
+        assert_eq!(fit(&cap, &balance, &bound(60)), Fit::Later);
+        assert_eq!(fit(&cap, &balance, &bound(61)), Fit::Never);
+        assert_eq!(fit(&cap, &Balance { posted: nano(110), ..Balance::default() }, &bound(1)), Fit::Never);
+        assert_eq!(fit(&cap, &Balance::default(), &Bound { cost: NanoUsd::MAX, ..bound(0) }), Fit::Never);
+    }
+
+    #[test]
+    fn a_token_budget_counts_tokens() {
+        let cap = Cap::Tokens { cap: 1000, burst: 0 };
+        let bound = Bound { input_tokens: 600, output_tokens: 400, cost: NanoUsd::MAX };
+        assert_eq!(fit(&cap, &Balance::default(), &bound), Fit::Now);
+        assert_eq!(fit(&cap, &Balance { posted_tokens: 1, ..Balance::default() }, &bound), Fit::Never);
+        assert_eq!(ceiling_text(&cap), "1000 tokens");
+    }
+}

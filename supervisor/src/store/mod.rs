@@ -1,0 +1,115 @@
+//! Ledger and audit log in one SQLite file: one writer, durable commits, append-only records.
+//!
+//! Owns the schema and every statement: one file per table. Invariants: all writes go through one thread, in order;
+//! a write that has answered is on the disk (`synchronous=FULL`); a failed write leaves nothing behind. Must not
+//! decide anything: callers bring what is to be written.
+
+mod db;
+pub mod ledger;
+pub mod meta;
+pub mod records;
+pub mod runs;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction};
+
+pub use writer::WriteQueueError;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite refused.
+    #[error("the store failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The store was written by a newer version.
+    #[error("the store has schema {found}, this version knows up to {known}")]
+    Newer {
+        /// The schema found.
+        found: i64,
+        /// The newest schema known.
+        known: i64,
+    },
+    /// A row does not hold what it should.
+    #[error("the store holds a bad {what}: {text}")]
+    Corrupt {
+        /// What kind of value.
+        what: &'static str,
+        /// The value or the parser's words.
+        text: String,
+    },
+    /// The writer has ended; nothing can be written any more.
+    #[error("the store is closed")]
+    Closed,
+    /// A value has no canonical form.
+    #[error(transparent)]
+    Canonical(#[from] crate::core::canonical::CanonicalError),
+    /// No randomness for a new id.
+    #[error(transparent)]
+    Random(#[from] crate::sys::ids::RandomError),
+    /// The batch that held this write could not be committed.
+    #[error("the commit failed: {0}")]
+    Commit(Arc<rusqlite::Error>),
+}
+
+impl StoreError {
+    pub(crate) fn corrupt(what: &'static str, text: impl ToString) -> Self {
+        Self::Corrupt { what, text: text.to_string() }
+    }
+}
+
+/// The open store. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    writer: writer::Writer,
+    readers: Arc<db::Readers>,
+}
+
+impl Store {
+    /// Opens or creates the store at `path`; its directory must exist.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or was written by a newer version.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let connection = db::open_writer(path)?;
+        Ok(Self { writer: writer::Writer::start(connection), readers: Arc::new(db::Readers::new(path)) })
+    }
+
+    /// Runs `work` in the writer's next transaction and answers once that is on the disk. If `work` fails, nothing
+    /// of it remains, while the writes beside it do.
+    ///
+    /// # Errors
+    /// Those of `work`, of the commit, or [`StoreError::Closed`].
+    pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.write(work).await
+    }
+
+    /// Queues `work` without waiting for it: for destructors only, where nobody can wait.
+    ///
+    /// # Errors
+    /// When the queue is full or closed; `work` was not run.
+    pub fn enqueue<F>(&self, work: F) -> Result<(), WriteQueueError>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
+    {
+        self.writer.enqueue(work)
+    }
+
+    /// Runs `work` on a read-only connection, on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of `work`, or when no connection can be opened.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        db::Readers::read(&self.readers, work).await
+    }
+}

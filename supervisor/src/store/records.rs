@@ -1,0 +1,128 @@
+//! The audit log: append-only rows of canonical bytes, chained by hash.
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+
+use super::StoreError;
+use crate::core::ids::RecordId;
+use crate::core::record::{Entry, GENESIS, Record, hash};
+use crate::sys::{clock, ids};
+
+pub(super) const SCHEMA: &str = "
+CREATE TABLE records (
+  seq   INTEGER PRIMARY KEY,
+  id    TEXT NOT NULL UNIQUE,
+  at_ms INTEGER NOT NULL,
+  run   TEXT,
+  body  BLOB NOT NULL,
+  hash  BLOB NOT NULL
+) STRICT;
+CREATE INDEX records_by_run ON records (run, seq);
+CREATE TRIGGER records_never_change BEFORE UPDATE ON records
+  BEGIN SELECT RAISE(ABORT, 'records are append-only'); END;
+CREATE TRIGGER records_never_go BEFORE DELETE ON records
+  BEGIN SELECT RAISE(ABORT, 'records are append-only'); END;
+CREATE TRIGGER records_have_no_gaps BEFORE INSERT ON records
+  WHEN NEW.seq <> (SELECT COALESCE(MAX(seq), 0) + 1 FROM records)
+  BEGIN SELECT RAISE(ABORT, 'records have no gaps'); END;
+";
+
+/// The newest record's number and hash; zero and [`GENESIS`] in an empty log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+}
+
+/// A stored record: its bytes as they were hashed, and the hash that was stored beside them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// The row's number.
+    pub seq: u64,
+    /// The row's id.
+    pub id: String,
+    /// The canonical bytes.
+    pub body: Vec<u8>,
+    /// The stored hash.
+    pub hash: Vec<u8>,
+}
+
+impl StoredRecord {
+    /// The record that the bytes hold.
+    ///
+    /// # Errors
+    /// When they hold none.
+    pub fn record(&self) -> Result<Record, StoreError> {
+        serde_json::from_slice(&self.body).map_err(|error| StoreError::corrupt("record", error))
+    }
+}
+
+/// Appends an entry; the id is new, the time is now.
+///
+/// # Errors
+/// Those of the database, or no randomness for the id.
+pub fn append(tx: &Transaction<'_>, entry: Entry) -> Result<RecordId, StoreError> {
+    let id = ids::new_record_id()?;
+    append_as(tx, id, clock::now_ms(), entry)?;
+    Ok(id)
+}
+
+/// Appends an entry under an id that was made before, because a reservation names it.
+///
+/// # Errors
+/// Those of the database.
+pub fn append_as(tx: &Transaction<'_>, id: RecordId, at_ms: i64, entry: Entry) -> Result<u64, StoreError> {
+    let head = head(tx)?;
+    let record = Record { v: 1, seq: head.seq + 1, id, at_ms, prev: hex::encode(head.hash), entry };
+    let body = record.to_bytes()?;
+    tx.prepare_cached(
+        "INSERT INTO records (seq, id, at_ms, run, body, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        i64::try_from(record.seq).map_err(|error| StoreError::corrupt("sequence", error))?,
+        id.to_string(),
+        at_ms,
+        record.run().map(|run| run.to_string()),
+        body,
+        hash(&body).as_slice(),
+    ])?;
+    Ok(record.seq)
+}
+
+/// The end of the log.
+///
+/// # Errors
+/// Those of the database.
+pub fn head(connection: &Connection) -> Result<Head, StoreError> {
+    let row: Option<(i64, Vec<u8>)> = connection
+        .prepare_cached("SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match row {
+        None => Ok(Head { seq: 0, hash: GENESIS }),
+        Some((seq, hash)) => Ok(Head {
+            seq: u64::try_from(seq).map_err(|error| StoreError::corrupt("sequence", error))?,
+            hash: hash.try_into().map_err(|_| StoreError::corrupt("hash", seq))?,
+        }),
+    }
+}
+
+/// Up to `limit` records after number `after`, oldest first.
+///
+/// # Errors
+/// Those of the database.
+pub fn page(connection: &Connection, after: u64, limit: u32) -> Result<Vec<StoredRecord>, StoreError> {
+    let after = i64::try_from(after).map_err(|error| StoreError::corrupt("sequence", error))?;
+    let mut statement = connection
+        .prepare_cached("SELECT seq, id, body, hash FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let rows = statement.query_map(params![after, limit], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    })?;
+    rows.map(|row| {
+        let (seq, id, body, hash) = row?;
+        let seq = u64::try_from(seq).map_err(|error| StoreError::corrupt("sequence", error))?;
+        Ok(StoredRecord { seq, id, body, hash })
+    })
+    .collect()
+}

@@ -47,8 +47,8 @@ const PREFIXES: &[&str] =
 /// Exported data the bindings use: a pointer each, copied once the libraries are there.
 const DATA: &[&str] = &["g_param_spec_types"];
 
-/// The assembly of one processor.
-struct Processor {
+/// The assembly of one architecture.
+struct Architecture {
     /// One trampoline; `@` stands for the function's name.
     trampoline: &'static str,
     /// `agentsup_webkit_resolve`: saves the arguments, asks `agentsup_webkit_find`, goes where that says.
@@ -57,7 +57,7 @@ struct Processor {
 
 /// Writes the assembly and sets the cfg `webkit_on_demand`, where this is possible.
 pub(crate) fn generate() -> Result<(), Box<dyn Error>> {
-    let processor = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
+    let architecture = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "x86_64" => X86_64,
         "aarch64" => AARCH64,
         _ => return Ok(()),
@@ -73,7 +73,7 @@ pub(crate) fn generate() -> Result<(), Box<dyn Error>> {
         functions.extend(exported_functions(&path)?);
     }
     let path = PathBuf::from(env::var("OUT_DIR")?).join("trampolines.s");
-    fs::write(path, assembly(&processor, &functions))?;
+    fs::write(path, assembly(&architecture, &functions))?;
     println!("cargo:rustc-cfg=webkit_on_demand");
     Ok(())
 }
@@ -101,11 +101,11 @@ fn exported_functions(path: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     Ok(names.map(str::to_owned).collect())
 }
 
-fn assembly(processor: &Processor, functions: &BTreeSet<String>) -> String {
-    let mut text = String::from(processor.resolver);
+fn assembly(architecture: &Architecture, functions: &BTreeSet<String>) -> String {
+    let mut text = String::from(architecture.resolver);
     for name in functions {
         // The record: where the function is (0 until it is called), then its name.
-        text.push_str(&processor.trampoline.replace('@', name));
+        text.push_str(&architecture.trampoline.replace('@', name));
         let _infallible = writeln!(
             text,
             ".section .data.agentsup.{name},\"aw\",%progbits\n.balign 8\n.Lagentsup.{name}:\n.quad 0\n.asciz \"{name}\""
@@ -125,7 +125,7 @@ fn assembly(processor: &Processor, functions: &BTreeSet<String>) -> String {
 /// The record travels in `r11`, which the calling convention leaves to code like this. The resolver keeps every
 /// register that can carry an argument: six integers, `rax` (how many vector registers a variadic call uses),
 /// `r10` (static chain) and `xmm0` to `xmm7`.
-const X86_64: Processor = Processor {
+const X86_64: Architecture = Architecture {
     trampoline: r#"
 .section .text.agentsup.@,"ax",%progbits
 .globl @
@@ -192,7 +192,7 @@ agentsup_webkit_resolve:
 
 /// The record travels in `x15`: a scratch register that, unlike `x16` and `x17`, no linker veneer touches. The
 /// resolver keeps `x0` to `x7`, `x8` (where a large result goes) and `q0` to `q7`.
-const AARCH64: Processor = Processor {
+const AARCH64: Architecture = Architecture {
     trampoline: r#"
 .section .text.agentsup.@,"ax",%progbits
 .globl @

@@ -1,0 +1,79 @@
+//! Who may import whom in the supervisor.
+
+use super::{paths, source::Source};
+
+/// A room, and what it may name besides itself. A longer room's row replaces that of the room around it.
+struct Room {
+    room: &'static str,
+    may_name: &'static [&'static str],
+}
+
+const fn room(room: &'static str, may_name: &'static [&'static str]) -> Room {
+    Room { room, may_name }
+}
+
+/// What every flow stands on.
+const GATE_AND_BELOW: &[&str] =
+    &["core", "store", "sys", "gate", "approvals", "policy", "agents", "audit", "telemetry"];
+
+const ROOMS: &[Room] = &[
+    room("core", &[]),
+    // The one writer stamps each record, so that the order of times is the order of the log.
+    room("store", &["core", "sys::clock", "sys::ids"]),
+    room("sys", &["core"]),
+    room("telemetry", &["core", "sys"]),
+    room("policy", &["core", "sys"]),
+    room("agents", &["core", "sys"]),
+    room("registry", &["core", "store", "sys", "policy"]),
+    room("audit", &["core", "store", "sys"]),
+    room("approvals", &["core", "store", "sys"]),
+    room("gate", &["core", "store", "sys", "approvals", "policy", "audit"]),
+    room("run", GATE_AND_BELOW),
+    room("gateway", GATE_AND_BELOW),
+    room("mcp", GATE_AND_BELOW),
+    room("hooks", GATE_AND_BELOW),
+    room("egress", GATE_AND_BELOW),
+    room("catalog", GATE_AND_BELOW),
+    room("hub", GATE_AND_BELOW),
+];
+
+/// What a file names that its room may not, and files in rooms that have no row.
+pub(crate) fn violations(sources: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| source.is_in("supervisor/src/") && !source.is_test()) {
+        let here = paths::module(&source.path);
+        let Some(row) =
+            ROOMS.iter().filter(|row| starts_with(&here, row.room)).max_by_key(|row| row.room.len())
+        else {
+            continue;
+        };
+        for named in paths::named(source) {
+            let allowed = named.path.is_empty()
+                || named.path.first() == here.first()
+                || row.may_name.iter().any(|room| starts_with(&named.path, room));
+            if !allowed {
+                let why = format!("`{}` may not name `{}`", row.room, named.path.join("::"));
+                found.push(source.violation(named.offset, &why));
+            }
+        }
+    }
+    found
+}
+
+fn starts_with(path: &[String], room: &str) -> bool {
+    room.split("::").enumerate().all(|(depth, segment)| path.get(depth).is_some_and(|part| part == segment))
+}
+
+#[test]
+fn a_flow_may_not_name_another_flow() {
+    let text = "use crate::core::ids::RunId;\nuse crate::{gate, mcp::server};\nuse super::launch;";
+    let source = Source::made_up("supervisor/src/run/stop.rs", text);
+    assert_eq!(violations(&[source]), ["supervisor/src/run/stop.rs:2: `run` may not name `mcp::server`"]);
+}
+
+#[test]
+fn the_core_names_nothing() {
+    let source = Source::made_up("supervisor/src/core/run.rs", "fn a() { crate::sys::clock::now_ms() }");
+    let expected = "supervisor/src/core/run.rs:1: `core` may not name `sys::clock::now_ms`";
+    assert_eq!(violations(&[source]), [expected]);
+}

@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod env;
+pub mod http;
 pub mod ids;
 pub mod paths;
 pub mod secrets;
+pub mod upstream;

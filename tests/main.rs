@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod fakes;
 mod tidy;
 #[cfg(all(feature = "desktop", target_os = "linux"))]
 mod ui;

@@ -1,6 +1,8 @@
 //! agentsup: supervises coding agents. The architecture document; read this first.
 
+pub mod approvals;
 pub mod core;
+pub mod gate;
 pub mod registry;
 pub mod run;
 pub mod store;

@@ -1,0 +1,313 @@
+//! The gate: every action of every run is decided here, and nowhere else is a [`Permit`] made.
+//!
+//! In order: the run's state, the policies (all layers, every reason kept, the strictest in force), a person's answer
+//! where one is asked for, the budget, the record. Everything fails closed: what cannot be decided, paid for or
+//! recorded does not happen. Must not perform effects, speak a wire format or know an agent or provider by name.
+
+mod ask;
+mod live;
+mod permit;
+mod refuse;
+mod reserve;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::approvals::Approvals;
+use crate::core::action::Action;
+use crate::core::canonical;
+use crate::core::decision::{Decision, Evaluation, Reason, Refusal, RefusalKind};
+use crate::core::ids::{RecordId, RunId};
+use crate::core::manifest::Agent;
+use crate::core::record::{DecisionEntry, Entry, EventEntry, Who};
+use crate::core::run::{Run, RunState};
+use crate::core::scope;
+use crate::core::usage::{Charge, Outcome};
+use crate::registry::{Registry, Snapshot};
+use crate::store::ledger::{self};
+use crate::store::runs::{self, KeeperRef, RunChange, RunRow};
+use crate::store::{Store, StoreError, records};
+use crate::sys::clock;
+
+pub use live::{LiveRun, token_hash};
+use permit::Claim;
+pub use permit::Permit;
+pub use reserve::account;
+
+/// The gate. Clones share it.
+#[derive(Clone)]
+pub struct Gate {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    registry: Registry,
+    approvals: Approvals,
+    live: live::LiveRuns,
+    settled: watch::Sender<u64>,
+}
+
+impl Gate {
+    /// A gate over a store and what the registry has in force.
+    pub fn new(store: Store, registry: Registry) -> Self {
+        let inner = Inner {
+            store,
+            registry,
+            approvals: Approvals::default(),
+            live: live::LiveRuns::default(),
+            settled: watch::Sender::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Takes calls that an earlier daemon left open as spent: they went out, and nobody will ever report.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn recover(&self) -> Result<usize, StoreError> {
+        let at_ms = clock::now_ms();
+        let write = self.inner.store.write(move |tx| {
+            let orphans = ledger::orphans(tx)?;
+            for orphan in &orphans {
+                let closed = ledger::close(tx, orphan.id, Charge::Assumed, at_ms)?;
+                let entry = crate::core::record::OutcomeEntry {
+                    of: orphan.record,
+                    run: orphan.run,
+                    status: "assumed after a crash".to_owned(),
+                    usage: None,
+                    tokens: closed.as_ref().map(|closed| closed.tokens),
+                    cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
+                };
+                records::append(tx, Entry::Outcome(entry))?;
+            }
+            Ok(orphans.len())
+        });
+        write.await
+    }
+
+    /// The open questions to people.
+    pub fn approvals(&self) -> &Approvals {
+        &self.inner.approvals
+    }
+
+    /// The run a token stands for; none if it is unknown or its run is over. Touches memory only.
+    pub fn authenticate(&self, token: &str) -> Option<Arc<LiveRun>> {
+        self.inner.live.by_token(token).filter(|live| !live.state().is_final())
+    }
+
+    /// A live run.
+    pub fn live(&self, id: RunId) -> Option<Arc<LiveRun>> {
+        self.inner.live.by_id(id)
+    }
+
+    /// All live runs, oldest first.
+    pub fn live_runs(&self) -> Vec<Arc<LiveRun>> {
+        self.inner.live.all()
+    }
+
+    /// Lets a new run in, in the state `starting`; its token works from now on.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn admit(&self, run: Run, token: &str) -> Result<Arc<LiveRun>, StoreError> {
+        let hash = token_hash(token);
+        let stored = run.clone();
+        self.inner.store.write(move |tx| runs::insert(tx, &stored, hash)).await?;
+        Ok(self.inner.live.add(run, RunState::Starting, hash))
+    }
+
+    /// Takes a run that outlived an earlier daemon back in.
+    pub fn readmit(&self, row: &RunRow) -> Arc<LiveRun> {
+        self.inner.live.add(row.run.clone(), row.state, row.token_hash)
+    }
+
+    /// Stores where a run's keeper is.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn set_keeper(&self, live: &LiveRun, keeper: KeeperRef) -> Result<(), StoreError> {
+        let id = live.run.id;
+        self.inner.store.write(move |tx| runs::set_keeper(tx, id, keeper)).await
+    }
+
+    /// Changes a run's state, in memory first, so that a killed run is stopped even where the disk is slow. Entering
+    /// a final state revokes the token at once. `exit` says how it ended. Answers whether the change made sense.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn set_state(
+        &self,
+        live: &LiveRun,
+        state: RunState,
+        exit: Option<String>,
+    ) -> Result<bool, StoreError> {
+        let changed = live.become_state(state);
+        if state.is_final() {
+            self.inner.live.remove(live.run.id);
+        }
+        if !changed {
+            return Ok(false);
+        }
+        let ended_at_ms = state.is_final().then(clock::now_ms);
+        let (id, change) = (live.run.id, RunChange { state, ended_at_ms, exit });
+        self.inner.store.write(move |tx| runs::set_state(tx, id, &change)).await
+    }
+
+    /// The run's hooks have announced themselves: models are open to it.
+    pub fn hear_hooks(&self, live: &LiveRun) {
+        live.hear_hooks();
+    }
+
+    /// Records an event.
+    ///
+    /// # Errors
+    /// Those of the store; then the event's cause must not go on.
+    pub async fn note(&self, event: EventEntry) -> Result<RecordId, StoreError> {
+        self.inner.store.write(move |tx| records::append(tx, Entry::Event(event))).await
+    }
+
+    /// What policy alone would say. No record, no reservation: only to leave out of lists what would be denied.
+    pub fn preview(&self, live: &LiveRun, action: &Action) -> Decision {
+        self.evaluate(&self.inner.registry.current(), live, action).decision
+    }
+
+    /// Decides about an action. A permit means: allowed, recorded and, where it costs money, reserved.
+    ///
+    /// # Errors
+    /// The refusal, already recorded.
+    pub async fn decide(&self, live: &Arc<LiveRun>, action: Action) -> Result<Permit, Refusal> {
+        let snapshot = self.inner.registry.current();
+        let mut evaluation = self.evaluate(&snapshot, live, &action);
+        let digest = hex::encode(digest(&action).map_err(|error| refuse::unavailable(&error))?);
+        let mut kind = RefusalKind::Denied;
+        if evaluation.decision == Decision::Ask {
+            (evaluation, kind) = self.ask(&snapshot, live, &action, &digest, evaluation).await;
+        }
+        if live.state().is_final() {
+            kind = RefusalKind::Killed;
+        }
+        let entry = DecisionEntry {
+            who: Who::from(&live.run),
+            action: action.kind().to_owned(),
+            target: action.name(),
+            on: action.target(),
+            decision: evaluation.decision,
+            reasons: evaluation.reasons.clone(),
+            digest,
+            call_id: match &action {
+                Action::Tool(tool) => tool.call_id.clone(),
+                _ => None,
+            },
+            reserved_nano_usd: None,
+        };
+        if evaluation.decision != Decision::Allow {
+            return Err(self.record_refusal(entry, kind, &evaluation, &action).await);
+        }
+        let permit = match &action {
+            Action::Llm(llm) => self.reserve(&snapshot, live, llm, entry).await?,
+            _ => self.record(live, entry).await?,
+        };
+        // A kill that fell between the decision and its record comes first.
+        if live.state().is_final() {
+            let charge = matches!(action, Action::Llm(_)).then_some(Charge::Void);
+            let settled = permit.settle(Outcome { status: "killed before it began".into(), charge }).await;
+            return Err(settled.map_or_else(|error| refuse::unavailable(&error), |()| refuse::killed()));
+        }
+        Ok(permit)
+    }
+
+    fn evaluate(&self, snapshot: &Snapshot, live: &LiveRun, action: &Action) -> Evaluation {
+        let mut reasons = state_reasons(live, action);
+        let name = live.run.agent.to_string();
+        match snapshot.agent(&name) {
+            None => reasons.push(deny("registry", format!("`{name}` is no longer registered"))),
+            Some(agent) => {
+                if scope::expired(agent, clock::now_ms()) {
+                    reasons.push(deny("registry", format!("the time of `{name}` is over")));
+                }
+                if let Some(reason) = budget_reason(snapshot, agent) {
+                    reasons.push(reason);
+                }
+                reasons.extend(snapshot.policies.evaluate(agent, &live.run, action).reasons);
+            }
+        }
+        Evaluation::of(reasons)
+    }
+
+    async fn record(&self, live: &LiveRun, entry: DecisionEntry) -> Result<Permit, Refusal> {
+        let record = self
+            .inner
+            .store
+            .write(move |tx| records::append(tx, Entry::Decision(entry)))
+            .await
+            .map_err(|error| refuse::unavailable(&error))?;
+        Ok(Permit::new(self.clone(), Claim { record, run: live.run.id, held: None }))
+    }
+
+    async fn record_refusal(
+        &self,
+        mut entry: DecisionEntry,
+        kind: RefusalKind,
+        evaluation: &Evaluation,
+        action: &Action,
+    ) -> Refusal {
+        // Whatever was asked, what is refused is denied.
+        entry.decision = Decision::Deny;
+        match self.inner.store.write(move |tx| records::append(tx, Entry::Decision(entry))).await {
+            Ok(record) => refuse::denied(kind, evaluation, action, record),
+            Err(error) => refuse::unavailable(&error),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(super) fn tell_settled(&self) {
+        self.inner.settled.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+fn state_reasons(live: &LiveRun, action: &Action) -> Vec<Reason> {
+    let mut reasons = Vec::with_capacity(8);
+    let state = live.state();
+    if !state.may_act() {
+        reasons.push(deny("state", format!("the run is {}", state.name())));
+    }
+    if let Action::Llm(llm) = action {
+        if !live.hooks_heard() {
+            let text = "the agent's hooks have not announced themselves, so its own tools would go undecided";
+            reasons.push(deny("hooks", text.to_owned()));
+        }
+        if let Some(objection) = &llm.objection {
+            reasons.push(deny("gateway", objection.reason.clone()));
+        } else if llm.bound.is_none() {
+            reasons.push(deny("gateway", "the cost of the call cannot be bounded".to_owned()));
+        }
+    }
+    reasons
+}
+
+fn budget_reason(snapshot: &Snapshot, agent: &Agent) -> Option<Reason> {
+    match snapshot.budget_of(agent) {
+        Some(_) => None,
+        None => Some(deny("budget", format!("the budget `{}` does not exist", agent.budget))),
+    }
+}
+
+fn deny(source: &str, text: String) -> Reason {
+    Reason { source: source.to_owned(), decision: Decision::Deny, text }
+}
+
+/// The digest of a normalised action: what an approval is bound to.
+fn digest(action: &Action) -> Result<[u8; 32], canonical::CanonicalError> {
+    let args = match action {
+        Action::Tool(tool) => hex::encode(tool.args_digest),
+        _ => String::new(),
+    };
+    canonical::digest(&[action.kind().to_owned(), action.name(), action.target(), args])
+}

@@ -1,0 +1,135 @@
+//! Runs in memory: what a token stands for, and whether it still may act.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+
+use crate::core::ids::RunId;
+use crate::core::run::{HookDuty, Run, RunState};
+
+/// A run that is not over, or only just.
+pub struct LiveRun {
+    /// What stays the same about it.
+    pub run: Run,
+    state: watch::Sender<RunState>,
+    hooks_heard: AtomicBool,
+    questions: AtomicUsize,
+}
+
+impl LiveRun {
+    pub(super) fn new(run: Run, state: RunState) -> Self {
+        // A run found again after a crash of the daemon has long announced its hooks.
+        let heard = run.hooks == HookDuty::None || state != RunState::Starting;
+        Self {
+            run,
+            state: watch::Sender::new(state),
+            hooks_heard: AtomicBool::new(heard),
+            questions: AtomicUsize::new(0),
+        }
+    }
+
+    /// Its state; a running one with an open question is `waiting`.
+    pub fn state(&self) -> RunState {
+        let state = *self.state.borrow();
+        if state == RunState::Running && self.questions.load(Ordering::Acquire) > 0 {
+            RunState::Waiting
+        } else {
+            state
+        }
+    }
+
+    /// Whether its hooks have announced themselves, or need not.
+    pub fn hooks_heard(&self) -> bool {
+        self.hooks_heard.load(Ordering::Acquire)
+    }
+
+    pub(super) fn hear_hooks(&self) {
+        self.hooks_heard.store(true, Ordering::Release);
+    }
+
+    /// Completes when the run is over: whoever works for it stops then, at once.
+    pub async fn cancelled(&self) {
+        let mut state = self.state.subscribe();
+        // The sender lives as long as `self`, so this cannot fail before the state is final.
+        let _ = state.wait_for(|state| state.is_final()).await;
+    }
+
+    /// Changes the state if the change makes sense; answers whether it did.
+    pub(super) fn become_state(&self, next: RunState) -> bool {
+        self.state.send_if_modified(|state| {
+            let may = state.may_become(next);
+            if may {
+                *state = next;
+            }
+            may
+        })
+    }
+
+    pub(super) fn question(&self) -> OpenQuestion<'_> {
+        self.questions.fetch_add(1, Ordering::AcqRel);
+        OpenQuestion(self)
+    }
+}
+
+/// Makes the run `waiting` while it lives.
+pub(super) struct OpenQuestion<'a>(&'a LiveRun);
+
+impl Drop for OpenQuestion<'_> {
+    fn drop(&mut self) {
+        self.0.questions.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// SHA-256 of a token: what is stored and compared, never the token itself.
+pub fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+#[derive(Default)]
+struct Tables {
+    by_token: HashMap<[u8; 32], RunId>,
+    by_id: HashMap<RunId, Arc<LiveRun>>,
+}
+
+/// All live runs.
+#[derive(Default)]
+pub(super) struct LiveRuns {
+    tables: RwLock<Tables>,
+}
+
+impl LiveRuns {
+    pub(super) fn add(&self, run: Run, state: RunState, token_hash: [u8; 32]) -> Arc<LiveRun> {
+        let live = Arc::new(LiveRun::new(run, state));
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.by_token.insert(token_hash, live.run.id);
+        tables.by_id.insert(live.run.id, Arc::clone(&live));
+        live
+    }
+
+    /// From then on its token stands for nothing.
+    pub(super) fn remove(&self, id: RunId) {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        tables.by_id.remove(&id);
+        tables.by_token.retain(|_, run| *run != id);
+    }
+
+    pub(super) fn by_token(&self, token: &str) -> Option<Arc<LiveRun>> {
+        let hash = token_hash(token);
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.by_token.get(&hash).and_then(|id| tables.by_id.get(id)).cloned()
+    }
+
+    pub(super) fn by_id(&self, id: RunId) -> Option<Arc<LiveRun>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<LiveRun>> {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let mut runs: Vec<_> = tables.by_id.values().cloned().collect();
+        runs.sort_by_key(|live| live.run.id);
+        runs
+    }
+}

@@ -1,0 +1,142 @@
+//! The permit: proof of a decision. Made only by the gate, consumed by exactly one effect, settled with its outcome.
+
+use rusqlite::Transaction;
+
+use super::Gate;
+use crate::core::budget;
+use crate::core::ids::{RecordId, ReservationId, RunId};
+use crate::core::manifest::TokenBudget;
+use crate::core::money::NanoUsd;
+use crate::core::record::{Entry, EventEntry, OutcomeEntry};
+use crate::core::usage::{Charge, Outcome};
+use crate::store::ledger::{self, Closed};
+use crate::store::{StoreError, records};
+use crate::sys::clock;
+
+/// Proof that an action was decided, recorded and, where it costs money, reserved. Whoever holds it may perform
+/// exactly that effect, and then settles it. Dropped unsettled, it records `abandoned` and what was reserved is
+/// taken as spent.
+#[must_use = "an effect is performed under its permit and settles it"]
+pub struct Permit {
+    claim: Option<Claim>,
+    gate: Gate,
+}
+
+/// What a permit stands for.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub(super) record: RecordId,
+    pub(super) run: RunId,
+    pub(super) held: Option<Held>,
+}
+
+/// An amount held in a budget.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) reservation: ReservationId,
+    pub(super) budget: TokenBudget,
+}
+
+impl Permit {
+    pub(super) fn new(gate: Gate, claim: Claim) -> Self {
+        Self { claim: Some(claim), gate }
+    }
+
+    /// The record of the decision.
+    pub fn record(&self) -> Option<RecordId> {
+        self.claim.as_ref().map(|claim| claim.record)
+    }
+
+    /// Records how the effect ended and closes the reservation; durable when it answers.
+    ///
+    /// # Errors
+    /// Those of the store. The reservation then stays open and is taken as spent at the daemon's next start.
+    pub async fn settle(mut self, outcome: Outcome) -> Result<(), StoreError> {
+        let Some(claim) = self.claim.take() else { return Ok(()) };
+        let at_ms = clock::now_ms();
+        let result = self.gate.store().write(move |tx| close(tx, &claim, &outcome, at_ms)).await;
+        self.gate.tell_settled();
+        result
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(claim) = self.claim.take() else { return };
+        let at_ms = clock::now_ms();
+        let outcome =
+            Outcome { status: "abandoned".to_owned(), charge: claim.held.as_ref().map(|_| Charge::Assumed) };
+        let record = claim.record;
+        if let Err(error) = self.gate.store().enqueue(move |tx| close(tx, &claim, &outcome, at_ms)) {
+            // Safe: the reservation stays pending, and the daemon's next start takes it as spent.
+            tracing::error!(%error, %record, "an abandoned permit could not be recorded");
+        }
+        self.gate.tell_settled();
+    }
+}
+
+/// Closes the reservation and appends the outcome, the alert and the overrun that follow from it.
+pub(super) fn close(
+    tx: &Transaction<'_>,
+    claim: &Claim,
+    outcome: &Outcome,
+    at_ms: i64,
+) -> Result<(), StoreError> {
+    let closed = match (&claim.held, outcome.charge) {
+        (Some(held), charge) => {
+            // A flow that forgot to say what was billed must not make it free.
+            ledger::close(tx, held.reservation, charge.unwrap_or(Charge::Assumed), at_ms)?
+        }
+        (None, _) => None,
+    };
+    let usage = match outcome.charge {
+        Some(Charge::Settled { usage, .. }) => Some(usage),
+        _ => None,
+    };
+    let entry = OutcomeEntry {
+        of: claim.record,
+        run: claim.run,
+        status: outcome.status.clone(),
+        usage,
+        tokens: closed.as_ref().map(|closed| closed.tokens),
+        cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
+    };
+    records::append(tx, Entry::Outcome(entry))?;
+    if let (Some(held), Some(closed)) = (&claim.held, closed) {
+        tell_overrun(tx, held, &closed)?;
+        tell_alert(tx, &held.budget, &closed)?;
+    }
+    Ok(())
+}
+
+fn tell_overrun(tx: &Transaction<'_>, held: &Held, closed: &Closed) -> Result<(), StoreError> {
+    if closed.overrun == NanoUsd::ZERO {
+        return Ok(());
+    }
+    let text =
+        format!("budget {} was billed {} more than was reserved", closed.account.budget, closed.overrun);
+    tracing::error!(budget = closed.account.budget, reservation = %held.reservation, overrun = %closed.overrun,
+        "a model call cost more than its bound");
+    let event = EventEntry::new("budget-overrun", text)
+        .fact("reservation", held.reservation)
+        .fact("overrun_nano_usd", closed.overrun.nano());
+    records::append(tx, Entry::Event(event)).map(drop)
+}
+
+fn tell_alert(tx: &Transaction<'_>, budget: &TokenBudget, closed: &Closed) -> Result<(), StoreError> {
+    let balance = ledger::balance(tx, &closed.account)?;
+    if !budget::alerts(budget, &balance) || !ledger::mark_alerted(tx, &closed.account)? {
+        return Ok(());
+    }
+    let text = format!(
+        "budget {} reached {} % of its cap in {}: {} spent",
+        closed.account.budget,
+        budget.alert_at_percent,
+        closed.account.period,
+        budget::posted_text(&budget.cap, &balance),
+    );
+    let event = EventEntry::new("budget-alert", text)
+        .fact("budget", &closed.account.budget)
+        .fact("period", &closed.account.period);
+    records::append(tx, Entry::Event(event)).map(drop)
+}

@@ -1,0 +1,93 @@
+//! The words of a refusal: short, with what to do, without the catalogue of policies.
+
+use std::fmt::Display;
+
+use crate::core::action::{Action, Bound};
+use crate::core::budget::{self, Balance};
+use crate::core::decision::{Evaluation, Refusal, RefusalKind};
+use crate::core::ids::RecordId;
+use crate::core::manifest::{Cap, TokenBudget};
+use crate::core::run::Run;
+use crate::sys::clock;
+
+/// The refusal of a denied action.
+pub(super) fn denied(
+    kind: RefusalKind,
+    evaluation: &Evaluation,
+    action: &Action,
+    record: RecordId,
+) -> Refusal {
+    let words: Vec<&str> =
+        evaluation.decisive().map(|reason| reason.text.as_str()).filter(|text| !text.is_empty()).collect();
+    let because = if words.is_empty() { "no policy allows it".to_owned() } else { words.join("; ") };
+    let hint = match action {
+        Action::Llm(llm) => llm.objection.as_ref().and_then(|objection| objection.hint.clone()),
+        _ => None,
+    };
+    Refusal {
+        kind,
+        message: format!("agentsup denied `{}`: {because} ({record})", action.name()),
+        hint,
+        record: Some(record),
+    }
+}
+
+/// Why a call does not fit into its budget.
+pub(super) fn budget_text(budget: &TokenBudget, balance: &Balance, bound: &Bound) -> String {
+    let posted = budget::posted_text(&budget.cap, balance);
+    let ceiling = budget::ceiling_text(&budget.cap);
+    let wanted = match budget.cap {
+        Cap::Money { .. } => bound.cost.to_string(),
+        Cap::Tokens { .. } => format!("{} tokens", bound.tokens()),
+    };
+    let period = match budget::period_end(&budget.period, clock::now_ms()) {
+        Some(end) => format!("{}, until {end}", budget.period.name()),
+        None => budget.period.name().to_owned(),
+    };
+    format!(
+        "the budget `{}` has spent {posted} of {ceiling} ({period}); this call could cost up to {wanted}",
+        budget.name
+    )
+}
+
+/// The refusal at a budget's end.
+pub(super) fn over_budget(
+    budget: &TokenBudget,
+    balance: &Balance,
+    bound: &Bound,
+    run: &Run,
+    record: RecordId,
+) -> Refusal {
+    let text = budget_text(budget, balance, bound);
+    Refusal {
+        kind: RefusalKind::Budget,
+        message: format!(
+            "agentsup: budget exhausted: {text}. Nothing was sent to the provider. \
+             Ask {} to raise the budget or wait for its next period ({record})",
+            run.owner
+        ),
+        hint: Some(format!("agentsup budget show {}", budget.name)),
+        record: Some(record),
+    }
+}
+
+/// The run was killed in the middle of a decision.
+pub(super) fn killed() -> Refusal {
+    Refusal {
+        kind: RefusalKind::Killed,
+        message: "agentsup: the run was killed".to_owned(),
+        hint: None,
+        record: None,
+    }
+}
+
+/// The decision could not be recorded, so nothing happens.
+pub(super) fn unavailable(error: &dyn Display) -> Refusal {
+    tracing::error!(%error, "a decision could not be recorded, so the action was refused");
+    Refusal {
+        kind: RefusalKind::Unavailable,
+        message: "agentsup: the audit log or the ledger cannot be written, so nothing may happen".to_owned(),
+        hint: Some("agentsup doctor".to_owned()),
+        record: None,
+    }
+}

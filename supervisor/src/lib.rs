@@ -1,6 +1,7 @@
 //! agentsup: supervises coding agents. The architecture document; read this first.
 
 pub mod approvals;
+pub mod audit;
 pub mod core;
 pub mod gate;
 pub mod registry;

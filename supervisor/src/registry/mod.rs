@@ -5,6 +5,8 @@
 //! line, column and field. It reads files and nothing else: it decides nothing.
 
 mod config;
+#[cfg(test)]
+mod fixed;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -259,3 +259,34 @@ pub fn alerted(connection: &Connection, account: &Account) -> Result<bool, Store
         .optional()?
         .unwrap_or(false))
 }
+
+/// A reservation's amounts, for checking them against the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Booked {
+    /// The record of the decision.
+    pub record: String,
+    /// What was held.
+    pub reserved_nano_usd: i64,
+    /// What was posted; none while it is open.
+    pub posted_nano_usd: Option<i64>,
+}
+
+/// Every reservation ever made.
+///
+/// # Errors
+/// Those of the database.
+pub fn booked(connection: &Connection) -> Result<Vec<Booked>, StoreError> {
+    let mut statement =
+        connection.prepare("SELECT record, reserved_nano_usd, state, posted_nano_usd FROM reservations")?;
+    let rows = statement.query_map([], |row| {
+        let state: String = row.get(2)?;
+        let posted: i64 = row.get(3)?;
+        let open = state == "forwarding";
+        Ok(Booked {
+            record: row.get(0)?,
+            reserved_nano_usd: row.get(1)?,
+            posted_nano_usd: (!open).then_some(posted),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

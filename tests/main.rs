@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[cfg(target_os = "linux")]
+mod binary;
 mod fakes;
 mod tidy;
 #[cfg(all(feature = "desktop", target_os = "linux"))]

@@ -14,7 +14,7 @@ const fn room(room: &'static str, may_name: &'static [&'static str]) -> Room {
 
 /// What every flow stands on.
 const GATE_AND_BELOW: &[&str] =
-    &["core", "store", "sys", "gate", "approvals", "policy", "agents", "audit", "telemetry"];
+    &["core", "store", "sys", "registry", "gate", "approvals", "policy", "agents", "audit", "telemetry"];
 
 const ROOMS: &[Room] = &[
     room("core", &[]),
@@ -24,10 +24,11 @@ const ROOMS: &[Room] = &[
     room("telemetry", &["core", "sys"]),
     room("policy", &["core", "sys"]),
     room("agents", &["core", "sys"]),
-    room("registry", &["core", "store", "sys", "policy"]),
+    // What is in force: manifests, policies and configuration, read from disk and again when they change.
+    room("registry", &["core", "sys", "policy"]),
     room("audit", &["core", "store", "sys"]),
     room("approvals", &["core", "store", "sys"]),
-    room("gate", &["core", "store", "sys", "approvals", "policy", "audit"]),
+    room("gate", &["core", "store", "sys", "registry", "approvals", "policy", "audit"]),
     room("run", GATE_AND_BELOW),
     room("gateway", GATE_AND_BELOW),
     room("mcp", GATE_AND_BELOW),

@@ -1,7 +1,5 @@
 //! The permit: proof of a decision. Made only by the gate, consumed by exactly one effect, settled with its outcome.
 
-use rusqlite::Transaction;
-
 use super::Gate;
 use crate::core::budget;
 use crate::core::ids::{RecordId, ReservationId, RunId};
@@ -10,7 +8,7 @@ use crate::core::money::NanoUsd;
 use crate::core::record::{Entry, EventEntry, OutcomeEntry};
 use crate::core::usage::{Charge, Outcome};
 use crate::store::ledger::{self, Closed};
-use crate::store::{StoreError, records};
+use crate::store::{StoreError, Transaction, records};
 use crate::sys::clock;
 
 /// Proof that an action was decided, recorded and, where it costs money, reserved. Whoever holds it may perform

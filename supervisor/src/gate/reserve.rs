@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rusqlite::Transaction;
 use tokio::time::Instant;
 
 use super::permit::{Claim, Held};
@@ -15,7 +14,7 @@ use crate::core::manifest::TokenBudget;
 use crate::core::record::{DecisionEntry, Entry};
 use crate::registry::Snapshot;
 use crate::store::ledger::{self, Account, Hold};
-use crate::store::{StoreError, records};
+use crate::store::{StoreError, Transaction, records};
 use crate::sys::{clock, ids};
 
 /// How long a call waits for others under way to turn out cheaper than what is held for them.

@@ -14,7 +14,8 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
+pub use rusqlite::Transaction;
 
 pub use writer::WriteQueueError;
 

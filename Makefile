@@ -26,9 +26,8 @@ run: build ## Build, then run the demo agent in a throwaway repository
 
 test: setup-test agents ui lint deny ## Check everything; what continuous integration runs
 	if cargo nextest --version >/dev/null 2>&1; \
-	then cargo nextest run --workspace; \
-	else cargo test --workspace --all-targets; fi
-	cargo test --workspace --doc
+	then cargo nextest run --workspace && cargo test --workspace --doc; \
+	else cargo test --workspace; fi
 
 bench: setup-test $(UI_BUILT) ## Print how agentsup compares with doing without it
 	cargo bench --package agentsup

@@ -1,6 +1,6 @@
 import { ago, usd } from "../format";
 import styles from "./RunsTable.module.css";
-import type { Run } from "./run";
+import { isLive, type Run } from "./run";
 
 export function RunsTable({ runs, nowMs }: { readonly runs: readonly Run[]; readonly nowMs: number }) {
   return (
@@ -21,7 +21,7 @@ export function RunsTable({ runs, nowMs }: { readonly runs: readonly Run[]; read
       </thead>
       <tbody>
         {runs.map((run) => (
-          <tr key={run.id} data-run={run.id}>
+          <tr key={run.id} data-run={run.id} data-live={isLive(run)}>
             <td>
               <span className={styles.state} data-state={run.state}>
                 {run.state}

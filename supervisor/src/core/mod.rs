@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod money;
 pub mod policy;
 pub mod principal;
+pub mod problem;
 pub mod record;
 pub mod run;
 pub mod scope;

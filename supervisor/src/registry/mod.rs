@@ -5,21 +5,28 @@
 //! line, column and field. It reads files and nothing else: it decides nothing.
 
 mod config;
+<<<<<<< HEAD
 #[cfg(test)]
 mod fixed;
+=======
+mod config_file;
+mod live;
+mod load;
+mod manifest;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+>>>>>>> 1a58750 (Read configuration, manifests and policies, and reload them when they change)
 
-use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use serde::Serialize;
-use tokio::sync::watch;
-
+use crate::core::error::{Code, Failure};
 use crate::core::manifest::{Agent, Lifecycle, TokenBudget};
 use crate::core::policy::PolicySet;
-use crate::sys::paths::Home;
+use crate::core::problem::Problem;
 
 pub use config::{Config, McpServerConfig, PriceOverride, ProviderConfig, Setting};
+pub use live::Registry;
 
 /// What is in force, and what keeps a newer set from being so.
 #[derive(Debug, Clone)]
@@ -38,40 +45,6 @@ pub struct Snapshot {
     pub problems: Vec<Problem>,
 }
 
-/// One thing wrong with a file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Problem {
-    /// The file.
-    pub file: PathBuf,
-    /// From 1; 0 if the problem is with the whole file.
-    pub line: u32,
-    /// From 1; 0 if unknown.
-    pub column: u32,
-    /// The field's path, such as `spec.tools.builtin[1]`; empty if none is to blame.
-    pub field: String,
-    /// A lower-case fragment.
-    pub message: String,
-    /// What to write or run instead.
-    pub hint: Option<String>,
-}
-
-/// `file:line:column: field: message`, without the hint.
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
-        if self.line > 0 {
-            write!(f, "{}:", self.line)?;
-        }
-        if self.line > 0 && self.column > 0 {
-            write!(f, "{}:", self.column)?;
-        }
-        if !self.field.is_empty() {
-            write!(f, " {}:", self.field)?;
-        }
-        write!(f, " {}", self.message)
-    }
-}
-
 /// Why a name leads to no agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
@@ -86,9 +59,20 @@ pub enum RegistryError {
         /// The whole references.
         candidates: Vec<String>,
     },
+    /// More than one agent may be launched with the adapter.
+    #[error("more than one agent may be launched with `{adapter}`: {}", .candidates.join(", "))]
+    ChooseAgent {
+        /// The adapter.
+        adapter: String,
+        /// The whole references.
+        candidates: Vec<String>,
+    },
     /// No agent may be launched with the adapter.
     #[error("no registered agent may be launched with `{0}`")]
     NoAgentFor(String),
+    /// Changes of the files cannot be noticed.
+    #[error("the configuration cannot be watched: {0}")]
+    Watch(String),
     /// Nothing is in force, because the files have problems.
     #[error("nothing is in force, because the configuration has {} problem(s): {first}", .count)]
     Invalid {
@@ -101,15 +85,29 @@ pub enum RegistryError {
 
 impl RegistryError {
     /// The exact command that helps.
-    pub fn hint(&self) -> String {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownAgent(_) => "agentsup agent list".into(),
-            Self::AmbiguousAgent { candidates, .. } => {
-                format!("--agent {}", candidates.first().map_or("NAME@NAMESPACE", String::as_str))
+            Self::UnknownAgent(_) => Some("agentsup agent list".into()),
+            Self::AmbiguousAgent { candidates, .. } | Self::ChooseAgent { candidates, .. } => {
+                candidates.first().map(|first| format!("--agent {first}"))
             }
-            Self::NoAgentFor(_) => "agentsup init".into(),
-            Self::Invalid { .. } => "agentsup doctor".into(),
+            Self::NoAgentFor(_) => Some("agentsup init".into()),
+            Self::Invalid { .. } => Some("agentsup doctor".into()),
+            Self::Watch(_) => None,
         }
+    }
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let code = match &error {
+            RegistryError::UnknownAgent(_) => Code::NotFound,
+            RegistryError::AmbiguousAgent { .. } | RegistryError::ChooseAgent { .. } => Code::Usage,
+            RegistryError::NoAgentFor(_) => Code::Denied,
+            RegistryError::Invalid { .. } => Code::ConfigInvalid,
+            RegistryError::Watch(_) => Code::Internal,
+        };
+        Self { code, message: error.to_string(), hint: error.hint() }
     }
 }
 
@@ -126,7 +124,9 @@ impl Snapshot {
         match found.as_slice() {
             [agent] => Ok(agent),
             [] => Err(self.or_invalid(RegistryError::UnknownAgent(text.to_owned()))),
-            many => Err(ambiguous(text, many)),
+            many => {
+                Err(RegistryError::AmbiguousAgent { name: text.to_owned(), candidates: references(many) })
+            }
         }
     }
 
@@ -142,7 +142,10 @@ impl Snapshot {
             [] => Err(self.or_invalid(RegistryError::NoAgentFor(adapter.to_owned()))),
             many => {
                 let personal = many.iter().find(|agent| agent.reference.to_string() == PERSONAL_AGENT);
-                personal.copied().ok_or_else(|| ambiguous(adapter, many))
+                personal.copied().ok_or_else(|| RegistryError::ChooseAgent {
+                    adapter: adapter.to_owned(),
+                    candidates: references(many),
+                })
             }
         }
     }
@@ -170,38 +173,6 @@ impl Snapshot {
 /// The agent that `agentsup init` writes.
 pub const PERSONAL_AGENT: &str = "agent/default@personal";
 
-fn ambiguous(text: &str, agents: &[&Agent]) -> RegistryError {
-    let candidates = agents.iter().map(|agent| agent.reference.to_string()).collect();
-    RegistryError::AmbiguousAgent { name: text.to_owned(), candidates }
-}
-
-/// The registry: a cheap clone.
-#[derive(Clone)]
-pub struct Registry {
-    current: watch::Receiver<Arc<Snapshot>>,
-}
-
-impl Registry {
-    /// Loads everything and watches the files from then on.
-    pub fn start(_home: &Home) -> Self {
-        let empty = Snapshot {
-            config: Config::default(),
-            agents: Vec::new(),
-            budgets: Vec::new(),
-            policies: PolicySet::default(),
-            digest: [0; 32],
-            problems: Vec::new(),
-        };
-        Self { current: watch::channel(Arc::new(empty)).1 }
-    }
-
-    /// What is in force now.
-    pub fn current(&self) -> Arc<Snapshot> {
-        self.current.borrow().clone()
-    }
-
-    /// Follows what is in force; changes also when only the problems do.
-    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.current.clone()
-    }
+fn references(agents: &[&Agent]) -> Vec<String> {
+    agents.iter().map(|agent| agent.reference.to_string()).collect()
 }

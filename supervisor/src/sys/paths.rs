@@ -60,6 +60,11 @@ impl HomeError {
     }
 }
 
+/// The configuration's file name; the manifests are beside it.
+pub const CONFIG_NAME: &str = "config.toml";
+/// The name of the directory of manifests and policies.
+pub const MANIFESTS_NAME: &str = "manifests";
+
 /// Where everything lives. Paths only; nothing exists until [`Home::prepare`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -143,12 +148,12 @@ impl Home {
 
     /// `config.toml`.
     pub fn config_file(&self) -> PathBuf {
-        self.config.join("config.toml")
+        self.config.join(CONFIG_NAME)
     }
 
     /// Manifests and policies.
     pub fn manifests_dir(&self) -> PathBuf {
-        self.config.join("manifests")
+        self.config.join(MANIFESTS_NAME)
     }
 
     /// Facts that must survive: ledger and log, the index of keys.
@@ -212,4 +217,121 @@ fn check(dir: &Path) -> Result<(), HomeError> {
         return Err(HomeError::Writable { path, mode });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn agentsup_home_holds_everything() {
+        let home = Home::from_vars(&Env::of([("AGENTSUP_HOME", "/h"), ("XDG_STATE_HOME", "/s")])).unwrap();
+        let paths = [
+            home.config_file(),
+            home.manifests_dir(),
+            home.state_dir().to_owned(),
+            home.database(),
+            home.key_index(),
+            home.socket(),
+            home.lock(),
+            home.log_file(),
+            home.runs_dir().to_owned(),
+            home.worktrees_dir(),
+            home.trash_dir(),
+        ];
+        assert_eq!(
+            paths.map(|path| path.to_str().unwrap().to_owned()),
+            [
+                "/h/config.toml",
+                "/h/manifests",
+                "/h/state",
+                "/h/state/agentsup.db",
+                "/h/state/keys.json",
+                "/h/state/agentsup.sock",
+                "/h/state/agentsup.lock",
+                "/h/logs/daemon.log",
+                "/h/runs",
+                "/h/worktrees",
+                "/h/trash",
+            ]
+        );
+        assert_eq!(home.roots(), [PathBuf::from("/h")]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn without_it_the_usual_places_are_taken() {
+        let home =
+            Home::from_vars(&Env::of([("HOME", "/u"), ("XDG_STATE_HOME", "rel"), ("AGENTSUP_HOME", "")]));
+        let home = home.unwrap();
+        assert_eq!(
+            home.roots(),
+            ["/u/.config/agentsup", "/u/.local/state/agentsup", "/u/.local/share/agentsup"]
+                .map(PathBuf::from)
+        );
+        let set = Env::of([
+            ("HOME", "/u"),
+            ("XDG_CONFIG_HOME", "/c"),
+            ("XDG_STATE_HOME", "/s"),
+            ("XDG_DATA_HOME", "/d"),
+        ]);
+        assert_eq!(
+            Home::from_vars(&set).unwrap().roots(),
+            ["/c/agentsup", "/s/agentsup", "/d/agentsup"].map(PathBuf::from)
+        );
+    }
+
+    #[test]
+    fn a_relative_home_is_refused() {
+        let error = Home::from_vars(&Env::of([("AGENTSUP_HOME", "x")])).unwrap_err();
+        assert_eq!(error.to_string(), "`AGENTSUP_HOME` is `x`, which is not an absolute path");
+    }
+
+    #[test]
+    fn directories_are_made_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::rooted(&dir.path().join("deep/home"));
+        assert!(home.check().is_ok());
+        home.prepare().unwrap();
+        for made in [home.roots()[0].clone(), home.state_dir().to_owned(), home.trash_dir()] {
+            assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700, "{made:?}");
+        }
+    }
+
+    #[test]
+    fn a_home_that_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::rooted(dir.path());
+        home.prepare().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        for error in [home.prepare().unwrap_err(), home.check().unwrap_err()] {
+            let path = dir.path().display();
+            assert_eq!(error.to_string(), format!("`{path}` can be written by others (mode 0770)"));
+            assert_eq!(error.hint().unwrap(), format!("chmod go-w '{path}'"));
+        }
+    }
+
+    #[test]
+    fn somebody_elses_home_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        if nix::unistd::chown(dir.path(), Some(nix::unistd::Uid::from_raw(12345)), None).is_err() {
+            eprintln!("skipped: only root can give a directory away");
+            return;
+        }
+        let error = Home::rooted(dir.path()).prepare().unwrap_err();
+        assert!(matches!(error, HomeError::Foreign { owner: 12345, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("state"), "").unwrap();
+        let home = Home::rooted(dir.path());
+        assert!(matches!(home.check(), Err(HomeError::NotADirectory(path)) if path == home.state_dir()));
+        assert!(matches!(home.prepare(), Err(HomeError::Io { .. })));
+    }
 }

@@ -1,0 +1,179 @@
+//! Reading `config.toml`: strict, every problem with its place. What is absent keeps its default.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::core::money::NanoUsd;
+use crate::core::problem::Problem;
+use crate::sys::secrets::SecretRef;
+
+use super::config::{Config, McpServerConfig, PriceOverride, ProviderConfig, Setting};
+use super::syntax;
+use super::tree::{At, Faults, Field, Fields};
+use super::units;
+
+/// Reads the text of `config.toml`. The problems go to `found`; with any of them the result must not be used.
+pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config {
+    let mut config = Config::default();
+    let mut faults = Faults::new(file, found);
+    let faults = &mut faults;
+    let Some(node) = syntax::toml(text, faults) else { return config };
+    let Some(mut root) = Field::document(&node).fields(faults) else { return config };
+    if let Some(fields) = root.take("providers", faults).and_then(|field| field.fields(faults)) {
+        for (name, at, field) in fields.named() {
+            provider(name, at, &field, &mut config, faults);
+        }
+    }
+    if let Some(fields) = root.take("prices", faults).and_then(|field| field.fields(faults)) {
+        for (model, _, field) in fields.named() {
+            let price = field.fields(faults).and_then(|fields| price(fields, faults));
+            config.prices.extend(price.map(|price| (model.to_owned(), price)));
+        }
+    }
+    if let Some(mut mcp) = root.take("mcp", faults).and_then(|field| field.fields(faults)) {
+        if let Some(fields) = mcp.take("servers", faults).and_then(|field| field.fields(faults)) {
+            for (name, at, field) in fields.named() {
+                check_name(name, at, &field, faults);
+                let server = field.fields(faults).and_then(|fields| mcp_server(fields, faults));
+                config.mcp_servers.extend(server.map(|server| (name.to_owned(), server)));
+            }
+        }
+        mcp.done(faults);
+    }
+    if let Some(mut approvals) = root.take("approvals", faults).and_then(|field| field.fields(faults)) {
+        let timeout =
+            approvals.take("timeout", faults).and_then(|field| field.map(faults, units::duration_ms));
+        config.approval_timeout_ms = timeout.unwrap_or(config.approval_timeout_ms);
+        approvals.done(faults);
+    }
+    if let Some(mut registry) = root.take("registry", faults).and_then(|field| field.fields(faults)) {
+        let git = registry.take("git", faults).and_then(|field| field.text(faults));
+        config.registry_git = git.map(str::to_owned);
+        registry.done(faults);
+    }
+    root.done(faults);
+    config
+}
+
+fn provider(name: &str, at: At, field: &Field<'_>, config: &mut Config, faults: &mut Faults<'_>) {
+    check_name(name, at, field, faults);
+    let Some(mut fields) = field.fields(faults) else { return };
+    let known = config.providers.get(name).cloned();
+    let base_url = match &known {
+        Some(_) => fields.take("base_url", faults),
+        None => fields.require("base_url", faults),
+    };
+    let base_url = base_url.and_then(|field| field.map(faults, http_url));
+    let key = fields.take("key", faults).and_then(|field| secret(&field, faults));
+    fields.done(faults);
+    let base_url = base_url.or_else(|| known.as_ref().map(|known| known.base_url.clone()));
+    let key = key.unwrap_or_else(|| SecretRef::Keyring(name.to_owned()));
+    if let Some(base_url) = base_url {
+        config.providers.insert(name.to_owned(), ProviderConfig { base_url, key });
+    }
+}
+
+/// Where a secret is. What was written is not repeated in the error: it may be the secret itself.
+fn secret(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<SecretRef> {
+    let reference = field.text(faults)?.parse().ok();
+    if reference.is_none() {
+        let hint = "write \"env:NAME\", or \"keyring:name\" and run `agentsup key set name`";
+        field.fault_with_hint(faults, "does not say where the secret is", hint);
+    }
+    reference
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(format!("`{text}` is not an http or https URL"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user name or password".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("`{text}` has a query or a fragment"));
+    }
+    Ok(url)
+}
+
+fn price(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Option<PriceOverride> {
+    let before = faults.count();
+    let amount = |field: Option<Field<'_>>, faults: &mut Faults<'_>| {
+        let nano = field?.integer(faults)?;
+        i64::try_from(nano).ok().and_then(|nano| NanoUsd::new(nano).ok())
+    };
+    let input = fields.require("input", faults);
+    let input = amount(input, faults);
+    let output = fields.require("output", faults);
+    let output = amount(output, faults);
+    let mut optional = |key, faults: &mut Faults<'_>| {
+        let field = fields.take(key, faults);
+        amount(field, faults)
+    };
+    let cache_write_5m = optional("cache_write_5m", faults);
+    let cache_write_1h = optional("cache_write_1h", faults);
+    let cache_read = optional("cache_read", faults);
+    let max_output = fields.take("max_output", faults).and_then(|field| field.integer(faults));
+    fields.done(faults);
+    if faults.count() > before {
+        return None;
+    }
+    let (input, output) = (input?, output?);
+    Some(PriceOverride { input, output, cache_write_5m, cache_write_1h, cache_read, max_output })
+}
+
+fn mcp_server(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Option<McpServerConfig> {
+    let server = match (fields.has("command"), fields.has("url")) {
+        (true, false) => {
+            let command = fields.take("command", faults)?.list(faults)?;
+            let words: Vec<String> =
+                command.iter().filter_map(|word| word.text(faults)).map(str::to_owned).collect();
+            let env = settings(fields.take("env", faults), faults);
+            let cwd = fields.take("cwd", faults).and_then(|field| field.map(faults, absolute));
+            (words.len() == command.len()).then_some(McpServerConfig::Stdio { command: words, env, cwd })
+        }
+        (false, true) => {
+            let url = fields.take("url", faults).and_then(|field| field.map(faults, http_url));
+            let headers = settings(fields.take("headers", faults), faults);
+            url.map(|url| McpServerConfig::Http { url, headers })
+        }
+        _ => {
+            let message = "needs either `command` (a program) or `url` (streamable HTTP)";
+            faults.add(fields.at(), fields.path(), message, None);
+            return None;
+        }
+    };
+    fields.done(faults);
+    server
+}
+
+fn settings(field: Option<Field<'_>>, faults: &mut Faults<'_>) -> BTreeMap<String, Setting> {
+    let Some(fields) = field.and_then(|field| field.fields(faults)) else { return BTreeMap::new() };
+    let mut settings = BTreeMap::new();
+    for (name, _, field) in fields.named() {
+        let Some(text) = field.text(faults) else { continue };
+        if text.starts_with("env:") || text.starts_with("keyring:") {
+            settings.extend(secret(&field, faults).map(|place| (name.to_owned(), Setting::Secret(place))));
+        } else {
+            settings.insert(name.to_owned(), Setting::Plain(text.to_owned()));
+        }
+    }
+    settings
+}
+
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err(format!("`{text}` is not an absolute path")) }
+}
+
+/// Names of providers and servers become parts of paths and tool names.
+fn check_name(name: &str, at: At, field: &Field<'_>, faults: &mut Faults<'_>) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) || name.contains("__") {
+        let message = format!("`{name}` is not a name (letters, digits, `-`, and single `_`)");
+        faults.add(at, field.path(), message, None);
+    }
+}

@@ -1,0 +1,175 @@
+//! The registry as it lives: watches the files, loads them anew when they change, keeps the last good set in force.
+//!
+//! One thread does all loading. It is told that something changed by a queue of one: more changes while it is busy
+//! are one more load. Editors write in bursts, so it waits until the files are quiet, at most a second.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::watch;
+
+use crate::core::policy::PolicySet;
+use crate::core::problem::Problem;
+use crate::sys::paths::{CONFIG_NAME, Home, MANIFESTS_NAME};
+
+use super::config::Config;
+use super::load::load;
+use super::{RegistryError, Snapshot};
+
+/// How long files must be quiet before they are read.
+const QUIET: Duration = Duration::from_millis(50);
+/// The most times that waiting for quiet is prolonged.
+const MAX_WAITS: u32 = 20;
+
+/// The registry: a cheap clone. The watching ends with the last of them.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    home: Home,
+    current: watch::Sender<Arc<Snapshot>>,
+    /// Held while loading, so that an older look at the files never replaces a newer one.
+    loading: Mutex<()>,
+    watcher: Mutex<Option<RecommendedWatcher>>,
+}
+
+impl Registry {
+    /// Loads everything and watches the files from then on. Problems with the files are in the snapshot; an error here
+    /// means that changes will not be noticed, which must be known.
+    pub fn start(home: &Home) -> Result<Self, RegistryError> {
+        let inner = Arc::new(Inner {
+            home: home.clone(),
+            current: watch::channel(Arc::new(nothing(Vec::new()))).0,
+            loading: Mutex::new(()),
+            watcher: Mutex::new(None),
+        });
+        let registry = Self { inner };
+        let (tell, told) = sync_channel(1);
+        registry.inner.start_watching(tell)?;
+        registry.reload();
+        let weak = Arc::downgrade(&registry.inner);
+        let follow = move || {
+            while wait_for_quiet(&told) {
+                let Some(inner) = weak.upgrade() else { return };
+                inner.reload();
+            }
+        };
+        let spawned = thread::Builder::new().name("registry".into()).spawn(follow);
+        spawned.map_err(|error| RegistryError::Watch(error.to_string()))?;
+        Ok(registry)
+    }
+
+    /// What is in force now.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.inner.current.borrow().clone()
+    }
+
+    /// Follows what is in force; it also changes when only the problems do.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.inner.current.subscribe()
+    }
+
+    /// Reads the files now, without waiting to be told that they changed. Blocks on the file system.
+    pub fn reload(&self) -> Arc<Snapshot> {
+        self.inner.reload();
+        self.current()
+    }
+}
+
+impl Inner {
+    fn reload(&self) {
+        let _guard = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        // First watch, then look: what changes in between is told.
+        self.watch_manifests();
+        let loaded = load(&self.home);
+        self.current.send_if_modified(|current| {
+            let next = if loaded.problems.is_empty() {
+                loaded
+            } else {
+                // The last good set stays in force, whole; before there was one, nothing is.
+                Snapshot { problems: loaded.problems, ..(**current).clone() }
+            };
+            let changed = next.digest != current.digest
+                || next.config != current.config
+                || next.problems != current.problems;
+            if changed {
+                *current = Arc::new(next);
+            }
+            changed
+        });
+    }
+
+    fn start_watching(&self, tell: SyncSender<()>) -> Result<(), RegistryError> {
+        let config = self.home.config_file();
+        let dir = config.parent().unwrap_or(&config).to_owned();
+        // Some systems tell of real paths only.
+        let real = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+        let ours = [&dir, &real].map(|dir| (dir.join(CONFIG_NAME), dir.join(MANIFESTS_NAME)));
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if concerns(&event, &ours) {
+                // A full queue means that a load is due anyway.
+                let _ = tell.try_send(());
+            }
+        })
+        .map_err(|error| RegistryError::Watch(error.to_string()))?;
+        watcher
+            .watch(&dir, RecursiveMode::NonRecursive)
+            .map_err(|error| RegistryError::Watch(error.to_string()))?;
+        *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = Some(watcher);
+        Ok(())
+    }
+
+    /// Watches the manifests directory, which may have come, gone or been replaced since the last look.
+    fn watch_manifests(&self) {
+        let dir = self.home.manifests_dir();
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watcher) = watcher.as_mut() else { return };
+        let _ = watcher.unwatch(&dir);
+        if dir.is_dir()
+            && let Err(error) = watcher.watch(&dir, RecursiveMode::Recursive)
+        {
+            tracing::warn!(%error, "manifests are not watched");
+        }
+    }
+}
+
+/// No agents, no policies: what is in force before anything good was read.
+fn nothing(problems: Vec<Problem>) -> Snapshot {
+    Snapshot {
+        config: Config::default(),
+        agents: Vec::new(),
+        budgets: Vec::new(),
+        policies: PolicySet::default(),
+        digest: [0; 32],
+        problems,
+    }
+}
+
+/// Whether an event may mean other content. Errors may mean lost events, so they count.
+fn concerns(event: &notify::Result<notify::Event>, ours: &[(PathBuf, PathBuf)]) -> bool {
+    let Ok(event) = event else { return true };
+    let ours =
+        |path: &PathBuf| ours.iter().any(|(config, manifests)| path == config || path.starts_with(manifests));
+    !matches!(event.kind, EventKind::Access(_)) && (event.paths.is_empty() || event.paths.iter().any(ours))
+}
+
+/// Waits for a change and then for quiet. False when the registry is gone.
+fn wait_for_quiet(told: &Receiver<()>) -> bool {
+    if told.recv().is_err() {
+        return false;
+    }
+    for _ in 0..MAX_WAITS {
+        match told.recv_timeout(QUIET) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+    true
+}

@@ -1,0 +1,221 @@
+//! All files together: find them, read them, check what spans files, digest them. Bounded in files, size and depth.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::core::manifest::{Agent, TokenBudget};
+use crate::core::policy::{Layer, PolicySet, PolicySource};
+use crate::core::problem::Problem;
+use crate::sys::paths::Home;
+
+use super::config::Config;
+use super::manifest::{Body, Document, Kind};
+use super::{Snapshot, config_file, manifest};
+
+/// The most files that are read.
+const MAX_FILES: usize = 10_000;
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The deepest directory below the manifests directory.
+const MAX_DEPTH: usize = 16;
+
+/// Reads everything. With problems the rest of the snapshot must not come into force.
+pub(super) fn load(home: &Home) -> Snapshot {
+    let mut problems = Vec::new();
+    let config = load_config(&home.config_file(), &mut problems);
+    let root = home.manifests_dir();
+    let files = load_files(&root, &mut problems);
+    let mut documents = Vec::new();
+    let mut sources = vec![PolicySource::default_pack()];
+    for (path, text) in &files {
+        if is_policy(path) {
+            sources.push(PolicySource { layer: Layer::Org, file: path.clone(), text: text.clone() });
+        } else {
+            documents.extend(manifest::read(path, text, &mut problems));
+        }
+    }
+    let policies = PolicySet::load(&sources).unwrap_or_else(|found| {
+        problems.extend(found);
+        PolicySet::default()
+    });
+    check_duplicates(&documents, &mut problems);
+    check_budgets(&documents, &mut problems);
+    problems.sort();
+    problems.dedup();
+    let (agents, budgets) = bodies(documents);
+    Snapshot { config, agents, budgets, policies, digest: digest(&root, &files), problems }
+}
+
+fn load_config(path: &Path, problems: &mut Vec<Problem>) -> Config {
+    match read_text(path) {
+        Ok(text) => config_file::read(path, &text, problems),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Config::default(),
+        Err(error) => {
+            problems.push(unreadable(path, &error));
+            Config::default()
+        }
+    }
+}
+
+/// Every manifest and policy below the directory, in order of path. None if there is no directory.
+fn load_files(root: &Path, problems: &mut Vec<Problem>) -> BTreeMap<PathBuf, String> {
+    let mut paths = Vec::new();
+    walk(root, 0, &mut paths, problems);
+    if paths.len() > MAX_FILES {
+        let message = format!("holds more than {MAX_FILES} manifests and policies");
+        problems.push(whole_file(root, message));
+    }
+    let mut files = BTreeMap::new();
+    for path in paths.into_iter().take(MAX_FILES) {
+        match read_text(&path) {
+            Ok(text) => {
+                files.insert(path, text);
+            }
+            Err(error) => problems.push(unreadable(&path, &error)),
+        }
+    }
+    files
+}
+
+/// Hidden files and directories are not looked at: editors keep their drafts there. Symbolic links to directories are
+/// not followed.
+fn walk(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>, problems: &mut Vec<Problem>) {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+        Err(error) => return problems.push(unreadable(dir, &error)),
+    };
+    for entry in entries {
+        if paths.len() > MAX_FILES {
+            return;
+        }
+        let (path, kind) = match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
+            Ok(found) => found,
+            Err(error) => return problems.push(unreadable(dir, &error)),
+        };
+        let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if hidden {
+            continue;
+        }
+        if kind.is_dir() {
+            if depth < MAX_DEPTH {
+                walk(&path, depth + 1, paths, problems);
+            } else {
+                problems.push(whole_file(&path, "is nested too deeply".into()));
+            }
+        } else if is_policy(&path) || is_manifest(&path) {
+            paths.push(path);
+        }
+    }
+}
+
+fn is_policy(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "cedar")
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.is_dir() {
+        return Err(io::Error::other("is a directory"));
+    }
+    let mut text = String::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    whole_file(path, format!("cannot be read: {error}"))
+}
+
+fn whole_file(path: &Path, message: String) -> Problem {
+    Problem { file: path.to_owned(), line: 0, column: 0, field: String::new(), message, hint: None }
+}
+
+fn at(document: &Document, field: &str, message: String) -> Problem {
+    let (line, column) = (document.at.line, document.at.column);
+    let (file, field) = (document.file.clone(), field.to_owned());
+    Problem { file, line, column, field, message, hint: None }
+}
+
+/// Two documents of one kind and name: both cannot be in force.
+fn check_duplicates(documents: &[Document], problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<(&str, &str, &str), &Document> = BTreeMap::new();
+    for document in documents {
+        let key = (document.kind.name(), document.namespace.as_str(), document.name.as_str());
+        if let Some(first) = seen.get(&key) {
+            let message = format!(
+                "{} `{}` of namespace `{}` is already declared in `{}:{}`",
+                key.0,
+                key.2,
+                key.1,
+                first.file.display(),
+                first.at.line
+            );
+            problems.push(at(document, "metadata.name", message));
+        } else {
+            seen.insert(key, document);
+        }
+    }
+}
+
+/// Every agent's budget must be declared; one that is declared with problems of its own is not reported twice.
+fn check_budgets(documents: &[Document], problems: &mut Vec<Problem>) {
+    let declared = |namespace: &str, name: &str| {
+        documents.iter().any(|document| {
+            document.kind == Kind::TokenBudget && document.namespace == namespace && document.name == name
+        })
+    };
+    for document in documents {
+        let Some(Body::Agent { agent, budget_at }) = &document.body else { continue };
+        if !declared(&document.namespace, &agent.budget) {
+            let message = format!(
+                "no TokenBudget `{}` is declared in namespace `{}`",
+                agent.budget, document.namespace
+            );
+            let place = Document { at: *budget_at, ..document.clone() };
+            problems.push(at(&place, "spec.budget", message));
+        }
+    }
+}
+
+fn bodies(documents: Vec<Document>) -> (Vec<Agent>, Vec<TokenBudget>) {
+    let (mut agents, mut budgets) = (Vec::new(), Vec::new());
+    for body in documents.into_iter().filter_map(|document| document.body) {
+        match body {
+            Body::Agent { agent, .. } => agents.push(*agent),
+            Body::Budget(budget) => budgets.push(budget),
+        }
+    }
+    agents.sort_by(|a, b| by_namespace(&a.reference).cmp(&by_namespace(&b.reference)));
+    budgets.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    (agents, budgets)
+}
+
+fn by_namespace(reference: &crate::core::principal::AgentRef) -> (&str, &str) {
+    (reference.namespace(), reference.name())
+}
+
+/// SHA-256 over the built-in pack and every file: path below the root and content, each preceded by its length.
+fn digest(root: &Path, files: &BTreeMap<PathBuf, String>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(crate::core::policy::DEFAULT_PACK.as_bytes());
+    for (path, text) in files {
+        part(path.strip_prefix(root).unwrap_or(path).as_os_str().as_encoded_bytes());
+        part(text.as_bytes());
+    }
+    hash.finalize().into()
+}

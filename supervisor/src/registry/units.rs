@@ -1,0 +1,76 @@
+//! Durations, amounts, instants and time zones as people write them.
+
+use jiff::civil::Date;
+use jiff::tz;
+use jiff::{Timestamp, Zoned};
+
+use crate::core::manifest::TimeZone;
+use crate::core::money::NanoUsd;
+
+/// Longest duration that is accepted anywhere: 24 hours.
+const MAX_DURATION_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// `90s`, `15m` or `2h`, from one second to 24 hours, in milliseconds.
+pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
+    let malformed = || format!("`{text}` is not a duration (such as `90s`, `15m` or `2h`, at most 24h)");
+    let unit = text.chars().last().ok_or_else(malformed)?;
+    let number = text.strip_suffix(unit).unwrap_or_default();
+    let unit_ms = match unit {
+        's' => 1000,
+        'm' => 60 * 1000,
+        'h' => 60 * 60 * 1000,
+        _ => return Err(malformed()),
+    };
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let duration =
+        number.parse::<u64>().ok().filter(|_| digits).and_then(|number| number.checked_mul(unit_ms));
+    duration.filter(|ms| (1..=MAX_DURATION_MS).contains(ms)).ok_or_else(malformed)
+}
+
+/// An amount of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Amount {
+    Money(NanoUsd),
+    Tokens(u64),
+}
+
+/// `50.00 USD` or `5000000 tokens`.
+pub(super) fn amount(text: &str) -> Result<Amount, String> {
+    let Some(number) = text.strip_suffix(" tokens") else {
+        return text.parse().map(Amount::Money).map_err(|error: crate::core::money::MoneyError| {
+            let or_tokens = "; a number of tokens is written `5000000 tokens`";
+            format!("{error}{}", if text.contains("token") { or_tokens } else { "" })
+        });
+    };
+    let number = number.trim();
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let tokens = number.parse::<i64>().ok().filter(|_| digits).and_then(|tokens| u64::try_from(tokens).ok());
+    tokens.map(Amount::Tokens).ok_or_else(|| format!("`{text}` is not a number of tokens"))
+}
+
+/// `80%`, from 1 to 100.
+pub(super) fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let percent = number.and_then(|number| number.parse().ok()).filter(|percent| (1..=100).contains(percent));
+    percent.ok_or_else(|| format!("`{text}` is not a percentage from `1%` to `100%`"))
+}
+
+/// A date, meaning its first instant in UTC, or a timestamp with its offset; milliseconds since 1970.
+pub(super) fn instant_ms(text: &str) -> Result<i64, String> {
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Ok(timestamp.as_millisecond());
+    }
+    let midnight = |date: Date| -> Result<Zoned, jiff::Error> { date.to_zoned(tz::TimeZone::UTC) };
+    let zoned = text.parse::<Date>().and_then(midnight);
+    zoned
+        .map(|zoned| zoned.timestamp().as_millisecond())
+        .map_err(|_| format!("`{text}` is not a date (`2027-06-30`) or a time (`2027-06-30T12:00:00Z`)"))
+}
+
+/// An IANA time zone that this machine knows.
+pub(super) fn time_zone(text: &str) -> Result<TimeZone, String> {
+    if text != "UTC" && tz::TimeZone::get(text).is_err() {
+        return Err(format!("`{text}` is not a time zone that this machine knows (such as `Europe/Berlin`)"));
+    }
+    Ok(TimeZone(text.to_owned()))
+}

@@ -10,7 +10,7 @@ use crate::audit::{self, List};
 use crate::core::action::{Bound, Facts, LaunchAction, LlmAction, Objection, ToolAction, ToolSource};
 use crate::core::manifest::{BuiltinClass, Cap, Environment, Lifecycle, Period, TokenBudget, ToolScope};
 use crate::core::money::NanoUsd;
-use crate::core::policy::PolicySet;
+use crate::core::policy::{PolicySet, PolicySource};
 use crate::core::run::{HookDuty, RefusalStyle};
 use crate::core::usage::Usage;
 use crate::registry::Config;
@@ -53,7 +53,7 @@ fn snapshot(agent: Agent, budgets: Vec<TokenBudget>) -> Snapshot {
         config: Config::default(),
         agents: vec![agent],
         budgets,
-        policies: PolicySet::default(),
+        policies: PolicySet::load(&[PolicySource::default_pack()]).unwrap(),
         digest: [0; 32],
         problems: Vec::new(),
     }
@@ -227,7 +227,7 @@ async fn a_settled_call_costs_what_the_provider_counted() {
         sentences(&world.store).await,
         [
             "agent/bot@team, owned by user:alice, called the model `model-a` of anthropic in dev at TIME, 7 tokens, \
-          0.000000025 USD, allowed by scope, 200 OK."
+          0.000000025 USD, allowed by default/in-scope, 200 OK."
         ]
     );
     assert_eq!(verified(&world.store).await, 2);
@@ -245,8 +245,8 @@ async fn a_dropped_permit_is_abandoned_and_counts_in_full() {
         sentences(&world.store).await,
         [
             "agent/bot@team, owned by user:alice, called the model `model-a` of anthropic in dev at TIME, 20 tokens, \
-             0.00000004 USD, allowed by scope, abandoned.",
-            "agent/bot@team, owned by user:alice, called `notes/echo` in dev at TIME, allowed by scope, abandoned.",
+             0.00000004 USD, allowed by default/in-scope, abandoned.",
+            "agent/bot@team, owned by user:alice, called `notes/echo` in dev at TIME, allowed by default/in-scope, abandoned.",
             "a mark was made at TIME.",
         ]
     );
@@ -309,7 +309,7 @@ async fn launching_is_an_action_like_any_other() {
     permit.settle(Outcome::free("started")).await.unwrap();
     assert_eq!(
         sentences(&world.store).await[1],
-        "agent/bot@team, owned by user:alice, was launched with command in /repo in dev at TIME, allowed by scope, \
+        "agent/bot@team, owned by user:alice, was launched with command in /repo in dev at TIME, allowed by default/in-scope, \
          started."
     );
 }

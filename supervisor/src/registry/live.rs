@@ -65,6 +65,18 @@ impl Registry {
         Ok(registry)
     }
 
+    /// The given set is in force for good; for tests of what stands above the registry.
+    #[cfg(test)]
+    pub(crate) fn fixed(snapshot: Snapshot) -> Self {
+        let inner = Inner {
+            home: Home::rooted(std::path::Path::new("/nonexistent")),
+            current: watch::channel(Arc::new(snapshot)).0,
+            loading: Mutex::new(()),
+            watcher: Mutex::new(None),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
     /// What is in force now.
     pub fn current(&self) -> Arc<Snapshot> {
         self.inner.current.borrow().clone()

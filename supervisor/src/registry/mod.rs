@@ -5,10 +5,6 @@
 //! line, column and field. It reads files and nothing else: it decides nothing.
 
 mod config;
-<<<<<<< HEAD
-#[cfg(test)]
-mod fixed;
-=======
 mod config_file;
 mod live;
 mod load;
@@ -18,7 +14,6 @@ mod syntax;
 mod tests;
 mod tree;
 mod units;
->>>>>>> 1a58750 (Read configuration, manifests and policies, and reload them when they change)
 
 use crate::core::error::{Code, Failure};
 use crate::core::manifest::{Agent, Lifecycle, TokenBudget};

@@ -123,7 +123,11 @@ impl PolicySet {
         let mut reasons = scope::check(agent, run, action);
         let in_scope = reasons.iter().all(|reason| reason.decision == Decision::Allow);
         match self.judge(agent, run, action, in_scope) {
-            Ok(more) => reasons.extend(more),
+            // Out of scope, that nothing permits it follows and is no news.
+            Ok(more) => {
+                reasons
+                    .extend(more.into_iter().filter(|reason| in_scope || reason.source != NOTHING_PERMITS));
+            }
             Err(problem) => {
                 reasons.push(deny("policy", format!("the policies cannot be evaluated: {problem}")))
             }

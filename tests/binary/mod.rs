@@ -3,7 +3,7 @@
 //!
 //! Must not: measure time. What makes the start slow is what is loaded, and that can be counted.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{collections::BTreeSet, process::Command};
 
 const AGENTSUP: &str = env!("CARGO_BIN_EXE_agentsup");
 
@@ -36,7 +36,7 @@ fn a_command_loads_the_c_library_and_nothing_else() {
 fn without_webkitgtk_the_command_line_works_and_the_window_says_what_to_install() {
     // A library of that name that is none hides the real one.
     let hidden = tempfile::tempdir().unwrap();
-    fs::write(hidden.path().join("libwebkit2gtk-4.1.so.0"), "").unwrap();
+    std::fs::write(hidden.path().join("libwebkit2gtk-4.1.so.0"), "").unwrap();
     let agentsup = |verb: &str| {
         let mut command = Command::new(AGENTSUP);
         command

@@ -56,7 +56,7 @@ impl Source {
 
     /// Whether the whole file is a test.
     pub(crate) fn is_test(&self) -> bool {
-        self.path.starts_with("tests/") || self.path.ends_with("/tests.rs") || self.path.contains("/tests/")
+        self.path.starts_with("tests/") || self.path.ends_with("tests.rs") || self.path.contains("/tests/")
     }
 
     fn under(directories: &[&str], extensions: &[&str]) -> Vec<Self> {

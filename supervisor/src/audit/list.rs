@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::core::decision::{Decision, Reason};
@@ -13,7 +12,7 @@ use crate::core::money::NanoUsd;
 use crate::core::principal::{AgentRef, Owner};
 use crate::core::record::{Entry, OutcomeEntry, Record, Who};
 use crate::core::sentence::{Told, sentence};
-use crate::store::{StoreError, records};
+use crate::store::{Connection, StoreError, records};
 
 /// Rows read at a time.
 const PAGE: u32 = 512;

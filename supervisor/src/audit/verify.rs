@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
 use crate::core::canonical;
 use crate::core::decision::Decision;
 use crate::core::record::{Entry, GENESIS, hash};
 use crate::store::records::{self, StoredRecord};
-use crate::store::{StoreError, ledger};
+use crate::store::{Connection, StoreError, ledger};
 
 /// Rows read at a time.
 const PAGE: u32 = 1024;

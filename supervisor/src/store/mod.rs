@@ -14,8 +14,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::Connection;
-pub use rusqlite::Transaction;
+pub use rusqlite::{Connection, Transaction};
 
 pub use writer::WriteQueueError;
 

@@ -1,0 +1,233 @@
+//! Claude Code. Facts tried with 2.1.330; `onFailure` of hooks is honoured from 2.1.295 on, so nothing older is run.
+//!
+//! A repository's `.claude/` and `.mcp.json` are not read at all (`--setting-sources user`, `--strict-mcp-config`):
+//! otherwise a committed file redirects every request, runs its own hooks and switches ours off. `CLAUDE.md` and
+//! `.claude/rules` still load, as an additional directory; the repository's skills and agents do not, because their
+//! front matter may hold hooks.
+
+use serde_json::{Value, json};
+
+use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text, texts};
+use super::{
+    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, hook_url, mcp_url, refuse_reserved,
+};
+use crate::core::manifest::BuiltinClass;
+use crate::core::run::{HookDuty, RefusalStyle};
+
+pub(super) const ADAPTER: Adapter = Adapter {
+    name: "claude",
+    summary: "Claude Code",
+    program: Some(Program {
+        binary: "claude",
+        minimum: "2.1.295",
+        tested: "2.1.330",
+        install: "npm install -g @anthropic-ai/claude-code",
+    }),
+    refusal: RefusalStyle::PaymentRequiredJson,
+    hooks: HookDuty::Required,
+    wire: Some(&HookWire { read, answer }),
+    prepare,
+};
+
+/// Seconds: longer than the gate waits for a person, so that the gate's own answer comes first.
+const DECISION_TIMEOUT: u32 = 3600;
+/// Seconds for hooks that decide nothing.
+const REPORT_TIMEOUT: u32 = 30;
+/// A call's worst case is reserved; the client's own 128 000 would lock small budgets out at the first call.
+const MAX_OUTPUT_TOKENS: &str = "32000";
+
+const RESERVED: &[&str] = &[
+    "--settings",
+    "--mcp-config",
+    "--strict-mcp-config",
+    "--setting-sources",
+    "--permission-mode",
+    "--dangerously-skip-permissions",
+    "--allow-dangerously-skip-permissions",
+];
+
+fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
+    refuse_reserved(ground.args, RESERVED)?;
+    let config = ground.dir.join("claude");
+    let path = |name: &str| ground.dir.join(name).to_string_lossy().into_owned();
+    let mut args: Vec<String> =
+        ["--permission-mode", "manual", "--strict-mcp-config", "--setting-sources", "user"]
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+    let worktree = ground.worktree.to_string_lossy().into_owned();
+    args.extend(["--settings".to_owned(), path("claude-settings.json"), "--mcp-config".to_owned()]);
+    args.extend([path("claude-mcp.json"), format!("--add-dir={worktree}")]);
+    args.extend(ground.args.iter().cloned());
+    let env = [
+        ("CLAUDE_CONFIG_DIR", config.to_string_lossy().into_owned()),
+        ("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1".to_owned()),
+        ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1".to_owned()),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
+        ("CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL", "1".to_owned()),
+        // After a cut stream it would send the request a second time without streaming.
+        ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1".to_owned()),
+        ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", MAX_OUTPUT_TOKENS.to_owned()),
+        ("DISABLE_AUTOUPDATER", "1".to_owned()),
+    ];
+    let file = |path: &str, content: Value| PrivateFile { path: path.into(), content: content.to_string() };
+    let files = vec![
+        file("claude-settings.json", settings(ground)),
+        file("claude-mcp.json", servers(ground)),
+        file("claude/.claude.json", onboarded(ground)),
+        file("claude/settings.json", json!({ "skipDangerousModePermissionPrompt": true })),
+    ];
+    Ok(Prepared {
+        program: "claude".to_owned(),
+        args,
+        env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        files,
+    })
+}
+
+/// Hooks over HTTP, each failing closed; the start of a session is reported by command, the only kind it fires.
+fn settings(ground: &Ground<'_>) -> Value {
+    let over_http = |timeout: u32| {
+        json!([{ "matcher": "*", "hooks": [{
+            "type": "http",
+            "url": hook_url(ground, ADAPTER.name),
+            "headers": { "Authorization": "Bearer $AGENTSUP_RUN_TOKEN" },
+            "allowedEnvVars": ["AGENTSUP_RUN_TOKEN"],
+            "timeout": timeout,
+            "onFailure": "block",
+        }] }])
+    };
+    let own = ground.own_program.to_string_lossy().replace('\'', r"'\''");
+    json!({
+        "disableAllHooks": false,
+        "hooks": {
+            "SessionStart": [{ "matcher": "*", "hooks": [{
+                "type": "command",
+                "command": format!("'{own}' hook {} || exit 2", ADAPTER.name),
+                "timeout": REPORT_TIMEOUT,
+            }] }],
+            "UserPromptSubmit": over_http(REPORT_TIMEOUT),
+            "PreToolUse": over_http(DECISION_TIMEOUT),
+            "PostToolUse": over_http(REPORT_TIMEOUT),
+        },
+    })
+}
+
+fn servers(ground: &Ground<'_>) -> Value {
+    // The variable is expanded by the client, so that the token does not lie in a file.
+    json!({ "mcpServers": { "agentsup": {
+        "type": "http",
+        "url": mcp_url(ground),
+        "headers": { "Authorization": "Bearer ${AGENTSUP_RUN_TOKEN}" },
+    } } })
+}
+
+/// Straight to the prompt: no theme, login or trust questions in a directory that agentsup made.
+fn onboarded(ground: &Ground<'_>) -> Value {
+    let worktree = ground.worktree.to_string_lossy();
+    json!({
+        "hasCompletedOnboarding": true,
+        "hasSeenAutoDefaultNotice": true,
+        "projects": { worktree: { "hasTrustDialogAccepted": true } },
+    })
+}
+
+fn read(message: &Value) -> Result<HookCall, HookError> {
+    match text(message, "hook_event_name")? {
+        "SessionStart" | "UserPromptSubmit" => Ok(HookCall::Announced),
+        "PreToolUse" => call(message).map(HookCall::Before),
+        "PostToolUse" => {
+            let call_id = text(message, "tool_use_id")?.to_owned();
+            Ok(HookCall::After { call_id, status: ToolEnd::Done })
+        }
+        _ => Ok(HookCall::Other),
+    }
+}
+
+fn call(message: &Value) -> Result<ToolCall, HookError> {
+    let tool = text(message, "tool_name")?;
+    let input = message.get("tool_input").ok_or(HookError("tool_input"))?;
+    Ok(ToolCall {
+        tool: tool.to_owned(),
+        class: kind(tool),
+        call_id: message.get("tool_use_id").and_then(Value::as_str).map(str::to_owned),
+        cwd: message.get("cwd").and_then(Value::as_str).map(str::to_owned),
+        paths: texts(input, &["file_path", "notebook_path", "path"]),
+        urls: texts(input, &["url"]),
+        command: input.get("command").and_then(Value::as_str).map(str::to_owned),
+        args: input.clone(),
+    })
+}
+
+fn kind(tool: &str) -> ToolKind {
+    use BuiltinClass::{Edit, Other, Read, Shell, Web};
+    if tool.starts_with("mcp__agentsup__") {
+        return ToolKind::Proxied;
+    }
+    if tool.starts_with("mcp__") {
+        return ToolKind::Foreign;
+    }
+    match tool {
+        "Read" | "Glob" | "Grep" | "LS" | "NotebookRead" | "LSP" => ToolKind::Builtin(Read),
+        "Edit" | "MultiEdit" | "Write" | "NotebookEdit" => ToolKind::Builtin(Edit),
+        "Bash" | "BashOutput" | "KillShell" | "PowerShell" | "Monitor" => ToolKind::Builtin(Shell),
+        "WebFetch" | "WebSearch" => ToolKind::Builtin(Web),
+        "AskUserQuestion" | "EnterPlanMode" | "ExitPlanMode" | "TodoWrite" | "TaskCreate" | "TaskGet"
+        | "TaskList" | "TaskUpdate" | "TaskOutput" | "TaskStop" | "Task" | "Agent" | "Skill"
+        | "ToolSearch" | "StructuredOutput" => ToolKind::Conversation,
+        _ => ToolKind::Builtin(Other),
+    }
+}
+
+fn answer(answer: &HookAnswer<'_>) -> Value {
+    let (decision, reason) = match answer {
+        HookAnswer::Allow => ("allow", "allowed by agentsup"),
+        HookAnswer::Deny { reason } => ("deny", *reason),
+    };
+    json!({ "hookSpecificOutput": {
+        "hookEventName": "PreToolUse",
+        "permissionDecision": decision,
+        "permissionDecisionReason": reason,
+    } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_read_with_its_line() {
+        let message = json!({
+            "hook_event_name": "PreToolUse", "tool_name": "Bash", "tool_use_id": "toolu_1", "cwd": "/w",
+            "tool_input": { "command": "ls -l", "description": "list" },
+        });
+        assert_eq!(
+            read(&message),
+            Ok(HookCall::Before(ToolCall {
+                tool: "Bash".into(),
+                class: ToolKind::Builtin(BuiltinClass::Shell),
+                call_id: Some("toolu_1".into()),
+                cwd: Some("/w".into()),
+                paths: Vec::new(),
+                urls: Vec::new(),
+                command: Some("ls -l".into()),
+                args: message["tool_input"].clone(),
+            }))
+        );
+    }
+
+    #[test]
+    fn a_call_without_its_input_cannot_be_read() {
+        let message = json!({ "hook_event_name": "PreToolUse", "tool_name": "Bash" });
+        assert_eq!(read(&message), Err(HookError("tool_input")));
+        assert_eq!(read(&json!({})), Err(HookError("hook_event_name")));
+    }
+
+    #[test]
+    fn servers_that_are_not_ours_are_foreign_and_unknown_tools_are_not_harmless() {
+        assert_eq!(kind("mcp__agentsup__notes_echo"), ToolKind::Proxied);
+        assert_eq!(kind("mcp__evil__run"), ToolKind::Foreign);
+        assert_eq!(kind("LaunchRocket"), ToolKind::Builtin(BuiltinClass::Other));
+        assert_eq!(kind("Write"), ToolKind::Builtin(BuiltinClass::Edit));
+    }
+}

@@ -1,0 +1,19 @@
+//! Any program with exactly the contract's environment: for agents without an adapter of their own, and for tests.
+
+use super::{Adapter, AdapterError, Ground, Prepared};
+use crate::core::run::{HookDuty, RefusalStyle};
+
+pub(super) const ADAPTER: Adapter = Adapter {
+    name: "command",
+    summary: "any program, with the run's environment",
+    program: None,
+    refusal: RefusalStyle::PaymentRequiredJson,
+    hooks: HookDuty::None,
+    wire: None,
+    prepare,
+};
+
+fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
+    let (program, args) = ground.args.split_first().ok_or(AdapterError::NoCommand)?;
+    Ok(Prepared { program: program.clone(), args: args.to_vec(), ..Prepared::default() })
+}

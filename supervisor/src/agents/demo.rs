@@ -1,0 +1,56 @@
+//! The built-in agent: a small loop that goes through everything a real one goes through. Only its model is scripted.
+
+use serde_json::{Value, json};
+
+use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text};
+use super::{Adapter, AdapterError, Ground, Prepared};
+use crate::core::manifest::BuiltinClass;
+use crate::core::run::{HookDuty, RefusalStyle};
+
+pub(super) const ADAPTER: Adapter = Adapter {
+    name: "demo",
+    summary: "a built-in agent with a scripted model; needs no key",
+    program: None,
+    refusal: RefusalStyle::PaymentRequiredJson,
+    hooks: HookDuty::None,
+    wire: Some(&HookWire { read, answer }),
+    prepare,
+};
+
+fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
+    Ok(Prepared {
+        program: ground.own_program.to_string_lossy().into_owned(),
+        args: vec!["__demo-agent".to_owned()],
+        env: vec![("ANTHROPIC_BASE_URL".to_owned(), format!("{}/llm/demo", ground.origin))],
+        files: Vec::new(),
+    })
+}
+
+fn read(message: &Value) -> Result<HookCall, HookError> {
+    let call_id = text(message, "call_id")?.to_owned();
+    match text(message, "event")? {
+        "before" => Ok(HookCall::Before(ToolCall {
+            tool: text(message, "tool")?.to_owned(),
+            class: ToolKind::Builtin(BuiltinClass::Shell),
+            call_id: Some(call_id),
+            cwd: None,
+            paths: Vec::new(),
+            urls: Vec::new(),
+            command: Some(text(message, "command")?.to_owned()),
+            args: message.clone(),
+        })),
+        "after" => {
+            let failed = message.get("failed").and_then(Value::as_bool).unwrap_or(true);
+            let status = if failed { ToolEnd::Failed } else { ToolEnd::Done };
+            Ok(HookCall::After { call_id, status })
+        }
+        _ => Ok(HookCall::Other),
+    }
+}
+
+fn answer(answer: &HookAnswer<'_>) -> Value {
+    match answer {
+        HookAnswer::Allow => json!({ "decision": "allow" }),
+        HookAnswer::Deny { reason } => json!({ "decision": "deny", "reason": reason }),
+    }
+}

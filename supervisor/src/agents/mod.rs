@@ -1,0 +1,186 @@
+//! Adapters: how to launch one kind of coding agent so that everything it does passes the gate.
+//!
+//! One file per adapter, mostly data: the command line, the environment, the private files it reads, the refusal that
+//! makes it stop, and the wire of its hooks. Invariants: a provider's key is never in what an adapter prepares; a
+//! file that a repository carries cannot redirect the agent or switch its hooks off. Must not start or write
+//! anything: the launch does. The facts come from experiments with the real agents, by version.
+
+mod claude;
+
+mod command;
+mod demo;
+
+pub mod wire;
+
+use std::path::{Path, PathBuf};
+
+use crate::core::run::{HookDuty, RefusalStyle};
+use wire::HookWire;
+
+/// Every adapter; a test compares this list with the directory.
+pub const ADAPTERS: &[&Adapter] = &[&claude::ADAPTER, &command::ADAPTER, &demo::ADAPTER];
+
+/// The adapter of that name.
+pub fn by_name(name: &str) -> Option<&'static Adapter> {
+    ADAPTERS.iter().copied().find(|adapter| adapter.name == name)
+}
+
+/// How to launch one kind of coding agent.
+#[derive(Debug)]
+pub struct Adapter {
+    /// As the user types it.
+    pub name: &'static str,
+    /// In a few words.
+    pub summary: &'static str,
+    /// The program it launches; none where the user names it or it is this one.
+    pub program: Option<Program>,
+    /// The refusal that makes it stop at once and show the message.
+    pub refusal: RefusalStyle,
+    /// Whether its hooks must announce themselves.
+    pub hooks: HookDuty,
+    /// The wire of its hooks, if it has hooks.
+    pub wire: Option<&'static HookWire>,
+    /// Makes the launch out of its circumstances.
+    pub prepare: fn(&Ground<'_>) -> Result<Prepared, AdapterError>,
+}
+
+/// A program that must be installed.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// Looked for in `PATH`.
+    pub binary: &'static str,
+    /// The oldest version whose hooks fail closed, `major.minor.patch`.
+    pub minimum: &'static str,
+    /// The newest version that the tests run.
+    pub tested: &'static str,
+    /// The command that installs it.
+    pub install: &'static str,
+}
+
+/// The circumstances of a launch.
+#[derive(Debug, Clone, Copy)]
+pub struct Ground<'a> {
+    /// The run's private directory: configuration of the agent goes here.
+    pub dir: &'a Path,
+    /// The worktree.
+    pub worktree: &'a Path,
+    /// Where the daemon listens, `http://127.0.0.1:PORT`.
+    pub origin: &'a str,
+    /// The run's token.
+    pub token: &'a str,
+    /// This program, for hooks that are commands.
+    pub own_program: &'a Path,
+    /// The human's home directory.
+    pub home: Option<&'a Path>,
+    /// What the user typed after `--`.
+    pub args: &'a [String],
+}
+
+/// What is to be started, and with what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// The program: a name to be looked for in `PATH`, or a path.
+    pub program: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables beside the contract's; they win over those.
+    pub env: Vec<(String, String)>,
+    /// Files to be written below the run's directory, mode 0600, before the start.
+    pub files: Vec<PrivateFile>,
+}
+
+/// A file of the run's private directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateFile {
+    /// Relative to the run's directory.
+    pub path: PathBuf,
+    /// Its content.
+    pub content: String,
+}
+
+/// Why an adapter cannot launch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdapterError {
+    /// `command` without a command.
+    #[error("no command was given")]
+    NoCommand,
+    /// An argument would switch off what the supervision rests on.
+    #[error("`{0}` cannot be used under agentsup, which sets it itself")]
+    ReservedArgument(String),
+}
+
+impl AdapterError {
+    /// The exact command that helps.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoCommand => "agentsup run command -- PROGRAM ARGS…",
+            Self::ReservedArgument(_) => "leave the argument out",
+        }
+    }
+}
+
+/// The variables of the contract that every agent gets.
+pub fn contract_env(ground: &Ground<'_>, run: &str) -> Vec<(String, String)> {
+    let origin = ground.origin;
+    [
+        ("AGENTSUP_RUN_ID", run.to_owned()),
+        ("AGENTSUP_RUN_TOKEN", ground.token.to_owned()),
+        ("AGENTSUP_MCP_URL", mcp_url(ground)),
+        ("ANTHROPIC_BASE_URL", format!("{origin}/llm/anthropic")),
+        ("ANTHROPIC_AUTH_TOKEN", ground.token.to_owned()),
+        ("OPENAI_BASE_URL", format!("{origin}/llm/openai/v1")),
+        ("OPENAI_API_KEY", ground.token.to_owned()),
+        ("GOOGLE_GEMINI_BASE_URL", format!("{origin}/llm/gemini")),
+        ("GEMINI_API_KEY", ground.token.to_owned()),
+        // Some clients send even loopback traffic to a proxy that a shell or a repository configured.
+        ("NO_PROXY", "127.0.0.1,localhost".to_owned()),
+        ("no_proxy", "127.0.0.1,localhost".to_owned()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// Where the MCP proxy listens.
+pub(crate) fn mcp_url(ground: &Ground<'_>) -> String {
+    format!("{}/mcp", ground.origin)
+}
+
+/// Where an adapter's hooks are answered.
+pub(crate) fn hook_url(ground: &Ground<'_>, adapter: &str) -> String {
+    format!("{}/hook/{adapter}", ground.origin)
+}
+
+/// Refuses arguments that the adapter sets itself: given twice, the last would win.
+pub(crate) fn refuse_reserved(args: &[String], reserved: &[&str]) -> Result<(), AdapterError> {
+    for arg in args.iter().take_while(|arg| *arg != "--") {
+        let name = arg.split_once('=').map_or(arg.as_str(), |(name, _)| name);
+        if reserved.contains(&name) {
+            return Err(AdapterError::ReservedArgument(name.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a version as a program prints it (`2.1.330 (Claude Code)`, `codex-cli 0.169.0`) is at least `minimum`.
+/// A text without a version is not.
+pub fn is_at_least(printed: &str, minimum: &str) -> bool {
+    match (version(printed), version(minimum)) {
+        (Some(found), Some(minimum)) => found >= minimum,
+        _ => false,
+    }
+}
+
+/// The first `major.minor.patch` in a text.
+pub fn version(text: &str) -> Option<[u32; 3]> {
+    text.split(|other: char| !(other.is_ascii_digit() || other == '.')).find_map(|word| {
+        let mut parts = word.split('.').map(str::parse::<u32>);
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) => Some([major, minor, patch]),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

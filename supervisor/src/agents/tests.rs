@@ -1,0 +1,83 @@
+//! One contract over every adapter.
+
+use super::*;
+
+fn ground(args: &[String]) -> Ground<'_> {
+    Ground {
+        dir: Path::new("/run-dir"),
+        worktree: Path::new("/worktree"),
+        origin: "http://127.0.0.1:4100",
+        token: "ast_secret",
+        own_program: Path::new("/opt/agentsup"),
+        home: None,
+        args,
+    }
+}
+
+#[test]
+fn every_file_of_the_directory_is_in_the_list() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/agents");
+    let mut files: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .filter(|name| !["mod", "tests", "wire"].contains(&name.as_str()))
+        .collect();
+    files.sort();
+    let names: Vec<&str> = ADAPTERS.iter().map(|adapter| adapter.name).collect();
+    assert_eq!(files, names);
+}
+
+#[test]
+fn every_adapter_launches_privately_and_within_its_directory() {
+    let args = vec!["prog".to_owned()];
+    for adapter in ADAPTERS {
+        let prepared = (adapter.prepare)(&ground(&args)).unwrap();
+        assert!(!prepared.program.is_empty(), "{}", adapter.name);
+        for file in &prepared.files {
+            let inside = file.path.is_relative()
+                && file.path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            assert!(inside, "{}: {}", adapter.name, file.path.display());
+        }
+        for arg in &prepared.args {
+            assert!(!arg.contains("ast_secret"), "{}: the token is visible in `ps`: {arg}", adapter.name);
+        }
+        if adapter.hooks == HookDuty::Required {
+            assert!(adapter.wire.is_some(), "{} has a duty that nothing can fulfil", adapter.name);
+        }
+        if let Some(program) = adapter.program {
+            assert!(is_at_least(program.tested, program.minimum), "{}", adapter.name);
+        }
+    }
+}
+
+#[test]
+fn the_contract_holds_no_provider_key() {
+    let env = contract_env(&ground(&[]), "run_1");
+    let find = |name: &str| env.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    assert_eq!(find("ANTHROPIC_BASE_URL"), Some("http://127.0.0.1:4100/llm/anthropic"));
+    assert_eq!(find("AGENTSUP_MCP_URL"), Some("http://127.0.0.1:4100/mcp"));
+    for name in ["ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY", "AGENTSUP_RUN_TOKEN"] {
+        assert_eq!(find(name), Some("ast_secret"), "{name}");
+    }
+}
+
+#[test]
+fn versions_are_compared_by_number() {
+    assert!(is_at_least("2.1.330 (Claude Code)", "2.1.295"));
+    assert!(is_at_least("codex-cli 0.169.0", "0.169.0"));
+    assert!(!is_at_least("2.1.197 (Claude Code)", "2.1.295"));
+    assert!(!is_at_least("no version", "0.0.1"));
+}
+
+#[test]
+fn what_the_adapter_sets_cannot_be_set_again() {
+    let args = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let reserved = ["--settings"];
+    assert_eq!(
+        refuse_reserved(&args("-p x --settings=y"), &reserved),
+        Err(AdapterError::ReservedArgument("--settings".into()))
+    );
+    assert_eq!(refuse_reserved(&args("-p x -- --settings"), &reserved), Ok(()));
+}

@@ -1,0 +1,102 @@
+//! What hooks say and what they are answered, independent of the agent. Each adapter translates its own wire.
+
+use serde_json::Value;
+
+use crate::core::manifest::BuiltinClass;
+
+/// An adapter's translation.
+#[derive(Debug)]
+pub struct HookWire {
+    /// Reads what a hook sent.
+    pub read: fn(&Value) -> Result<HookCall, HookError>,
+    /// Writes the answer to a tool call; the text goes to the agent.
+    pub answer: fn(&HookAnswer<'_>) -> Value,
+}
+
+/// What a hook reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookCall {
+    /// The hooks are alive.
+    Announced,
+    /// The agent wants to call one of its tools.
+    Before(ToolCall),
+    /// A tool has ended.
+    After {
+        /// The agent's id of the call.
+        call_id: String,
+        /// How it ended.
+        status: ToolEnd,
+    },
+    /// Nothing to decide.
+    Other,
+}
+
+/// How an agent's own tool ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolEnd {
+    /// It did what it should.
+    Done,
+    /// It failed.
+    Failed,
+}
+
+/// A call of one of the agent's tools.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// The tool's name.
+    pub tool: String,
+    /// What kind it is.
+    pub class: ToolKind,
+    /// The agent's id of the call.
+    pub call_id: Option<String>,
+    /// Its working directory; the worktree if the hook does not say.
+    pub cwd: Option<String>,
+    /// Paths it touches, as the agent wrote them.
+    pub paths: Vec<String>,
+    /// Addresses it fetches.
+    pub urls: Vec<String>,
+    /// The command line it runs.
+    pub command: Option<String>,
+    /// All its arguments.
+    pub args: Value,
+}
+
+/// Which gate a tool passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolKind {
+    /// One of the agent's own, decided here.
+    Builtin(BuiltinClass),
+    /// Served by the MCP proxy, which decides it.
+    Proxied,
+    /// Without an effect outside the conversation.
+    Conversation,
+    /// Served by an MCP server that is not ours: always denied.
+    Foreign,
+}
+
+/// The answer to a tool call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookAnswer<'a> {
+    /// It may be called.
+    Allow,
+    /// It may not.
+    Deny {
+        /// For the agent.
+        reason: &'a str,
+    },
+}
+
+/// Why a hook's message cannot be read; the call it may be about is denied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the hook's message has no usable `{0}`")]
+pub struct HookError(pub &'static str);
+
+/// The text of a field.
+pub(crate) fn text<'a>(value: &'a Value, field: &'static str) -> Result<&'a str, HookError> {
+    value.get(field).and_then(Value::as_str).ok_or(HookError(field))
+}
+
+/// The texts of those fields that are there.
+pub(crate) fn texts(value: &Value, fields: &[&str]) -> Vec<String> {
+    fields.iter().filter_map(|field| value.get(field)?.as_str()).map(str::to_owned).collect()
+}

@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::core::error::{Code, Failure};
+
 use super::env::Env;
 
 /// Why the places cannot be used.
@@ -57,6 +59,12 @@ impl HomeError {
             Self::Writable { path, .. } => Some(format!("chmod go-w '{}'", path.display())),
             Self::NotADirectory(_) | Self::Io { .. } => None,
         }
+    }
+}
+
+impl From<HomeError> for Failure {
+    fn from(error: HomeError) -> Self {
+        Self { code: Code::ConfigInvalid, message: error.to_string(), hint: error.hint() }
     }
 }
 

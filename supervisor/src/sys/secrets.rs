@@ -3,12 +3,24 @@
 //!
 //! A [`Secret`] shows nothing of itself and is zeroed when it is dropped. Every wait for a keyring is bounded.
 
+mod keyring;
+
+use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
+use crate::core::error::{Code, Failure};
+
 use super::env::Env;
+use super::paths::Home;
+
+pub use keyring::KEYRING_TIMEOUT;
 
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +52,12 @@ pub enum SecretError {
     /// Neither `env:NAME` nor `keyring:name`.
     #[error("`{0}` is not a secret's place (expected `env:NAME` or `keyring:name`)")]
     Reference(String),
+    /// Not a name for a key.
+    #[error("`{0}` is not a key's name (letters, digits, `-`, `_` and `.`)")]
+    Name(String),
+    /// Nothing that could be a key.
+    #[error("the key is empty, too long, or has control characters")]
+    Unsuitable,
     /// The variable is not set in the daemon's environment.
     #[error("the environment variable `{0}` is not set")]
     EnvMissing(String),
@@ -69,7 +87,11 @@ impl SecretError {
     /// The exact command or line that helps.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Reference(_) | Self::Encoding(_) | Self::Index { .. } => None,
+            Self::Reference(_)
+            | Self::Name(_)
+            | Self::Unsuitable
+            | Self::Encoding(_)
+            | Self::Index { .. } => None,
             Self::EnvMissing(name) => {
                 Some(format!("export {name}=… and restart the daemon: agentsup daemon stop"))
             }
@@ -79,6 +101,20 @@ impl SecretError {
                     .into(),
             ),
         }
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Self {
+        let code = match &error {
+            SecretError::Reference(_) | SecretError::Name(_) | SecretError::Unsuitable => Code::Usage,
+            SecretError::EnvMissing(_) | SecretError::Encoding(_) | SecretError::KeyringMissing(_) => {
+                Code::ConfigInvalid
+            }
+            SecretError::KeyringUnusable(_) | SecretError::KeyringSilent(_) => Code::Conflict,
+            SecretError::Index { .. } => Code::Internal,
+        };
+        Self { code, message: error.to_string(), hint: error.hint() }
     }
 }
 
@@ -112,16 +148,81 @@ impl FromStr for SecretRef {
     }
 }
 
-/// Fetches a secret from where it is. Blocks for at most a few seconds: call it off the async threads.
+/// Fetches a secret from where it is. Blocks, for a keyring at most [`KEYRING_TIMEOUT`]: call it off the async threads.
 pub fn load_secret(place: &SecretRef) -> Result<Secret, SecretError> {
     match place {
         SecretRef::Env(name) => from_env(Env::current(), name),
-        SecretRef::Keyring(name) => Err(SecretError::KeyringMissing(name.clone())),
+        SecretRef::Keyring(name) => keyring::load(name),
     }
 }
+
+/// Puts a secret into the keyring and its name into the home's index. Blocks as [`load_secret`] does.
+pub fn set_secret(home: &Home, name: &str, secret: Secret) -> Result<(), SecretError> {
+    let name = keyring_name(name)?;
+    let text = secret.reveal();
+    if text.is_empty() || text.len() > MAX_SECRET_BYTES || text.chars().any(char::is_control) {
+        return Err(SecretError::Unsuitable);
+    }
+    keyring::store(&name, secret)?;
+    let mut names = list_secrets(home)?;
+    names.insert(name);
+    write_index(home, &names)
+}
+
+/// Takes a secret out of the keyring and its name out of the index. `false` if there was none.
+pub fn remove_secret(home: &Home, name: &str) -> Result<bool, SecretError> {
+    let name = keyring_name(name)?;
+    let removed = keyring::remove(&name)?;
+    let mut names = list_secrets(home)?;
+    if names.remove(&name) {
+        write_index(home, &names)?;
+    }
+    Ok(removed)
+}
+
+/// Names of the secrets that were put into the keyring from this home. The keyring is not asked.
+pub fn list_secrets(home: &Home) -> Result<BTreeSet<String>, SecretError> {
+    let path = home.key_index();
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| index_error(&path, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(index_error(&path, &error)),
+    }
+}
+
+/// Longest secret that is stored, in bytes.
+const MAX_SECRET_BYTES: usize = 16 * 1024;
 
 fn from_env(env: &Env, name: &str) -> Result<Secret, SecretError> {
     let value = env.var(name).ok_or_else(|| SecretError::EnvMissing(name.to_owned()))?;
     let text = value.to_str().ok_or_else(|| SecretError::Encoding(name.to_owned()))?;
     Ok(Secret::new(text.trim().to_owned()))
 }
+
+fn keyring_name(name: &str) -> Result<String, SecretError> {
+    match format!("keyring:{name}").parse() {
+        Ok(SecretRef::Keyring(name)) => Ok(name),
+        _ => Err(SecretError::Name(name.to_owned())),
+    }
+}
+
+/// Replaces the index whole, so that a crash leaves the old or the new one.
+fn write_index(home: &Home, names: &BTreeSet<String>) -> Result<(), SecretError> {
+    let path = home.key_index();
+    let beside = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(&serde_json::to_vec_pretty(names)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, &path)
+    };
+    write().map_err(|error| index_error(&path, &error))
+}
+
+fn index_error(path: &Path, problem: &dyn fmt::Display) -> SecretError {
+    SecretError::Index { path: path.display().to_string(), problem: problem.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     args.extend(ground.args.iter().cloned());
     let env = [
         ("CLAUDE_CONFIG_DIR", config.to_string_lossy().into_owned()),
+        ("CLAUDE_CODE_TMPDIR", path("tmp")),
         ("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1".to_owned()),
         ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1".to_owned()),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
@@ -85,7 +86,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     })
 }
 
-/// Hooks over HTTP, each failing closed; the start of a session is reported by command, the only kind it fires.
+/// Hooks over HTTP, each failing closed. That of the prompt comes before the first model call and so announces them.
 fn settings(ground: &Ground<'_>) -> Value {
     let over_http = |timeout: u32| {
         json!([{ "matcher": "*", "hooks": [{
@@ -97,15 +98,9 @@ fn settings(ground: &Ground<'_>) -> Value {
             "onFailure": "block",
         }] }])
     };
-    let own = ground.own_program.to_string_lossy().replace('\'', r"'\''");
     json!({
         "disableAllHooks": false,
         "hooks": {
-            "SessionStart": [{ "matcher": "*", "hooks": [{
-                "type": "command",
-                "command": format!("'{own}' hook {} || exit 2", ADAPTER.name),
-                "timeout": REPORT_TIMEOUT,
-            }] }],
             "UserPromptSubmit": over_http(REPORT_TIMEOUT),
             "PreToolUse": over_http(DECISION_TIMEOUT),
             "PostToolUse": over_http(REPORT_TIMEOUT),
@@ -134,7 +129,7 @@ fn onboarded(ground: &Ground<'_>) -> Value {
 
 fn read(message: &Value) -> Result<HookCall, HookError> {
     match text(message, "hook_event_name")? {
-        "SessionStart" | "UserPromptSubmit" => Ok(HookCall::Announced),
+        "UserPromptSubmit" => Ok(HookCall::Announced),
         "PreToolUse" => call(message).map(HookCall::Before),
         "PostToolUse" => {
             let call_id = text(message, "tool_use_id")?.to_owned();

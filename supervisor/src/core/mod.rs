@@ -9,6 +9,7 @@ pub mod error;
 pub mod ids;
 pub mod manifest;
 pub mod money;
+pub mod place;
 pub mod policy;
 pub mod principal;
 pub mod problem;

@@ -3,6 +3,7 @@
 pub mod capture;
 pub mod clock;
 pub mod env;
+pub mod files;
 pub mod http;
 pub mod ids;
 pub mod lock;

@@ -1,0 +1,134 @@
+//! The agents' own tools: their hooks ask here, the gate answers.
+//!
+//! Invariants: a message that cannot be read denies; a call is decided once, by the gate, and its permit is settled
+//! when the hook reports the end or the run is over. What MCP tools do is decided by the MCP proxy; a tool of a server
+//! that is not ours is denied. Must not know an agent by name: adapters bring the wire.
+
+pub mod normalise;
+mod pending;
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use crate::agents;
+use crate::agents::wire::{HookAnswer, HookCall, HookWire, ToolCall, ToolEnd, ToolKind};
+use crate::core::action::Action;
+use crate::core::usage::Outcome;
+use crate::gate::{Gate, LiveRun};
+use crate::sys::http::{Body, bearer, json as json_response, read_body};
+use normalise::normalise;
+use pending::Pending;
+
+/// A hook's message at most, in bytes: it holds a tool's whole input and output.
+const MESSAGE_MAX: usize = 16 * 1024 * 1024;
+
+/// The hooks' front. Clones share it.
+#[derive(Clone)]
+pub struct Hooks {
+    gate: Gate,
+    homes: Arc<normalise::Homes>,
+    pending: Arc<Pending>,
+}
+
+impl Hooks {
+    /// Over a gate.
+    pub fn new(gate: Gate, homes: normalise::Homes) -> Self {
+        Self { gate, homes: Arc::new(homes), pending: Arc::new(Pending::default()) }
+    }
+
+    /// Answers one message of a hook of the adapter named in the path.
+    pub async fn serve(&self, request: Request<Incoming>, adapter: &str) -> Response<Body> {
+        let Some(live) = bearer(request.headers()).and_then(|token| self.gate.authenticate(token)) else {
+            return refused(StatusCode::UNAUTHORIZED, "the run's token is missing, unknown or revoked");
+        };
+        let wire =
+            agents::by_name(&live.run.adapter).filter(|own| own.name == adapter).and_then(|own| own.wire);
+        let Some(wire) = wire else {
+            return refused(StatusCode::NOT_FOUND, "the run's adapter has no such hooks");
+        };
+        if request.method() != Method::POST {
+            return refused(StatusCode::METHOD_NOT_ALLOWED, "hooks are posted");
+        }
+        let message = match read_body(request.into_body(), MESSAGE_MAX).await {
+            Ok(message) => message,
+            Err(error) => return refused(error.status(), &error.to_string()),
+        };
+        let Ok(message) = serde_json::from_slice::<Value>(&message) else {
+            return refused(StatusCode::BAD_REQUEST, "the hook's message is not JSON");
+        };
+        match (wire.read)(&message) {
+            Ok(call) => self.answer(&live, wire, call).await,
+            Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+        }
+    }
+
+    /// Settles what the run's hooks never reported the end of.
+    pub async fn forget(&self, live: &LiveRun) {
+        for permit in self.pending.take_all(live.run.id) {
+            settle(permit, "end not reported").await;
+        }
+    }
+
+    async fn answer(&self, live: &Arc<LiveRun>, wire: &HookWire, call: HookCall) -> Response<Body> {
+        match call {
+            HookCall::Announced => {
+                self.gate.hear_hooks(live);
+                json_response(StatusCode::OK, &json!({}))
+            }
+            HookCall::Other => json_response(StatusCode::OK, &json!({})),
+            HookCall::After { call_id, status } => {
+                if let Some(permit) = self.pending.take(live.run.id, &call_id) {
+                    settle(permit, if status == ToolEnd::Done { "done" } else { "failed" }).await;
+                }
+                json_response(StatusCode::OK, &json!({}))
+            }
+            HookCall::Before(call) => {
+                // A hook that asks is a hook that lives.
+                self.gate.hear_hooks(live);
+                self.decide(live, wire, call).await
+            }
+        }
+    }
+
+    async fn decide(&self, live: &Arc<LiveRun>, wire: &HookWire, call: ToolCall) -> Response<Body> {
+        let reply = |answer: HookAnswer<'_>| json_response(StatusCode::OK, &(wire.answer)(&answer));
+        let class = match call.class {
+            ToolKind::Proxied | ToolKind::Conversation => return reply(HookAnswer::Allow),
+            ToolKind::Foreign => None,
+            ToolKind::Builtin(class) => Some(class),
+        };
+        let call_id = call.call_id.clone();
+        let action = match normalise(&self.homes, &live.run, call, class) {
+            Ok(action) => action,
+            Err(error) => return refused(StatusCode::BAD_REQUEST, &error.to_string()),
+        };
+        match self.gate.decide(live, Action::Tool(action)).await {
+            Ok(permit) => {
+                match call_id {
+                    Some(call_id) => {
+                        if let Some(oldest) = self.pending.put(live.run.id, call_id, permit) {
+                            settle(oldest, "end not reported").await;
+                        }
+                    }
+                    None => settle(permit, "handed to the agent").await,
+                }
+                reply(HookAnswer::Allow)
+            }
+            Err(refusal) => reply(HookAnswer::Deny { reason: &refusal.message }),
+        }
+    }
+}
+
+async fn settle(permit: crate::gate::Permit, status: &str) {
+    if let Err(error) = permit.settle(Outcome::free(status)).await {
+        tracing::error!(%error, "a tool's outcome could not be recorded");
+    }
+}
+
+/// Any status but 200 makes a hook that fails closed deny.
+fn refused(status: StatusCode, message: &str) -> Response<Body> {
+    json_response(status, &json!({ "error": format!("agentsup: {message}") }))
+}

@@ -23,12 +23,16 @@ pub(crate) fn main() -> ExitCode {
         let reason = format_args!("the window needs WebKitGTK 4.1: {}", error.0);
         return refuse(&reason, "apt install libwebkit2gtk-4.1-0");
     }
+    #[cfg(webkit_on_demand)]
+    if !crate::webkit::has_display() {
+        return refuse(&"the window needs a display, and there is none", "agentsup ps");
+    }
     let window = tauri::Builder::default()
         .invoke_handler(tauri::generate_handler![rpc])
         .run(tauri::generate_context!());
     match window {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&error, "is a display there? see `agentsup doctor`"),
+        Err(error) => refuse(&error, "agentsup doctor"),
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Invariant: [`load`] succeeds before anything that calls into GTK runs. Must not: run before the desktop verb.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -30,6 +30,8 @@ struct Record {
 unsafe extern "C" {
     /// Ours, hidden (`build/trampolines.rs`): GLib's table of the types of parameter specifications.
     static g_param_spec_types: AtomicPtr<c_void>;
+    /// GTK's, through its trampoline.
+    fn gtk_init_check(argc: *mut c_int, argv: *mut *mut *mut c_char) -> c_int;
 }
 
 /// Opens WebKitGTK and what it depends on; quick when they are open already.
@@ -50,6 +52,12 @@ pub(crate) fn load() -> Result<(), LoadError> {
         g_param_spec_types.store(*table, Ordering::Release);
     }
     Ok(())
+}
+
+/// Whether GTK finds a display; the window framework would panic without one. Needs [`load`].
+pub(crate) fn has_display() -> bool {
+    // SAFETY: GTK may be asked any number of times, on the main thread, and takes no arguments as null.
+    unsafe { gtk_init_check(std::ptr::null_mut(), std::ptr::null_mut()) != 0 }
 }
 
 /// Called by the trampolines: the address of the function whose record this is.

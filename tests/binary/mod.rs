@@ -57,3 +57,15 @@ fn without_webkitgtk_the_command_line_works_and_the_window_says_what_to_install(
     assert!(told.starts_with("error: the window needs WebKitGTK 4.1: "), "{told}");
     assert!(told.ends_with("\nhint: apt install libwebkit2gtk-4.1-0\n"), "{told}");
 }
+
+#[cfg(feature = "desktop")]
+#[test]
+fn without_a_display_the_window_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(AGENTSUP);
+    command.arg("desktop").env("AGENTSUP_HOME", home.path());
+    let output = command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told, "error: the window needs a display, and there is none\nhint: agentsup ps\n");
+    assert_eq!(output.status.code(), Some(1));
+}

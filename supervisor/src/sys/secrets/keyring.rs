@@ -21,7 +21,8 @@ pub const KEYRING_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } el
 /// The most calls that may be under way, hanging ones included.
 const MAX_CALLS: usize = 4;
 
-const SERVICE: &str = "agentsup";
+/// What our entries are filed under.
+const OWNER: &str = "agentsup";
 
 pub(super) fn load(name: &str) -> Result<Secret, SecretError> {
     let bytes = bounded(name, |entry| entry.get_secret().map(Zeroizing::new))?;
@@ -84,7 +85,7 @@ fn bounded<T: Send + 'static>(
 }
 
 fn entry(name: &str) -> Result<Entry, Error> {
-    open()?.build(SERVICE, name, None)
+    open()?.build(OWNER, name, None)
 }
 
 #[cfg(target_os = "linux")]

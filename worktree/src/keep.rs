@@ -26,14 +26,23 @@ const NAMING: &[&str] = &[
     "rebase-apply/autostash",
 ];
 
+/// Whether the worktree's branch goes away with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Branch {
+    Goes,
+    Stays,
+}
+
 impl Worktree {
-    /// Keeps these commits, and every one that no ref but the worktree's own reaches. Returns what is now kept.
+    /// Keeps these commits, and every one that nothing reaches once the worktree is gone. Returns what is
+    /// now kept.
     pub(crate) fn keep(
         &self,
         commits: impl IntoIterator<Item = CommitId>,
+        branch: Branch,
     ) -> Result<Vec<CommitId>, WorktreeError> {
         let named = self.commits_named()?;
-        let mut keep = self.unreachable_tips(&named)?;
+        let mut keep = self.unreachable_tips(&named, branch)?;
         keep.extend(commits);
         if keep.len() > TIPS_LIMIT {
             return Err(WorktreeError::TooMany { what: "commits to keep", limit: TIPS_LIMIT });
@@ -78,17 +87,22 @@ impl Worktree {
         Ok(commits.collect())
     }
 
-    /// Of these commits and their ancestors, the ones without children that no ref but the worktree's branch
-    /// reaches.
-    fn unreachable_tips(&self, named: &BTreeSet<CommitId>) -> Result<BTreeSet<CommitId>, WorktreeError> {
+    /// Of these commits and their ancestors, the ones without children that no ref reaches.
+    fn unreachable_tips(
+        &self,
+        named: &BTreeSet<CommitId>,
+        branch: Branch,
+    ) -> Result<BTreeSet<CommitId>, WorktreeError> {
         if named.is_empty() {
             return Ok(BTreeSet::new());
         }
         let input = named.iter().map(|commit| format!("{commit}\n")).collect::<String>();
-        let exclude = format!("--exclude=refs/heads/{}", self.branch);
         // `--glob` and not `--all`, which would count the HEADs of worktrees, this one's included.
-        let args = ["rev-list", "--parents", "--stdin", "--not", exclude.as_str(), "--glob=refs/*"];
-        let output = self.repository.at_refs().args(args).input(input.into_bytes()).run()?;
+        let mut call = self.repository.at_refs().args(["rev-list", "--parents", "--stdin", "--not"]);
+        if branch == Branch::Goes {
+            call = call.args([format!("--exclude=refs/heads/{}", self.branch)]);
+        }
+        let output = call.args(["--glob=refs/*"]).input(input.into_bytes()).run()?;
         let text = output.line()?;
         let (mut tips, mut parents) = (BTreeSet::new(), BTreeSet::new());
         for line in text.lines() {

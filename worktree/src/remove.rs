@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::keep::Branch;
 use crate::registration;
 use crate::scratch::ScratchIndex;
 use crate::status::{paths, require_finished};
@@ -70,7 +71,8 @@ impl Worktree {
             Some(tip) => self.repository.count(&self.base, tip)?,
             None => 0,
         };
-        let kept = self.keep([])?;
+        let branch = if commits_ahead > 0 { Branch::Stays } else { Branch::Goes };
+        let kept = self.keep([], branch)?;
         let trashed_to = trash.take(&self.path, &self.name)?;
         registration::retire(&self.repository, &self.git_dir)?;
         let branch = match tip {
@@ -97,7 +99,7 @@ impl Worktree {
             }
             Err(error) => return Err(error),
         };
-        let kept = self.keep(keep)?;
+        let kept = self.keep(keep, Branch::Goes)?;
         let trashed_to = match &snapshot {
             Some(_) => Some(trash.take(&self.path, &self.name)?),
             None => None,
@@ -121,7 +123,7 @@ impl Worktree {
             return Ok(());
         }
         scratch.show_hidden()?;
-        let shown = scratch.call().args(["diff-files", "--name-only", "-z"]).run()?;
+        let shown = scratch.call().args(["diff-index", "--cached", "--name-only", "-z", "HEAD"]).run()?;
         let changed = shown.records().map(crate::names::path_of).collect::<Vec<_>>();
         if changed.is_empty() { Ok(()) } else { dirty(changed) }
     }

@@ -42,10 +42,12 @@ impl Worktree {
     fn fill(&self, snapshot: &Snapshot) -> Result<(), WorktreeError> {
         let files = ["read-tree", "--reset", "-u", "--no-sparse-checkout", snapshot.commit.as_str()];
         self.at_files().writes_files().args(files).run()?;
-        if let Some(exact) = &snapshot.exact {
-            write_exact(self, exact)?;
-        }
         let index = snapshot.index.as_ref().unwrap_or(&snapshot.head);
-        self.at_files().args(["read-tree", "-m", "--no-sparse-checkout", index.as_str()]).run().map(drop)
+        self.at_files().args(["read-tree", "-m", "--no-sparse-checkout", index.as_str()]).run()?;
+        // Last: to git these files look changed since it wrote them.
+        match &snapshot.exact {
+            Some(exact) => write_exact(self, exact),
+            None => Ok(()),
+        }
     }
 }

@@ -123,21 +123,22 @@ impl<'a> ScratchIndex<'a> {
     pub(crate) fn hidden(&self) -> Result<Vec<PathBuf>, WorktreeError> {
         let tagged = self.call().args(["ls-files", "-v", "-z"]).run()?;
         let hidden = tagged.records().filter_map(|record| match record {
-            [tag, b' ', path @ ..] if tag.is_ascii_lowercase() => Some(path_of(path)),
-            [b'S', b' ', path @ ..] => {
+            [b'S' | b's', b' ', path @ ..] => {
                 let path = path_of(path);
                 fs::symlink_metadata(self.worktree.path.join(&path)).is_ok().then_some(path)
             }
+            [tag, b' ', path @ ..] if tag.is_ascii_lowercase() => Some(path_of(path)),
             _ => None,
         });
         Ok(hidden.collect())
     }
 
-    /// Takes back the flags that hide changes.
+    /// Takes hidden changes in. Taking the flag back would not do: git keeps no watch over the recorded times
+    /// of such files, so they are read anew.
     pub(crate) fn show_hidden(&self) -> Result<(), WorktreeError> {
         let hidden = self.hidden()?;
-        self.update(&["--no-assume-unchanged"], hidden.clone())?;
-        self.update(&["--no-skip-worktree"], hidden)
+        self.update(&["--force-remove"], hidden.clone())?;
+        self.update(&["--add", "--remove", "--replace"], hidden)
     }
 
     fn update(&self, mode: &[&str], paths: Vec<PathBuf>) -> Result<(), WorktreeError> {

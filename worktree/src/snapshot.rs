@@ -144,6 +144,7 @@ impl Worktree {
         let parents = parents.into_iter().flatten().collect::<Vec<_>>();
         let commit = self.commit(tree, &parents, &message.to_text(), signature)?;
         let first = self.snapshots()?.last().map_or(1, |last| last.number.saturating_add(1));
+        let mut failure = None;
         for number in first..first.saturating_add(CLAIM_ATTEMPTS) {
             let ref_name = format!("{SNAPSHOTS}{}/{number}", self.name);
             let claim = ["update-ref", &ref_name, commit.as_str(), ""];
@@ -157,11 +158,10 @@ impl Worktree {
                     signature.at_s,
                 ));
             }
-            if self.repository.commit_of(&ref_name)?.is_none() {
-                return Err(claimed.failure());
-            }
+            // Somebody was first, or a ref of somebody else's is in the way: the next number may be free.
+            failure = Some(claimed.failure());
         }
-        Err(WorktreeError::TooMany { what: "snapshots at once", limit: CLAIM_ATTEMPTS as usize })
+        Err(failure.unwrap_or(WorktreeError::TooMany { what: "snapshots", limit: u32::MAX as usize }))
     }
 }
 

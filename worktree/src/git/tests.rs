@@ -48,8 +48,13 @@ fn a_command_that_does_not_end_is_ended_with_its_children() {
     let error = call.run().unwrap_err();
     assert!(matches!(error, WorktreeError::GitTimeout { .. }), "{error:?}");
     let pid = std::fs::read_to_string(directory.path().join("pid")).unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    assert!(stat.is_empty() || stat.contains(") Z "), "still alive: {stat}");
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    let gone = || stat().is_empty() || stat().contains(") Z ");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !gone() && Instant::now() < deadline {
+        thread::yield_now();
+    }
+    assert!(gone(), "still alive: {}", stat());
 }
 
 #[test]

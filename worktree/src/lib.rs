@@ -60,6 +60,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `git.rs` | the only place that starts a process |
+//! | `names.rs`, `error.rs` | ids, heads, signatures; the one error type |
 //! | `repository.rs` | finding a repository, its `HEAD`, refs |
 //! | `registration.rs` | `<git dir>/worktrees/<id>`: finding and retiring it |
 //! | `create.rs` | `add`, `open` |

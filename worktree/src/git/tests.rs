@@ -43,8 +43,7 @@ fn long_complaints_neither_block_nor_end_the_command() {
 #[test]
 fn a_command_that_does_not_end_is_ended_with_its_children() {
     let (directory, git, fake) = alias("(trap '' TERM; exec sleep 1000) & echo $! > pid; wait #");
-    let call =
-        git.discover(directory.path()).setting(&fake).args(["fake"]).within(Duration::from_millis(500));
+    let call = git.discover(directory.path()).setting(&fake).args(["fake"]).within(Duration::from_secs(2));
     let error = call.run().unwrap_err();
     assert!(matches!(error, WorktreeError::GitTimeout { .. }), "{error:?}");
     let pid = std::fs::read_to_string(directory.path().join("pid")).unwrap();

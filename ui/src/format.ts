@@ -1,22 +1,25 @@
-// Numbers as people read them. Money stays in integers up to the last character.
+// Numbers as people read them, the same way as on the command line. Money stays in integers to the last character.
 
-const NANO_USD_PER_CENT = 10_000_000n;
-const UNITS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
-  ["day", 86_400_000],
-  ["hour", 3_600_000],
-  ["minute", 60_000],
-];
-const AGO = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "narrow" });
+const CENT = 10_000_000n;
+const MINUTE_S = 60;
+const HOUR_S = 3_600;
+const DAY_S = 86_400;
 
-/** Dollars and cents, rounded up so that a spend is never shown as nothing. */
+/** Nano-USD as dollars: to the cent from a cent on, exactly below it. */
 export function usd(nanoUsd: number): string {
-  const cents = (BigInt(nanoUsd) + NANO_USD_PER_CENT - 1n) / NANO_USD_PER_CENT;
-  return `$${cents / 100n}.${String(cents % 100n).padStart(2, "0")}`;
+  const nano = BigInt(nanoUsd);
+  if (nano === 0n || nano >= CENT) {
+    const cents = (nano + CENT / 2n) / CENT;
+    return `$${cents / 100n}.${String(cents % 100n).padStart(2, "0")}`;
+  }
+  return `$0.${String(nano).padStart(9, "0").replace(/0+$/, "")}`;
 }
 
-/** How long ago, in the largest unit that fits. */
+/** How long ago, in one unit. */
 export function ago(thenMs: number, nowMs: number): string {
-  const elapsedMs = Math.max(0, nowMs - thenMs);
-  const unit = UNITS.find(([, lengthMs]) => elapsedMs >= lengthMs);
-  return unit ? AGO.format(-Math.floor(elapsedMs / unit[1]), unit[0]) : "just now";
+  const elapsedS = Math.floor(Math.max(0, nowMs - thenMs) / 1000);
+  if (elapsedS < MINUTE_S) return `${elapsedS} s ago`;
+  if (elapsedS < HOUR_S) return `${Math.floor(elapsedS / MINUTE_S)} min ago`;
+  if (elapsedS < 2 * DAY_S) return `${Math.floor(elapsedS / HOUR_S)} h ago`;
+  return `${Math.floor(elapsedS / DAY_S)} days ago`;
 }

@@ -43,9 +43,20 @@ test("a run is a row", async () => {
     "code-review-bot",
     "claude",
     "agentsup/run_1",
-    "$1.24",
-    "5m ago",
+    "$1.23",
+    "5 min ago",
   ]);
+});
+
+test("the newest run comes first", async () => {
+  answer([
+    { ...RUN, id: "run_1", agent: "older" },
+    { ...RUN, id: "run_2", agent: "newer", started_at_ms: RUN.started_at_ms + 1 },
+  ]);
+  const { container } = render(<App />);
+  await screen.findByText("newer");
+  const agents = [...container.querySelectorAll("tbody td:nth-child(2)")].map((cell) => cell.textContent);
+  expect(agents).toEqual(["newer", "older"]);
 });
 
 test("what an agent names is text and nothing else", async () => {

@@ -19,7 +19,8 @@ export function RunsView() {
       </Notice>
     );
   }
-  return <RunsTable runs={runs.data} nowMs={runs.dataUpdatedAt} />;
+  const newestFirst = runs.data.toSorted((a, b) => b.startedAtMs - a.startedAtMs);
+  return <RunsTable runs={newestFirst} nowMs={runs.dataUpdatedAt} />;
 }
 
 function Refused({ error }: { readonly error: RpcError }) {

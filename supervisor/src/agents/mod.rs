@@ -6,6 +6,7 @@
 //! anything: the launch does. The facts come from experiments with the real agents, by version.
 
 mod claude;
+mod codex;
 
 mod command;
 mod demo;
@@ -18,7 +19,7 @@ use crate::core::run::{HookDuty, RefusalStyle};
 use wire::HookWire;
 
 /// Every adapter; a test compares this list with the directory.
-pub const ADAPTERS: &[&Adapter] = &[&claude::ADAPTER, &command::ADAPTER, &demo::ADAPTER];
+pub const ADAPTERS: &[&Adapter] = &[&claude::ADAPTER, &codex::ADAPTER, &command::ADAPTER, &demo::ADAPTER];
 
 /// The adapter of that name.
 pub fn by_name(name: &str) -> Option<&'static Adapter> {

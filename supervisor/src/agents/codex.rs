@@ -237,6 +237,7 @@ mod tests {
             token: "ast_secret",
             own_program: "/opt/it's".as_ref(),
             home: None,
+            version: None,
             args: &args,
         };
         let prepared = prepare(&ground).unwrap();

@@ -10,6 +10,7 @@ mod codex;
 
 mod command;
 mod demo;
+mod opencode;
 
 pub mod wire;
 
@@ -19,7 +20,8 @@ use crate::core::run::{HookDuty, RefusalStyle};
 use wire::HookWire;
 
 /// Every adapter; a test compares this list with the directory.
-pub const ADAPTERS: &[&Adapter] = &[&claude::ADAPTER, &codex::ADAPTER, &command::ADAPTER, &demo::ADAPTER];
+pub const ADAPTERS: &[&Adapter] =
+    &[&claude::ADAPTER, &codex::ADAPTER, &command::ADAPTER, &demo::ADAPTER, &opencode::ADAPTER];
 
 /// The adapter of that name.
 pub fn by_name(name: &str) -> Option<&'static Adapter> {
@@ -73,6 +75,8 @@ pub struct Ground<'a> {
     pub own_program: &'a Path,
     /// The human's home directory.
     pub home: Option<&'a Path>,
+    /// The program's version as `major.minor.patch`; none where the adapter has no program.
+    pub version: Option<&'a str>,
     /// What the user typed after `--`.
     pub args: &'a [String],
 }

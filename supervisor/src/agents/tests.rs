@@ -10,6 +10,7 @@ fn ground(args: &[String]) -> Ground<'_> {
         token: "ast_secret",
         own_program: Path::new("/opt/agentsup"),
         home: None,
+        version: Some("1.0.0"),
         args,
     }
 }

@@ -1,0 +1,30 @@
+// Written by agentsup: asks the gate before each tool. Throwing refuses the call.
+const url = "@HOOK_URL@";
+const token = process.env.AGENTSUP_RUN_TOKEN;
+
+async function post(message) {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify(message),
+  });
+  if (!response.ok) throw new Error(`agentsup: the hook failed (${response.status}), so the call is refused`);
+  return response.json();
+}
+
+export const Agentsup = async () => {
+  // Models are closed to the run until this has arrived.
+  await post({ event: "loaded" });
+  return {
+    "tool.execute.before": async (input, output) => {
+      const answer = await post({ event: "before", tool: input.tool, call_id: input.callID, args: output.args });
+      if (answer?.decision !== "allow") {
+        throw new Error(answer?.reason ?? "agentsup: no decision was given, so the call is refused");
+      }
+    },
+    "tool.execute.after": async (input) => {
+      // Nothing depends on this report; the run's end settles what it misses.
+      await post({ event: "after", call_id: input.callID }).catch(() => {});
+    },
+  };
+};

@@ -4,6 +4,7 @@
 //! when the hook reports the end or the run is over. What MCP tools do is decided by the MCP proxy; a tool of a server
 //! that is not ours is denied. Must not know an agent by name: adapters bring the wire.
 
+pub mod command;
 pub mod normalise;
 mod pending;
 

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod lock;
 pub mod paths;
 pub mod peer;
+pub mod post;
 pub mod process;
 pub mod secrets;
 pub mod signals;

@@ -6,23 +6,13 @@ use crate::agents::wire::ToolCall;
 use crate::core::action::{Facts, PathFact, Place, ToolAction, ToolSource};
 use crate::core::canonical;
 use crate::core::manifest::BuiltinClass;
-use crate::core::place::{Grounds, SECRETS_AT_HOME, place};
+use crate::core::place::{Grounds, place};
 use crate::core::run::Run;
 use crate::sys::files::resolve;
+pub use crate::sys::grounds::Homes;
 
 /// Words of a command line that are looked at; a longer line counts as naming a secret.
 const WORDS: usize = 4096;
-
-/// Directories that are the same for every run.
-#[derive(Debug, Clone, Default)]
-pub struct Homes {
-    /// The human's home directory.
-    pub home: Option<PathBuf>,
-    /// agentsup's own directories.
-    pub own: Vec<PathBuf>,
-    /// The system's temporary directory.
-    pub temporary: PathBuf,
-}
 
 /// Why a call cannot be made into an action; it is denied.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +32,7 @@ pub(super) fn normalise(
     call: ToolCall,
     class: Option<BuiltinClass>,
 ) -> Result<ToolAction, NormaliseError> {
-    let grounds = grounds(homes, run);
+    let grounds = homes.grounds(run);
     let dir = call.cwd.as_deref().map_or(run.worktree.as_path(), Path::new);
     let mut facts = Facts { command: call.command.clone(), ..Facts::default() };
     for path in &call.paths {
@@ -60,22 +50,6 @@ pub(super) fn normalise(
     };
     let args_digest = canonical::digest(&call.args)?;
     Ok(ToolAction { source, tool: call.tool, args_digest, facts, call_id: call.call_id })
-}
-
-fn grounds(homes: &Homes, run: &Run) -> Grounds {
-    // What the run's own paths mean to the kernel; a directory may lie behind a symlink.
-    let real = |path: &Path| resolve(path, Path::new("/")).unwrap_or_else(|| path.to_owned());
-    let mut secrets: Vec<PathBuf> = homes.own.iter().map(|dir| real(dir)).collect();
-    if let Some(home) = &homes.home {
-        secrets.extend(SECRETS_AT_HOME.iter().map(|path| real(&home.join(path))));
-    }
-    Grounds {
-        worktree: real(&run.worktree),
-        repository: real(&run.repository),
-        scratch: vec![real(&run.dir.join("tmp"))],
-        secrets,
-        temporary: vec![real(&homes.temporary), real(Path::new("/tmp"))],
-    }
 }
 
 fn host(address: &str) -> Option<String> {

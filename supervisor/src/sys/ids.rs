@@ -40,6 +40,12 @@ pub fn new_reservation_id() -> Result<ReservationId, RandomError> {
     Ok(ReservationId::from_parts(now(), random()?))
 }
 
+/// A new id for a client's MCP session: it tells clients of one run apart and grants nothing.
+pub fn new_session_id() -> Result<String, RandomError> {
+    let bytes: [u8; 16] = random()?;
+    Ok(format!("mcp_{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
 /// A new bearer token of 256 random bits, `ast_` and 43 URL-safe characters. Shown once, stored only as a hash.
 pub fn new_token() -> Result<String, RandomError> {
     let bytes: [u8; 32] = random()?;

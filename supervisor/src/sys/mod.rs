@@ -1,9 +1,11 @@
 //! The only place that spawns processes, reads the clock or the environment, opens sockets and reads secrets.
 
 pub mod capture;
+pub mod child;
 pub mod clock;
 pub mod env;
 pub mod files;
+pub mod grounds;
 pub mod http;
 pub mod ids;
 pub mod lock;

@@ -1,0 +1,189 @@
+//! What a call's arguments say it would touch, as far as their names and shapes show it without knowing the tool.
+//!
+//! A string counts as a path if its member is named like one or if it is spelt like one that begins at the root or at
+//! home; as a host if it is an address. Whatever is nested counts too. Facts only ever tighten a decision: a string
+//! that merely looks like a path can deny, never allow.
+
+use std::path::{Component, Path, PathBuf};
+
+use url::Url;
+
+use super::wire::{Object, WireError, elements, fold, string};
+use crate::core::action::{Facts, PathFact, Place};
+use crate::core::place::place;
+use crate::core::run::Run;
+use crate::sys::files::resolve;
+use crate::sys::grounds::Homes;
+
+/// Members whose strings are paths, in folded spelling and without separators.
+const PATH_NAMES: &[&str] = &[
+    "path",
+    "paths",
+    "file",
+    "files",
+    "filepath",
+    "filepaths",
+    "filename",
+    "directory",
+    "dir",
+    "folder",
+    "cwd",
+    "workdir",
+    "workingdirectory",
+    "source",
+    "destination",
+    "target",
+    "oldpath",
+    "newpath",
+    "rootpath",
+    "repopath",
+];
+/// A call that names more is judged by the first so many; policies refuse that many anyway.
+const FACTS_MAX: usize = 1_000;
+const DEPTH_MAX: usize = 32;
+/// Longer strings are content.
+const PATH_BYTES_MAX: usize = 4_096;
+
+/// The facts of `arguments`, a JSON object.
+pub(super) fn of(arguments: &str, run: &Run, homes: &Homes) -> Result<Facts, WireError> {
+    let mut found = Found::default();
+    members(arguments, &mut found, 0)?;
+    found.hosts.sort();
+    found.hosts.dedup();
+    let mut facts = Facts { hosts: found.hosts, ..Facts::default() };
+    if found.paths.is_empty() {
+        return Ok(facts);
+    }
+    let grounds = homes.grounds(run);
+    for text in found.paths {
+        let spelt = Path::new(&text);
+        let whole = match (spelt.strip_prefix("~"), &homes.home) {
+            (Ok(below), Some(home)) => home.join(below),
+            _ => spelt.to_owned(),
+        };
+        let fact = match resolve(&whole, &run.worktree) {
+            Some(path) if !is_of_a_process(&whole) && !is_of_a_process(&path) => {
+                PathFact { place: place(&path, &grounds), path }
+            }
+            // What cannot be followed, or leads through another process's eyes, could be anything.
+            _ => PathFact { path: whole, place: Place::Secret },
+        };
+        if !facts.paths.contains(&fact) {
+            facts.paths.push(fact);
+        }
+    }
+    Ok(facts)
+}
+
+/// Below `/proc/<process>` are environments, memory, and ways around every path.
+fn is_of_a_process(path: &Path) -> bool {
+    let parts = path.components().fold(PathBuf::new(), |mut parts, part| {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(parts.pop()),
+            other => parts.push(other),
+        }
+        parts
+    });
+    let Ok(below) = parts.strip_prefix("/proc") else { return false };
+    below.components().next().and_then(|part| part.as_os_str().to_str()).is_some_and(|part| {
+        matches!(part, "self" | "thread-self") || part.starts_with(|first: char| first.is_ascii_digit())
+    })
+}
+
+#[derive(Default)]
+struct Found {
+    paths: Vec<String>,
+    hosts: Vec<String>,
+}
+
+fn members(object: &str, found: &mut Found, depth: usize) -> Result<(), WireError> {
+    for (name, value) in Object::parse(object)?.iter() {
+        let folded = fold(name).replace(['_', '-'], "");
+        let is_path = PATH_NAMES.contains(&folded.as_str());
+        look(value, is_path, found, depth + 1)?;
+    }
+    Ok(())
+}
+
+fn look(value: &str, is_path: bool, found: &mut Found, depth: usize) -> Result<(), WireError> {
+    if depth > DEPTH_MAX || found.paths.len() + found.hosts.len() >= FACTS_MAX {
+        return Ok(());
+    }
+    match value.as_bytes().first() {
+        Some(b'{') => members(value, found, depth),
+        Some(b'[') => elements(value)?.into_iter().try_for_each(|each| look(each, is_path, found, depth + 1)),
+        Some(b'"') if value.len() <= PATH_BYTES_MAX => {
+            if let Some(text) = string(value) {
+                judge(&text, is_path, found);
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn judge(text: &str, is_path: bool, found: &mut Found) {
+    if let Some((scheme, rest)) = text.split_once("://")
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    {
+        match Url::parse(text) {
+            Ok(url) if url.scheme() == "file" => {
+                found.paths.push(
+                    url.to_file_path().map_or_else(|()| rest.to_owned(), |path| path.display().to_string()),
+                );
+            }
+            Ok(url) => {
+                found.hosts.extend(url.host_str().map(|host| host.trim_end_matches('.').to_lowercase()))
+            }
+            Err(_) => {}
+        }
+        return;
+    }
+    let is_one_line = !text.is_empty() && !text.contains(['\n', '\0']);
+    if is_one_line && (is_path || text.starts_with('/') || text.starts_with("~/")) {
+        found.paths.push(text.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(arguments: &str) -> (Vec<String>, Vec<String>) {
+        let mut found = Found::default();
+        members(arguments, &mut found, 0).unwrap();
+        (found.paths, found.hosts)
+    }
+
+    #[test]
+    fn paths_and_hosts_are_found_by_name_and_by_shape() {
+        let arguments = r#"{"path":"a.rs","File_Path":"b","q":"text","note":"/etc/x","deep":[{"paths":["c","~/d"]}],
+            "url":"https://Example.COM./x","u":"file:///e%20f","n":1,"oldPath":"g","b":{"x":["http://[::1]:8/"]}}"#;
+        let (paths, hosts) = found(arguments);
+        assert_eq!(paths, ["a.rs", "b", "/etc/x", "c", "~/d", "/e f", "g"]);
+        assert_eq!(hosts, ["example.com", "[::1]"]);
+    }
+
+    #[test]
+    fn processes_are_out_of_bounds() {
+        let is = |path: &str| is_of_a_process(Path::new(path));
+        assert!(["/proc/1/environ", "/proc/self/cwd/x", "/proc/../proc/thread-self/mem"].into_iter().all(is));
+        assert!(!["/proc/cpuinfo", "/process/1", "proc/1"].into_iter().any(is));
+    }
+
+    #[test]
+    fn content_is_no_path() {
+        let (paths, hosts) =
+            found(r#"{"content":"/ first\nline","text":"see http :// x","path":"","f":"a/b"}"#);
+        assert_eq!((paths, hosts), (Vec::<String>::new(), Vec::<String>::new()));
+    }
+
+    #[test]
+    fn too_much_is_cut_off() {
+        let many = format!(r#"{{"paths":[{}"x"]}}"#, r#""x","#.repeat(5_000));
+        assert_eq!(found(&many).0.len(), FACTS_MAX);
+        let deep = format!(r#"{{"a":{}"/x"{}}}"#, "[".repeat(60), "]".repeat(60));
+        assert_eq!(found(&deep).0.len(), 0);
+    }
+}

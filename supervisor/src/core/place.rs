@@ -1,119 +1,200 @@
-//! Where a path lies, seen from a run: in its worktree, in scratch space, among secrets, in git's own files.
+//! Where a path lies, seen from a run. Pure: paths come in with symlinks and `..` already resolved
+//! ([`crate::sys::files`] does so), and so do the directories that give places their meaning.
+//!
+//! Of the directories that hold a path the deepest decides, so a worktree inside agentsup's own home is a worktree,
+//! and keys inside the temporary directory are keys. Letters are compared without case: on some file systems
+//! `.SSH` is `.ssh`, and where it is not, being strict costs nothing.
 
 use std::path::{Component, Path, PathBuf};
 
 use super::action::Place;
 
-/// What belongs to a run and to its human, as resolved absolute paths.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grounds {
-    /// The run's checkout.
-    pub worktree: PathBuf,
-    /// The repository's main checkout.
-    pub repository: PathBuf,
-    /// Directories of the run's own in which anything may be written.
-    pub scratch: Vec<PathBuf>,
-    /// Credentials and agentsup's own files.
-    pub secrets: Vec<PathBuf>,
-    /// The system's temporary directories; what is secret in them stays secret.
-    pub temporary: Vec<PathBuf>,
-}
-
-/// Where below a human's home directory credentials lie.
+/// What of a user's home directory holds credentials.
 pub const SECRETS_AT_HOME: &[&str] = &[
+    ".ssh",
+    ".gnupg",
     ".aws",
     ".azure",
-    ".cargo/credentials",
-    ".cargo/credentials.toml",
-    ".claude/.credentials.json",
-    ".codex/auth.json",
-    ".config/gcloud",
-    ".config/gh",
-    ".config/glab-cli",
-    ".config/op",
-    ".docker/config.json",
-    ".gemini/oauth_creds.json",
-    ".git-credentials",
-    ".config/git/credentials",
-    ".gnupg",
+    ".oci",
     ".kube",
-    ".local/share/keyrings",
-    ".local/share/opencode/auth.json",
+    ".docker/config.json",
     ".netrc",
     ".npmrc",
-    ".password-store",
     ".pypirc",
-    ".ssh",
+    ".pgpass",
+    ".my.cnf",
+    ".s3cfg",
+    ".boto",
+    ".git-credentials",
+    ".vault-token",
+    ".password-store",
     ".terraform.d/credentials.tfrc.json",
+    ".config/glab-cli",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".gem/credentials",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/git/credentials",
+    ".config/github-copilot",
+    ".config/hub",
+    ".config/op",
+    ".config/rclone",
+    ".config/sops",
+    ".config/doctl",
+    ".config/google-chrome",
+    ".config/chromium",
+    ".mozilla",
+    ".local/share/keyrings",
+    ".local/share/opencode/auth.json",
+    ".claude/.credentials.json",
+    ".codex/auth.json",
+    ".gemini/oauth_creds.json",
+    ".qwen/oauth_creds.json",
     "Library/Keychains",
+    "Library/Cookies",
+    "Library/Application Support/Google/Chrome",
+    "Library/Application Support/Firefox",
 ];
 
-/// Where the path lies. It must be absolute and resolved: no `..`, no symlinks.
-pub fn place(path: &Path, grounds: &Grounds) -> Place {
-    let below = |dir: &PathBuf| !dir.as_os_str().is_empty() && path.starts_with(dir);
-    // The worktree usually lies among agentsup's own files, so it comes first.
-    if below(&grounds.worktree) {
-        return if has_git_component(path, &grounds.worktree) { Place::GitMetadata } else { Place::Worktree };
+/// What of the system holds credentials.
+pub const SECRETS_OF_SYSTEM: &[&str] = &["/etc/shadow", "/etc/gshadow", "/etc/sudoers"];
+
+/// The directories that give a run's places their meaning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grounds {
+    roots: Vec<(Vec<String>, Place)>,
+}
+
+impl Grounds {
+    /// The same with a directory or file of a known place. It must be absolute and resolved.
+    #[must_use]
+    pub fn with(mut self, root: &Path, place: Place) -> Self {
+        self.roots.push((words(root), place));
+        self
     }
-    if grounds.scratch.iter().any(below) {
-        return Place::Scratch;
+
+    /// The same with several.
+    #[must_use]
+    pub fn with_all(self, roots: &[PathBuf], place: Place) -> Self {
+        roots.iter().fold(self, |places, root| places.with(root, place))
     }
-    if grounds.secrets.iter().any(below) {
-        return Place::Secret;
-    }
-    if below(&grounds.repository) && has_git_component(path, &grounds.repository) {
-        return Place::GitMetadata;
-    }
-    // A bare repository is metadata throughout.
-    if below(&grounds.repository) && grounds.repository.extension().is_some_and(|name| name == "git") {
-        return Place::GitMetadata;
-    }
-    if grounds.temporary.iter().any(below) && !below(&grounds.repository) {
-        Place::Scratch
-    } else {
-        Place::Outside
+
+    fn place(&self, path: &Path) -> Place {
+        if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+            return Place::Outside;
+        }
+        let words = words(path);
+        let holds = |root: &&(Vec<String>, Place)| words.starts_with(&root.0);
+        let deepest =
+            self.roots.iter().filter(holds).max_by_key(|(root, place)| (root.len(), strictness(*place)));
+        let place = deepest.map_or(Place::Outside, |(_, place)| *place);
+        if place == Place::Secret || is_process_secret(&words) {
+            return Place::Secret;
+        }
+        if words.iter().any(|word| word == ".git") { Place::GitMetadata } else { place }
     }
 }
 
-fn has_git_component(path: &Path, base: &Path) -> bool {
-    path.strip_prefix(base).is_ok_and(|rest| {
-        // Some file systems fold case, and the answer must be the same on all.
-        rest.components()
-            .any(|part| matches!(part, Component::Normal(name) if name.eq_ignore_ascii_case(".git")))
-    })
+/// Where a path lies. It must be absolute and resolved, without `..` and symlinks; any other lies outside.
+pub fn place(path: &Path, grounds: &Grounds) -> Place {
+    grounds.place(path)
+}
+
+/// Where two directories of different places are the same, the stricter counts.
+const fn strictness(place: Place) -> u8 {
+    match place {
+        Place::Secret => 4,
+        Place::GitMetadata => 3,
+        Place::Outside => 2,
+        Place::Scratch => 1,
+        Place::Worktree => 0,
+    }
+}
+
+/// Environment and memory of processes, which may hold keys.
+fn is_process_secret(words: &[String]) -> bool {
+    words.first().is_some_and(|word| word == "proc")
+        && words.iter().any(|word| word == "environ" || word == "mem")
+}
+
+/// A path's names in lower case, without the characters that some file systems ignore in names.
+fn words(path: &Path) -> Vec<String> {
+    let ignored = |letter: &char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let word = |part: Component<'_>| match part {
+        Component::Normal(name) => {
+            let name = name.to_string_lossy();
+            Some(name.chars().filter(|letter| !ignored(letter)).flat_map(char::to_lowercase).collect())
+        }
+        _ => None,
+    };
+    path.components().filter_map(word).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn grounds() -> Grounds {
+        Grounds::default()
+            .with(Path::new("/tmp"), Place::Scratch)
+            .with(Path::new("/u/.agentsup"), Place::Secret)
+            .with(Path::new("/u/.agentsup/worktrees/1"), Place::Worktree)
+            .with(Path::new("/tmp/repo"), Place::Outside)
+            .with(Path::new("/srv/bare.git"), Place::GitMetadata)
+            .with_all(&["/u/.ssh", "/u/.docker/config.json", "/etc/shadow"].map(PathBuf::from), Place::Secret)
+    }
+
     #[test]
-    fn the_first_that_holds_decides() {
-        let grounds = Grounds {
-            worktree: "/h/.local/state/agentsup/worktrees/w".into(),
-            repository: "/tmp/code/repo".into(),
-            scratch: vec!["/h/.local/state/agentsup/runs/r/tmp".into()],
-            secrets: vec!["/h/.ssh".into(), "/h/.local/state/agentsup".into(), "/tmp/agentsup-home".into()],
-            temporary: vec!["/tmp".into()],
-        };
+    fn the_deepest_directory_decides() {
+        let grounds = grounds();
         for (path, expected) in [
-            ("/h/.local/state/agentsup/worktrees/w/src/main.rs", Place::Worktree),
-            ("/h/.local/state/agentsup/worktrees/w", Place::Worktree),
-            ("/h/.local/state/agentsup/worktrees/w/.git", Place::GitMetadata),
-            ("/h/.local/state/agentsup/worktrees/w/sub/.GIT/hooks/pre-commit", Place::GitMetadata),
-            ("/h/.local/state/agentsup/worktrees/w2/src", Place::Secret),
-            ("/h/.local/state/agentsup/runs/r/tmp/x", Place::Scratch),
-            ("/h/.local/state/agentsup/runs/r/claude/settings.json", Place::Secret),
-            ("/h/.ssh/id_ed25519", Place::Secret),
-            ("/h/.sshx", Place::Outside),
-            ("/tmp/agentsup-home/state/agentsup.db", Place::Secret),
-            ("/tmp/code/repo/.git/config", Place::GitMetadata),
-            ("/tmp/code/repo/src/main.rs", Place::Outside),
-            ("/tmp/other", Place::Scratch),
+            ("/u/.agentsup/worktrees/1", Place::Worktree),
+            ("/u/.agentsup/worktrees/1/src/a b\nc", Place::Worktree),
+            ("/u/.agentsup/worktrees/10/a", Place::Secret),
+            ("/u/.agentsup/config.toml", Place::Secret),
+            ("/u/.agentsupper", Place::Outside),
+            ("/tmp/x", Place::Scratch),
+            ("/tmp/repo/x", Place::Outside),
+            ("/u/.ssh/id_ed25519", Place::Secret),
+            ("/u/.SSH/id_ed25519", Place::Secret),
+            ("/u/.docker/config.json", Place::Secret),
+            ("/u/.docker/other", Place::Outside),
             ("/etc/passwd", Place::Outside),
+            ("/etc/shadow", Place::Secret),
+            ("/", Place::Outside),
+            ("/proc/123/environ", Place::Secret),
+            ("/proc/123/task/124/mem", Place::Secret),
+            ("/proc/cpuinfo", Place::Outside),
+            ("/srv/bare.git/hooks/pre-commit", Place::GitMetadata),
         ] {
-            assert_eq!(place(Path::new(path), &grounds), expected, "{path}");
+            assert_eq!(place(Path::new(path), &grounds), expected, "{path:?}");
         }
-        assert_eq!(place(Path::new("/x"), &Grounds::default()), Place::Outside);
+    }
+
+    #[test]
+    fn git_metadata_is_known_by_its_name_wherever_it_is() {
+        let grounds = grounds();
+        for path in [
+            "/u/.agentsup/worktrees/1/.git",
+            "/u/.agentsup/worktrees/1/sub/.git/hooks/pre-commit",
+            "/u/.agentsup/worktrees/1/.GIT/config",
+            "/u/.agentsup/worktrees/1/.g\u{200c}it/config",
+            "/tmp/other/.git/config",
+            "/repo/.git/config",
+        ] {
+            assert_eq!(place(Path::new(path), &grounds), Place::GitMetadata, "{path:?}");
+        }
+        for path in ["/u/.agentsup/worktrees/1/.gitignore", "/u/.agentsup/worktrees/1/x.git/a"] {
+            assert_eq!(place(Path::new(path), &grounds), Place::Worktree, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_resolved_lies_outside() {
+        let grounds = grounds();
+        for path in ["src/a", "", "/u/.agentsup/worktrees/1/../2/a"] {
+            assert_eq!(place(Path::new(path), &grounds), Place::Outside, "{path:?}");
+        }
     }
 }

@@ -1,87 +1,123 @@
-//! Paths as the kernel will see them.
+//! Paths as the kernel will see them: symlinks and `..` resolved as far as a path exists.
+//!
+//! What is resolved here may be something else a moment later; the decision about a path holds for what was seen.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 /// Links followed at most, as the kernel does.
-const LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
+/// The longest path, in bytes.
+const MAX_PATH_BYTES: usize = 16 * 1024;
 
-/// The absolute path that `path` means in `dir`: symlinks and `..` resolved as far as it exists, the rest taken as it
-/// is written. `None` if it has too many links to be followed, or `dir` is not absolute.
+/// The absolute path that `path` means in `dir`: symlinks and `..` resolved as far as it exists, a link to nothing
+/// followed to where a write would create a file, the rest taken as it is written. `None` if it means nothing certain:
+/// it is not a path, a part of it cannot be looked at, it leads through too many links, or `dir` is not absolute.
 pub fn resolve(path: &Path, dir: &Path) -> Option<PathBuf> {
-    if !dir.is_absolute() {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.is_empty() || bytes.len() > MAX_PATH_BYTES || bytes.contains(&0) || !dir.is_absolute() {
         return None;
     }
-    let mut resolved = PathBuf::from("/");
-    let mut parts: VecDeque<OsString> = VecDeque::new();
-    if !path.is_absolute() {
-        push_front(&mut parts, path);
-        push_front(&mut parts, dir);
-    } else {
-        push_front(&mut parts, path);
-    }
+    let mut todo = parts(&dir.join(path));
+    let mut done = PathBuf::from("/");
     let mut links = 0;
-    while let Some(part) = parts.pop_front() {
+    while let Some(part) = todo.pop_front() {
         if part == ".." {
             // What is resolved has no links, so its parent is its parent.
-            resolved.pop();
+            done.pop();
             continue;
         }
-        resolved.push(&part);
-        let Ok(target) = std::fs::read_link(&resolved) else { continue };
-        links += 1;
-        if links > LINKS {
-            return None;
+        let next = done.join(&part);
+        match fs::symlink_metadata(&next) {
+            Ok(meta) if meta.is_symlink() => {
+                links += 1;
+                let target = fs::read_link(&next).ok().filter(|_| links <= MAX_LINKS)?;
+                if target.is_absolute() {
+                    done = PathBuf::from("/");
+                }
+                let mut parts = parts(&target);
+                parts.append(&mut todo);
+                todo = parts;
+            }
+            Ok(_) => done = next,
+            // Nothing there, or a file where a directory should be: the rest is names only.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                done = next;
+            }
+            Err(_) => return None,
         }
-        resolved.pop();
-        if target.is_absolute() {
-            resolved = PathBuf::from("/");
-        }
-        push_front(&mut parts, &target);
     }
-    Some(resolved)
+    Some(done)
 }
 
-fn push_front(parts: &mut VecDeque<OsString>, path: &Path) {
-    for part in path.components().rev() {
-        match part {
-            Component::Normal(name) => parts.push_front(name.to_owned()),
-            Component::ParentDir => parts.push_front("..".into()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
+/// Names and `..`, in order.
+fn parts(path: &Path) -> VecDeque<OsString> {
+    let part = |component: Component<'_>| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some(OsStr::new("..").to_owned()),
+        _ => None,
+    };
+    path.components().filter_map(part).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use std::os::unix::fs::symlink;
 
-    #[test]
-    fn links_and_parents_are_resolved_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = std::fs::canonicalize(dir.path()).unwrap();
-        std::fs::create_dir_all(root.join("real/deep")).unwrap();
-        symlink("real/deep", root.join("link")).unwrap();
-        symlink("/etc", root.join("out")).unwrap();
-        for (path, expected) in [
-            ("link/../file", root.join("real/file")),
-            ("real/deep/../../new/./x", root.join("new/x")),
-            ("missing/../real", root.join("real")),
-            ("out/passwd", "/etc/passwd".into()),
-            ("/../../usr", "/usr".into()),
-        ] {
-            assert_eq!(resolve(Path::new(path), &root), Some(expected), "{path}");
-        }
+    use super::*;
+
+    fn at(path: &str, dir: &Path) -> PathBuf {
+        resolve(Path::new(path), dir).unwrap()
     }
 
     #[test]
-    fn a_circle_of_links_has_no_path() {
+    fn links_and_dots_are_resolved_as_far_as_the_path_exists() {
+        let guard = tempfile::tempdir().unwrap();
+        let dir = guard.path().canonicalize().unwrap();
+        fs::create_dir_all(dir.join("tree/sub")).unwrap();
+        fs::create_dir_all(dir.join("out/deep")).unwrap();
+        fs::write(dir.join("out/file"), "").unwrap();
+        let tree = dir.join("tree");
+        symlink("../out", tree.join("relative")).unwrap();
+        symlink(dir.join("out/deep"), tree.join("absolute")).unwrap();
+        symlink("../out/not-yet", tree.join("dangling")).unwrap();
+        symlink("relative", tree.join("twice")).unwrap();
+        for (path, expected) in [
+            ("a", tree.join("a")),
+            ("./sub//./b", tree.join("sub/b")),
+            ("sub/../c", tree.join("c")),
+            ("../x", dir.join("x")),
+            ("relative/file", dir.join("out/file")),
+            ("twice/file", dir.join("out/file")),
+            ("absolute/..", dir.join("out")),
+            ("absolute/../file", dir.join("out/file")),
+            ("dangling", dir.join("out/not-yet")),
+            ("dangling/below", dir.join("out/not-yet/below")),
+            ("none/../../x", dir.join("x")),
+            ("relative/file/below", dir.join("out/file/below")),
+            ("../../../../../../../../../../etc", PathBuf::from("/etc")),
+            ("a b\nc", tree.join("a b\nc")),
+        ] {
+            assert_eq!(at(path, &tree), expected, "{path:?}");
+        }
+        assert_eq!(at(tree.join("relative").to_str().unwrap(), Path::new("/")), dir.join("out"));
+    }
+
+    #[test]
+    fn what_has_no_certain_meaning_is_no_path() {
         let dir = tempfile::tempdir().unwrap();
         symlink("b", dir.path().join("a")).unwrap();
         symlink("a", dir.path().join("b")).unwrap();
-        assert_eq!(resolve(Path::new("a"), dir.path()), None);
+        let (long, name) = ("x/".repeat(MAX_PATH_BYTES), "n".repeat(300));
+        for path in ["", "a\0b", &long, &name, "a/x"] {
+            assert_eq!(resolve(Path::new(path), dir.path()), None, "{path:?}");
+        }
         assert_eq!(resolve(Path::new("a"), Path::new("relative")), None);
     }
 }

@@ -1,15 +1,18 @@
 //! What belongs to a run and to its human, found on this machine: the map that paths are placed on.
 
+use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::env::Env;
 use super::files::resolve;
 use super::paths::Home;
-use crate::core::place::{Grounds, SECRETS_AT_HOME};
+use crate::core::action::Place;
+use crate::core::place::{Grounds, SECRETS_AT_HOME, SECRETS_OF_SYSTEM};
 use crate::core::run::Run;
 
 /// Directories that are the same for every run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Homes {
     /// The human's home directory.
     pub home: Option<PathBuf>,
@@ -27,17 +30,134 @@ impl Homes {
 
     /// The map of a run: what its paths mean to the kernel, for a directory may lie behind a symlink.
     pub fn grounds(&self, run: &Run) -> Grounds {
-        let real = |path: &Path| resolve(path, Path::new("/")).unwrap_or_else(|| path.to_owned());
-        let mut secrets: Vec<PathBuf> = self.own.iter().map(|dir| real(dir)).collect();
+        let temporary = reals([self.temporary.clone(), "/tmp".into(), "/var/tmp".into()]);
+        let mut outside = vec![real(&run.repository)];
+        // What lies beside the repository is not scratch, even where all of it is in the temporary directory.
+        outside.extend(outside[0].parent().map(Path::to_owned).filter(|beside| !temporary.contains(beside)));
+        let mut secrets = reals(self.own.iter().cloned());
+        secrets.push(real(&run.dir));
+        secrets.extend(SECRETS_OF_SYSTEM.iter().map(PathBuf::from));
         if let Some(home) = &self.home {
-            secrets.extend(SECRETS_AT_HOME.iter().map(|path| real(&home.join(path))));
+            let home = real(home);
+            let named: Vec<PathBuf> = SECRETS_AT_HOME.iter().map(|path| home.join(path)).collect();
+            // Both spellings: a secret may itself be a link to elsewhere.
+            secrets.extend(reals(named.iter().cloned()));
+            secrets.extend(named);
+            outside.push(home);
         }
-        Grounds {
-            worktree: real(&run.worktree),
-            repository: real(&run.repository),
-            scratch: vec![real(&run.dir.join("tmp"))],
-            secrets,
-            temporary: vec![real(&self.temporary), real(Path::new("/tmp"))],
+        let worktree = real(&run.worktree);
+        Grounds::default()
+            .with_all(&temporary, Place::Scratch)
+            .with_all(&outside, Place::Outside)
+            .with_all(&secrets, Place::Secret)
+            .with_all(&reals(git_dirs(&worktree)), Place::GitMetadata)
+            .with(&real(&run.dir.join(SCRATCH)), Place::Scratch)
+            .with(&worktree, Place::Worktree)
+    }
+}
+
+/// The name of a run's scratch directory inside its directory.
+pub const SCRATCH: &str = "tmp";
+
+/// The longest first line of a file that names a git directory.
+const MAX_LINE_BYTES: u64 = 16 * 1024;
+
+fn real(path: &Path) -> PathBuf {
+    resolve(path, Path::new("/")).unwrap_or_else(|| path.to_owned())
+}
+
+fn reals(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    paths.into_iter().map(|path| real(&path)).collect()
+}
+
+/// A linked worktree's git directory and the one that it shares with the repository.
+fn git_dirs(worktree: &Path) -> Vec<PathBuf> {
+    let dot_git = worktree.join(".git");
+    let Some(named) =
+        first_line(&dot_git).and_then(|line| Some(PathBuf::from(line.strip_prefix("gitdir: ")?)))
+    else {
+        return vec![dot_git];
+    };
+    let git_dir = worktree.join(named);
+    let shared = first_line(&git_dir.join("commondir")).map(|line| git_dir.join(line));
+    [Some(dot_git), Some(git_dir), shared].into_iter().flatten().collect()
+}
+
+fn first_line(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    fs::File::open(path).ok()?.take(MAX_LINE_BYTES).read_to_string(&mut text).ok()?;
+    text.lines().next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::core::ids::RunId;
+    use crate::core::manifest::Environment;
+    use crate::core::place::place;
+    use crate::core::principal::AgentRef;
+    use crate::core::run::{HookDuty, RefusalStyle};
+
+    fn run(dir: &Path) -> Run {
+        Run {
+            id: RunId::from_parts(1, [1; 10]),
+            agent: AgentRef::new("bot", "team").unwrap(),
+            owner: "user:alice".parse().unwrap(),
+            environment: Environment::Dev,
+            adapter: "claude".into(),
+            repository: dir.join("work/repo"),
+            worktree: dir.join("sup/worktrees/1"),
+            branch: "b".into(),
+            base: "0".repeat(40),
+            dir: dir.join("sup/runs/1"),
+            refusal: RefusalStyle::BadRequestJson,
+            hooks: HookDuty::None,
+            started_at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_run_stands_on_its_own_ground() {
+        let guard = tempfile::tempdir().unwrap();
+        let dir = guard.path().canonicalize().unwrap();
+        let home = Home::rooted(&dir.join("sup"));
+        home.prepare().unwrap();
+        let run = run(&dir);
+        for made in ["work", "sup/worktrees/1", "sup/runs/1", "home", "vault", "store/bare/worktrees/1"] {
+            fs::create_dir_all(dir.join(made)).unwrap();
+        }
+        // The repository's own directory is reached through a link, as are the user's keys.
+        symlink(dir.join("store"), dir.join("work/repo")).unwrap();
+        symlink(dir.join("vault"), dir.join("home/.ssh")).unwrap();
+        let git_dir = dir.join("store/bare/worktrees/1");
+        fs::write(run.worktree.join(".git"), format!("gitdir: {}\n", git_dir.display())).unwrap();
+        fs::write(git_dir.join("commondir"), "../..\n").unwrap();
+
+        let env = Env::of([("HOME", dir.join("home")), ("TMPDIR", dir.clone())]);
+        let grounds = Homes::new(&home, &env).grounds(&run);
+        for (path, expected) in [
+            ("sup/worktrees/1/src/main.rs", Place::Worktree),
+            ("sup/worktrees/1/.git", Place::GitMetadata),
+            ("sup/worktrees/2/src/main.rs", Place::Secret),
+            ("sup/config.toml", Place::Secret),
+            ("sup/runs/1/settings.json", Place::Secret),
+            ("sup/runs/1/tmp/x", Place::Scratch),
+            ("work/repo/src/main.rs", Place::Outside),
+            ("store/src/main.rs", Place::Outside),
+            ("store/bare/hooks/pre-commit", Place::GitMetadata),
+            ("store/bare/worktrees/1/HEAD", Place::GitMetadata),
+            ("home/notes", Place::Outside),
+            ("home/.ssh/id", Place::Secret),
+            ("vault/id", Place::Secret),
+            ("home/.aws/credentials", Place::Secret),
+            ("elsewhere", Place::Scratch),
+        ] {
+            let resolved = real(&dir.join(path));
+            assert_eq!(place(&resolved, &grounds), expected, "{path}: {}", resolved.display());
         }
     }
 }

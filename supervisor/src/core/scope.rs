@@ -108,3 +108,112 @@ pub fn objection_to_glob(glob: &str) -> Option<&'static str> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::super::policy::tests::{agent, run};
+    use super::super::principal::AgentRef;
+    use super::*;
+
+    #[test]
+    fn globs_know_two_signs() {
+        for (glob, text, expected) in [
+            ("*", "", true),
+            ("*", "/home/u/repo", true),
+            ("claude-*", "claude-sonnet-5", true),
+            ("claude-*", "claude", false),
+            ("claude-*", "Claude-x", false),
+            ("*-mini", "gpt-6-mini", true),
+            ("*-mini", "gpt-6-mini-x", false),
+            ("gpt-?", "gpt-6", true),
+            ("gpt-?", "gpt-", false),
+            ("gpt-?", "gpt-66", false),
+            ("github/*", "github/create_issue", true),
+            ("github/*", "githubx/y", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("", "", true),
+            ("", "x", false),
+            ("é?", "éü", true),
+            ("a.c", "abc", false),
+        ] {
+            assert_eq!(matches(glob, text), expected, "{glob:?} over {text:?}");
+        }
+        assert_eq!(objection_to_glob("claude-*?"), None);
+        assert_eq!(objection_to_glob(""), Some("an empty glob matches nothing"));
+        for glob in ["[ab]", "{a,b}", "\\*", "!a"] {
+            assert_eq!(objection_to_glob(glob), Some("globs know `*` and `?` only"));
+        }
+    }
+
+    /// The plain definition, to compare with.
+    fn matches_slowly(glob: &[char], text: &[char]) -> bool {
+        match (glob.split_first(), text.split_first()) {
+            (None, None) => true,
+            (Some(('*', rest)), None) => matches_slowly(rest, text),
+            (Some(('*', rest)), Some((_, more))) => matches_slowly(rest, text) || matches_slowly(glob, more),
+            (Some((want, rest)), Some((have, more))) => {
+                (*want == '?' || want == have) && matches_slowly(rest, more)
+            }
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn globs_match_as_defined(glob in "[ab*?]{0,6}", text in "[ab]{0,8}") {
+            let slow = matches_slowly(&glob.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>());
+            prop_assert_eq!(matches(&glob, &text), slow);
+        }
+    }
+
+    #[test]
+    fn an_agents_time_ends_at_its_instant() {
+        let mut agent = agent();
+        assert!(!expired(&agent, i64::MAX));
+        agent.deprovision_at_ms = Some(1000);
+        assert_eq!([999, 1000, 1001].map(|now| expired(&agent, now)), [false, true, true]);
+    }
+
+    #[test]
+    fn a_repository_is_known_by_its_path_or_its_remote() {
+        let mut agent = agent();
+        agent.repositories = vec!["/work/*".into(), "*github.com?acme/*".into()];
+        let launch = |repository: &str, remote: Option<&str>| {
+            let launch = LaunchAction {
+                adapter: "claude".into(),
+                repository: repository.into(),
+                remote: remote.map(Into::into),
+            };
+            check(&agent, &run(), &Action::Launch(launch))
+        };
+        let allowed = [Reason { source: "scope".into(), decision: Decision::Allow, text: String::new() }];
+        assert_eq!(launch("/work/x", None), allowed);
+        assert_eq!(launch("/home/x", Some("git@github.com:acme/x.git")), allowed);
+        let text = "the repository `/home/x` is not in the agent's scope".to_owned();
+        let denied = [Reason { source: "scope".into(), decision: Decision::Deny, text }];
+        assert_eq!(launch("/home/x", None), denied);
+        assert_eq!(launch("/home/x", Some("git@github.com:other/x.git")), denied);
+    }
+
+    #[test]
+    fn a_run_of_another_agent_is_denied() {
+        let mut run = run();
+        run.agent = AgentRef::new("other", "team").unwrap();
+        let reasons = check(
+            &agent(),
+            &run,
+            &Action::Launch(LaunchAction {
+                adapter: "claude".into(),
+                repository: "/repo".into(),
+                remote: None,
+            }),
+        );
+        let text = "the run belongs to `agent/other@team`, not to `agent/bot@team`".to_owned();
+        assert_eq!(reasons, [Reason { source: "scope".into(), decision: Decision::Deny, text }]);
+    }
+}

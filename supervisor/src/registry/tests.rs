@@ -427,3 +427,29 @@ fn a_home_that_does_not_exist_cannot_be_watched() {
     let started = Registry::start(&Home::rooted(&dir.path().join("none")));
     assert!(matches!(started.map(|_| ()), Err(RegistryError::Watch(_))));
 }
+
+mod robust {
+    use proptest::prelude::*;
+
+    use super::super::{config_file, manifest};
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is written there, it is read or told, and every problem has a place inside the text.
+        #[test]
+        fn any_text_is_read_or_told(
+            text in "([a-z:{}\\[\\],&*!#|>'\"%@ \t\n0-9.-]|apiVersion: |kind: Agent|\n  - |---\n|spec:\n  ){0,60}",
+        ) {
+            let mut found = Vec::new();
+            manifest::read(Path::new("x.yaml"), &text, &mut found);
+            config_file::read(Path::new("x.toml"), &text, &mut found);
+            let lines = u32::try_from(text.matches('\n').count()).unwrap() + 1;
+            for problem in &found {
+                prop_assert!((1..=lines + 1).contains(&problem.line), "{problem}");
+                prop_assert!(problem.column >= 1 && !problem.message.is_empty(), "{problem}");
+            }
+        }
+    }
+}

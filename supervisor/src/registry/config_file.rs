@@ -177,3 +177,6 @@ fn check_name(name: &str, at: At, field: &Field<'_>, faults: &mut Faults<'_>) {
         faults.add(at, field.path(), message, None);
     }
 }
+
+#[cfg(test)]
+mod tests;

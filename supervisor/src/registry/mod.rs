@@ -6,6 +6,7 @@
 
 mod config;
 mod config_file;
+pub mod init;
 mod live;
 mod load;
 mod manifest;
@@ -21,6 +22,7 @@ use crate::core::policy::PolicySet;
 use crate::core::problem::Problem;
 
 pub use config::{Config, McpServerConfig, PriceOverride, ProviderConfig, Setting};
+pub use init::{DEMO_AGENT, PERSONAL_AGENT};
 pub use live::Registry;
 
 /// What is in force, and what keeps a newer set from being so.
@@ -164,9 +166,6 @@ impl Snapshot {
         }
     }
 }
-
-/// The agent that `agentsup init` writes.
-pub const PERSONAL_AGENT: &str = "agent/default@personal";
 
 fn references(agents: &[&Agent]) -> Vec<String> {
     agents.iter().map(|agent| agent.reference.to_string()).collect()

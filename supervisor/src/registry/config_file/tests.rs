@@ -1,0 +1,236 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+
+fn problems(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    read(Path::new("config.toml"), text, &mut found);
+    found.iter().map(ToString::to_string).collect()
+}
+
+fn good(text: &str) -> Config {
+    let mut found = Vec::new();
+    let config = read(Path::new("config.toml"), text, &mut found);
+    assert_eq!(found, []);
+    config
+}
+
+const CONTRACT: &str = r#"
+[providers.anthropic]
+base_url = "https://api.anthropic.com"      # any URL, so that a test can point it at loopback
+key = "env:ANTHROPIC_API_KEY"               # or "keyring:anthropic"; `agentsup key set anthropic` fills the keyring
+
+[providers.openai]                          # Responses and Chat Completions
+base_url = "https://api.openai.com/v1"
+key = "keyring:openai"
+
+[providers.gemini]
+base_url = "https://generativelanguage.googleapis.com"
+key = "keyring:gemini"
+
+[prices."my-model"]                         # overrides and private models, in nano-USD per token, integers
+input = 3000
+output = 15000
+
+[mcp.servers.github]                        # stdio
+command = ["github-mcp-server", "stdio"]
+env = { GITHUB_TOKEN = "keyring:github" }
+
+[mcp.servers.docs]                          # streamable HTTP
+url = "https://example.invalid/mcp"
+
+[registry]                                  # where manifests come from; absent = $AGENTSUP_HOME/manifests only
+git = "https://example.invalid/platform/agents.git"
+"#;
+
+#[test]
+fn the_contracts_example_is_read() {
+    let provider = |url: &str, key: &str| ProviderConfig {
+        base_url: Url::parse(url).unwrap(),
+        key: key.parse().unwrap(),
+    };
+    let expected = Config {
+        providers: BTreeMap::from([
+            ("anthropic".into(), provider("https://api.anthropic.com", "env:ANTHROPIC_API_KEY")),
+            ("gemini".into(), provider("https://generativelanguage.googleapis.com", "keyring:gemini")),
+            ("openai".into(), provider("https://api.openai.com/v1", "keyring:openai")),
+        ]),
+        prices: BTreeMap::from([(
+            "my-model".into(),
+            PriceOverride {
+                input: NanoUsd::new(3000).unwrap(),
+                output: NanoUsd::new(15000).unwrap(),
+                ..PriceOverride::default()
+            },
+        )]),
+        mcp_servers: BTreeMap::from([
+            (
+                "github".into(),
+                McpServerConfig::Stdio {
+                    command: vec!["github-mcp-server".into(), "stdio".into()],
+                    env: BTreeMap::from([(
+                        "GITHUB_TOKEN".into(),
+                        Setting::Secret(SecretRef::Keyring("github".into())),
+                    )]),
+                    cwd: None,
+                },
+            ),
+            (
+                "docs".into(),
+                McpServerConfig::Http {
+                    url: Url::parse("https://example.invalid/mcp").unwrap(),
+                    headers: BTreeMap::new(),
+                },
+            ),
+        ]),
+        approval_timeout_ms: 300_000,
+        registry_git: Some("https://example.invalid/platform/agents.git".into()),
+    };
+    assert_eq!(good(CONTRACT), expected);
+}
+
+#[test]
+fn what_is_left_out_keeps_its_default() {
+    assert_eq!(good(""), Config::default());
+    let config = good(
+        "[providers.anthropic]\nbase_url = \"http://127.0.0.1:1/x\"\n[providers.own]\nbase_url = \"http://h\"\n",
+    );
+    assert_eq!(config.providers["anthropic"].key.to_string(), "keyring:anthropic");
+    assert_eq!(config.providers["anthropic"].base_url.as_str(), "http://127.0.0.1:1/x");
+    assert_eq!(config.providers["own"].key.to_string(), "keyring:own");
+    assert_eq!(config.providers["openai"], Config::default().providers["openai"]);
+}
+
+#[test]
+fn every_setting_that_can_be_made_is_read() {
+    let config = good(
+        "[prices.m]\ninput = 1_000\noutput = 2\ncache_write_5m = 3\ncache_write_1h = 4\ncache_read = 0\nmax_output = 64000\n\
+         [mcp.servers.s]\ncommand = [\"x\"]\nenv = { A = \"plain\", B = \"env:B\" }\ncwd = \"/srv\"\n\
+         [mcp.servers.h]\nurl = \"http://127.0.0.1:9/mcp\"\nheaders = { Authorization = \"keyring:h\" }\n\
+         [approvals]\ntimeout = \"2h\"\n",
+    );
+    let nano = |amount| NanoUsd::new(amount).unwrap();
+    assert_eq!(
+        config.prices["m"],
+        PriceOverride {
+            input: nano(1000),
+            output: nano(2),
+            cache_write_5m: Some(nano(3)),
+            cache_write_1h: Some(nano(4)),
+            cache_read: Some(nano(0)),
+            max_output: Some(64_000),
+        }
+    );
+    assert_eq!(
+        config.mcp_servers["s"],
+        McpServerConfig::Stdio {
+            command: vec!["x".into()],
+            env: BTreeMap::from([
+                ("A".into(), Setting::Plain("plain".into())),
+                ("B".into(), Setting::Secret(SecretRef::Env("B".into()))),
+            ]),
+            cwd: Some("/srv".into()),
+        }
+    );
+    let McpServerConfig::Http { headers, .. } = &config.mcp_servers["h"] else { unreachable!() };
+    assert_eq!(headers["Authorization"], Setting::Secret(SecretRef::Keyring("h".into())));
+    assert_eq!(config.approval_timeout_ms, 7_200_000);
+}
+
+#[test]
+fn every_problem_names_its_place() {
+    let text = r#"
+colour = "red"
+[providers.anthropic]
+base_url = "ftp://x"
+key = "sk-ant-secret"
+kye = 1
+[providers.own]
+key = "env:OWN"
+[providers."a b"]
+base_url = "https://user:pw@h"
+[providers.q]
+base_url = "https://h/?a=1"
+[prices.m]
+input = 0.5
+output = -1
+[prices.n]
+input = 1
+cache_read = "2"
+[mcp.servers.both]
+command = ["x"]
+url = "https://h"
+[mcp.servers.none]
+[mcp.servers.stdio]
+command = []
+[mcp.servers.words]
+command = ["x", 1]
+cwd = "rel"
+headers = { A = "b" }
+[mcp.servers.a__b]
+url = "nope"
+[mcp.servers.env]
+command = ["x"]
+env = { A = "env:1", B = 2 }
+[mcp.extra]
+[approvals]
+timeout = 5
+[registry]
+git = ""
+"#;
+    assert_eq!(
+        problems(text),
+        [
+            "config.toml:4:12: providers.anthropic.base_url: `ftp://x` is not an http or https URL",
+            "config.toml:5:7: providers.anthropic.key: does not say where the secret is",
+            "config.toml:6:1: providers.anthropic.kye: is not a known field",
+            "config.toml:7:1: providers.own.base_url: is missing",
+            "config.toml:9:12: providers.\"a b\": `a b` is not a name (letters, digits, `-`, and single `_`)",
+            "config.toml:10:12: providers.\"a b\".base_url: holds a user name or password",
+            "config.toml:12:12: providers.q.base_url: `https://h/?a=1` has a query or a fragment",
+            "config.toml:14:9: prices.m.input: is a number with decimals, expected an integer",
+            "config.toml:15:10: prices.m.output: `-1` is not an integer from 0 to 9223372036854775807",
+            "config.toml:16:1: prices.n.output: is missing",
+            "config.toml:18:14: prices.n.cache_read: is text, expected an integer",
+            "config.toml:19:1: mcp.servers.both: needs either `command` (a program) or `url` (streamable HTTP)",
+            "config.toml:22:1: mcp.servers.none: needs either `command` (a program) or `url` (streamable HTTP)",
+            "config.toml:24:11: mcp.servers.stdio.command: is an empty list",
+            "config.toml:26:17: mcp.servers.words.command[1]: is an integer, expected text",
+            "config.toml:27:7: mcp.servers.words.cwd: `rel` is not an absolute path",
+            "config.toml:28:1: mcp.servers.words.headers: is not a known field",
+            "config.toml:29:14: mcp.servers.a__b: `a__b` is not a name (letters, digits, `-`, and single `_`)",
+            "config.toml:30:7: mcp.servers.a__b.url: `nope` is not a URL: relative URL without a base",
+            "config.toml:33:13: mcp.servers.env.env.A: does not say where the secret is",
+            "config.toml:33:26: mcp.servers.env.env.B: is an integer, expected text",
+            "config.toml:34:6: mcp.extra: is not a known field",
+            "config.toml:36:11: approvals.timeout: is an integer, expected text",
+            "config.toml:38:7: registry.git: is empty",
+            "config.toml:2:1: colour: is not a known field",
+        ]
+    );
+}
+
+#[test]
+fn a_secret_that_was_written_into_the_file_is_never_repeated() {
+    for text in [
+        "[providers.anthropic]\nkey = \"sk-ant-secret\"\n",
+        "[mcp.servers.a]\ncommand = [\"x\"]\nenv = { A = \"env:sk-ant-secret\" }\n",
+    ] {
+        let mut found = Vec::new();
+        read(Path::new("config.toml"), text, &mut found);
+        assert_eq!(found.len(), 1);
+        assert!(!format!("{found:?}").contains("secret-is") && !format!("{found:?}").contains("sk-ant"));
+        assert_eq!(
+            found[0].hint.as_deref(),
+            Some("write \"env:NAME\", or \"keyring:name\" and run `agentsup key set name`")
+        );
+    }
+}
+
+#[test]
+fn broken_syntax_is_told_with_its_place() {
+    assert_eq!(
+        problems("[providers\nx = 1\n[a]\n[a]\n").first().unwrap(),
+        "config.toml:1:11: not valid TOML: unclosed table, expected `]`"
+    );
+}

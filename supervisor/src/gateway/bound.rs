@@ -1,0 +1,82 @@
+//! The most that a model call can cost, known before its first byte goes out.
+//!
+//! Invariant: the bound is never below the bill. A tokenizer that falls back to bytes gives at most one token a byte,
+//! and JSON text is never shorter than what it says; what is not text counts at its size limit, or as all the model
+//! accepts. What has no limit at all is refused by its name.
+
+use crate::core::action::{Bound, Objection};
+
+use super::anchor::{Anchored, Prompt};
+use super::call::Call;
+use super::prices::Price;
+
+/// Tokens that a provider adds by itself: the frame of messages and tools.
+const FRAME_TOKENS: u64 = 2048;
+/// More than any image costs at full resolution on the wires that are spoken.
+const IMAGE_TOKENS: u64 = 16_384;
+
+/// What may come on top of the list price without being asked for, as a fraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Surcharge {
+    /// Price with it…
+    pub(super) numerator: u32,
+    /// …per price without it.
+    pub(super) denominator: u32,
+}
+
+impl Surcharge {
+    /// The list price.
+    pub(super) const NONE: Self = Self { numerator: 1, denominator: 1 };
+}
+
+/// The bound of a call, or why there is none.
+pub(super) fn bound(
+    call: &Call<'_>,
+    prompt: &Prompt,
+    body_bytes: usize,
+    anchored: Option<Anchored>,
+    price: &Price,
+    surcharge: Surcharge,
+) -> Result<Bound, Objection> {
+    if let Some(feature) = &call.unbounded {
+        return Err(Objection {
+            reason: format!("what `{feature}` costs has no upper bound, so no budget admits it"),
+            hint: Some(format!("switch `{feature}` off in the agent")),
+        });
+    }
+    let output_tokens = call.max_output.or(price.max_output()).ok_or_else(|| Objection {
+        reason: format!("the call does not limit its output, and that of `{}` is not known", call.model),
+        hint: Some(format!("add max_output to [prices.\"{}\"] in config.toml", call.model.escape_default())),
+    })?;
+    let input_tokens = input_tokens(prompt, body_bytes, anchored, price.context()).ok_or_else(|| {
+        let reason = format!("the call holds a file, and how much `{}` accepts is not known", call.model);
+        Objection { reason, hint: Some("send text instead of files".to_owned()) }
+    })?;
+    let writes = call.cache.max(prompt.content().cache);
+    let cost = price
+        .worst(input_tokens, output_tokens, writes)
+        .scaled_up(surcharge.numerator, surcharge.denominator);
+    Ok(Bound { input_tokens, output_tokens, cost })
+}
+
+/// The least of what is certain: the model's window, one token a byte, or an earlier count plus what is new.
+fn input_tokens(
+    prompt: &Prompt,
+    body_bytes: usize,
+    anchored: Option<Anchored>,
+    window: Option<u64>,
+) -> Option<u64> {
+    let size = |tokens: u64, images: u64| {
+        tokens.saturating_add(images.saturating_mul(IMAGE_TOKENS)).saturating_add(FRAME_TOKENS)
+    };
+    let content = prompt.content();
+    let by_byte = (!content.opaque).then(|| size(body_bytes as u64, content.images));
+    let by_anchor = anchored
+        .filter(|anchored| !anchored.content.opaque)
+        .map(|anchored| size(anchored.counted.saturating_add(anchored.bytes), anchored.content.images));
+    [window, by_byte, by_anchor].into_iter().flatten().min()
+}
+
+#[cfg(test)]
+#[path = "bound/tests.rs"]
+mod tests;

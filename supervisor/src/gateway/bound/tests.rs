@@ -1,0 +1,236 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::core::ids::RunId;
+use crate::core::money::NanoUsd;
+use crate::core::usage::Usage;
+use crate::gateway::anchor::Anchors;
+use crate::gateway::prices;
+use crate::gateway::providers::{self, Provider};
+
+fn run() -> RunId {
+    RunId::from_parts(1, [1; 10])
+}
+
+fn price(model: &str) -> Price {
+    prices::price(model, &std::collections::BTreeMap::new()).unwrap()
+}
+
+fn bound_of(provider: &dyn Provider, request: &Value, anchors: &Anchors) -> Result<Bound, Objection> {
+    let body = request.to_string();
+    let call = provider.read_call(body.as_bytes()).unwrap();
+    let prompt = Prompt::of(run(), provider.name(), &call);
+    let price = price(&call.model);
+    bound(&call, &prompt, body.len(), anchors.measure(&prompt), &price, provider.surcharge())
+}
+
+fn anthropic(request: &Value) -> Result<Bound, Objection> {
+    bound_of(providers::by_name("anthropic").unwrap(), request, &Anchors::default())
+}
+
+fn openai(request: &Value) -> Result<Bound, Objection> {
+    bound_of(providers::by_name("openai").unwrap(), request, &Anchors::default())
+}
+
+fn nano(amount: u64) -> NanoUsd {
+    NanoUsd::new(i64::try_from(amount).unwrap()).unwrap()
+}
+
+#[test]
+fn text_counts_one_token_a_byte_at_the_price_of_what_may_happen_to_it() {
+    let plain = json!({"model": "claude-opus-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]});
+    let tokens = plain.to_string().len() as u64 + FRAME_TOKENS;
+    let cost = |rate: u64| nano((tokens * rate + 100 * 20_000) * 110 / 100);
+    assert_eq!(anthropic(&plain), Ok(Bound { input_tokens: tokens, output_tokens: 100, cost: cost(4000) }));
+
+    let mut cached = plain.clone();
+    cached["cache_control"] = json!({"type": "ephemeral"});
+    let tokens = cached.to_string().len() as u64 + FRAME_TOKENS;
+    let cost = |rate: u64| nano((tokens * rate + 100 * 20_000) * 110 / 100);
+    assert_eq!(anthropic(&cached).unwrap().cost, cost(5000));
+    cached["cache_control"] = json!({"type": "ephemeral", "ttl": "1h"});
+    let tokens = cached.to_string().len() as u64 + FRAME_TOKENS;
+    assert_eq!(anthropic(&cached).unwrap().cost, nano((tokens * 8000 + 100 * 20_000) * 110 / 100));
+}
+
+#[test]
+fn an_answer_without_a_limit_is_bounded_by_the_model() {
+    let bound = openai(&json!({"model": "gpt-6.1-sol", "input": "hi"})).unwrap();
+    assert_eq!(bound.output_tokens, 128_000);
+    let bound = openai(&json!({"model": "gpt-6.1-sol", "input": "hi", "max_output_tokens": 5})).unwrap();
+    assert_eq!(bound.output_tokens, 5);
+}
+
+#[test]
+fn what_is_not_text_counts_at_its_limit() {
+    let with = |block: Value| {
+        let request = json!({"model": "claude-opus-5-5", "max_tokens": 1, "messages": [{"role": "user", "content": [block]}]});
+        (anthropic(&request).unwrap().input_tokens, request.to_string().len() as u64)
+    };
+    let (tokens, bytes) = with(json!({"type": "image", "source": {"type": "base64", "data": "aGk="}}));
+    assert_eq!(tokens, bytes + IMAGE_TOKENS + FRAME_TOKENS);
+    let (tokens, _) = with(json!({"type": "document", "source": {"type": "file", "file_id": "f"}}));
+    assert_eq!(tokens, 1_000_000);
+}
+
+#[test]
+fn what_has_no_bound_is_refused_by_its_name() {
+    let base = json!({"model": "claude-opus-5-5", "max_tokens": 1, "messages": []});
+    for (field, value, name) in [
+        (
+            "tools",
+            json!([{"name": "a"}, {"type": "web_search_20250305", "name": "web_search"}]),
+            "tools: web_search_20250305",
+        ),
+        ("mcp_servers", json!([{"type": "url"}]), "mcp_servers"),
+        ("fallbacks", json!([{"model": "claude-opus-5"}]), "fallbacks"),
+        ("container", json!("container_1"), "container"),
+        ("speed", json!("fast"), "speed: fast"),
+        ("service_tier", json!("priority"), "service_tier: priority"),
+        ("inference_geo", json!("mars"), "inference_geo: mars"),
+        (
+            "context_management",
+            json!({"edits": [{"type": "clear_thinking_20251015"}, {"type": "compact_20260112"}]}),
+            "context_management: compact_20260112",
+        ),
+    ] {
+        let mut request = base.clone();
+        request[field] = value;
+        let objection = anthropic(&request).unwrap_err();
+        assert_eq!(
+            objection.reason,
+            format!("what `{name}` costs has no upper bound, so no budget admits it")
+        );
+    }
+    let base = json!({"model": "gpt-6.1-sol", "input": []});
+    for (field, value, name) in [
+        ("background", json!(true), "background"),
+        ("previous_response_id", json!("resp_1"), "previous_response_id"),
+        ("conversation", json!({"id": "c"}), "conversation"),
+        ("prompt", json!({"id": "p"}), "prompt"),
+        ("service_tier", json!("priority"), "service_tier: priority"),
+        ("context_management", json!([{"type": "compaction"}]), "context_management"),
+        ("tools", json!([{"type": "function"}, {"type": "web_search"}]), "tools: web_search"),
+        ("tools", json!([{"type": "namespace", "tools": [{"type": "mcp"}]}]), "tools: mcp"),
+        (
+            "input",
+            json!([{"type": "additional_tools", "tools": [{"type": "code_interpreter"}]}]),
+            "tools: code_interpreter",
+        ),
+    ] {
+        let mut request = base.clone();
+        request[field] = value;
+        let objection = openai(&request).unwrap_err();
+        assert_eq!(
+            objection.reason,
+            format!("what `{name}` costs has no upper bound, so no budget admits it")
+        );
+    }
+}
+
+#[test]
+fn what_agents_send_is_admitted() {
+    let claude = json!({
+        "model": "claude-sonnet-5", "max_tokens": 32000, "stream": true,
+        "system": [{"type": "text", "text": "You are", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
+        "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        "tools": [{"name": "Bash", "input_schema": {"type": "object"}, "defer_loading": true}, {"type": "custom", "name": "x"}, {"type": "bash_20250124", "name": "bash"}],
+        "thinking": {"type": "adaptive"}, "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "metadata": {"user_id": "u"}, "output_config": {"effort": "high"}, "service_tier": "auto", "mcp_servers": [], "fallbacks": null, "speed": null
+    });
+    assert!(anthropic(&claude).is_ok());
+    let codex = json!({
+        "model": "gpt-6.1-sol", "instructions": "You are", "stream": true, "store": false,
+        "input": [{"type": "additional_tools", "tools": [{"type": "namespace", "tools": [{"type": "function", "name": "a"}]}, {"type": "custom", "name": "exec"}]}, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}, {"type": "reasoning", "encrypted_content": "abc"}],
+        "tools": [{"type": "function", "name": "shell"}, {"type": "local_shell"}, {"type": "tool_search", "execution": "client"}],
+        "tool_choice": "auto", "reasoning": {"effort": "medium"}, "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k",
+        "previous_response_id": null, "background": false, "service_tier": "auto"
+    });
+    assert!(openai(&codex).is_ok());
+}
+
+#[test]
+fn a_name_spelled_with_escapes_hides_nothing() {
+    for body in [
+        r#"{"model":"claude-opus-5-5","max_tokens":1,"messages":[],"cach\u0065_control":{"type":"ephemeral","ttl":"1h"}}"#,
+        r#"{"model":"claude-opus-5-5","max_tokens":1,"messages":[],"unknown\n":1}"#,
+    ] {
+        let call = providers::by_name("anthropic").unwrap().read_call(body.as_bytes()).unwrap();
+        assert_eq!(call.unbounded.as_deref(), Some("a field whose name has escapes"));
+    }
+    // a known name is the same name however it is spelled
+    let body = r#"{"model":"gpt-6.1-sol","input":[],"backgr\u006fund":true}"#;
+    let call = providers::by_name("openai").unwrap().read_call(body.as_bytes()).unwrap();
+    assert!(call.unbounded.is_some());
+}
+
+#[test]
+fn a_call_without_any_limit_has_no_bound() {
+    let call = providers::by_name("openai").unwrap().read_call(br#"{"model":"mine","input":"x"}"#).unwrap();
+    let prompt = Prompt::of(run(), "openai", &call);
+    let given = crate::registry::PriceOverride { input: nano(1), output: nano(1), ..Default::default() };
+    let mine = prices::price("mine", &[("mine".to_owned(), given)].into()).unwrap();
+    let objection = bound(&call, &prompt, 10, None, &mine, Surcharge::NONE).unwrap_err();
+    assert_eq!(objection.hint.as_deref(), Some("add max_output to [prices.\"mine\"] in config.toml"));
+}
+
+/// A conversation's next request repeats the last one and adds to it.
+#[test]
+fn a_conversation_is_bounded_by_what_it_adds() {
+    let provider = providers::by_name("anthropic").unwrap();
+    let anchors = Anchors::default();
+    let long = "x".repeat(100_000);
+    let mut request = json!({"model": "claude-opus-5-5", "max_tokens": 100, "system": long, "messages": [{"role": "user", "content": "hi"}]});
+    assert!(bound_of(provider, &request, &anchors).unwrap().input_tokens > 100_000);
+    let body = request.to_string();
+    let call = provider.read_call(body.as_bytes()).unwrap();
+    anchors.remember(&Prompt::of(run(), "anthropic", &call), 25_000);
+    let added = json!({"role": "assistant", "content": "hello"});
+    request["messages"].as_array_mut().unwrap().push(added.clone());
+    let bound = bound_of(provider, &request, &anchors).unwrap();
+    assert_eq!(bound.input_tokens, 25_000 + added.to_string().len() as u64 + 1 + FRAME_TOKENS);
+    // other settings may be counted otherwise, so the anchor does not serve
+    request["thinking"] = json!({"type": "adaptive"});
+    assert!(bound_of(provider, &request, &anchors).unwrap().input_tokens > 100_000);
+}
+
+/// What a provider would count: a token a byte of text at most, whatever an image costs, and its frame.
+fn counted(text_bytes: usize, images: u64) -> u64 {
+    text_bytes as u64 + images * 4784 + 900
+}
+
+proptest! {
+    #[test]
+    fn the_bound_is_never_below_the_bill(
+        texts in proptest::collection::vec(".{0,200}", 1..6),
+        images in 0..4_u64,
+        max_tokens in 1..64_000_u64,
+        ttl in prop_oneof![Just(None), Just(Some("5m")), Just(Some("1h"))],
+        share in (0..=100_u64, 0..=100_u64, 0..=100_u64),
+        output_share in 0..=100_u64,
+        model in prop_oneof![Just("claude-opus-5-5"), Just("claude-haiku-5-5"), Just("claude-sonnet-4-5"), Just("claude-fable-5-1")],
+    ) {
+        let mut blocks: Vec<Value> = texts.iter().map(|text| json!({"type": "text", "text": text})).collect();
+        blocks.extend((0..images).map(|_| json!({"type": "image", "source": {"type": "url", "url": "u"}})));
+        if let Some(ttl) = ttl {
+            blocks[0]["cache_control"] = json!({"type": "ephemeral", "ttl": ttl});
+        }
+        let request = json!({"model": model, "max_tokens": max_tokens, "messages": [{"role": "user", "content": blocks}]});
+        let bound = anthropic(&request).unwrap();
+
+        let prompt = counted(texts.iter().map(String::len).sum(), images);
+        let part = |share: u64| prompt * share / 300;
+        let (write, write_long, read) = (part(share.0), part(share.1), part(share.2));
+        let usage = Usage {
+            input_tokens: prompt - if ttl.is_some() { write + write_long + read } else { 0 },
+            cache_write_5m_tokens: if ttl == Some("1h") { write } else if ttl.is_some() { write + write_long } else { 0 },
+            cache_write_1h_tokens: if ttl == Some("1h") { write_long } else { 0 },
+            cache_read_tokens: if ttl.is_some() { read } else { 0 },
+            output_tokens: max_tokens * output_share / 100,
+        };
+        let bill = price(model).cost(&usage).scaled_up(110, 100);
+        prop_assert!(bill <= bound.cost, "{bill} > {}", bound.cost);
+        prop_assert!(usage.total() <= bound.tokens());
+    }
+}

@@ -1,0 +1,260 @@
+//! What models cost: one embedded table of integers (`table.toml`, which names its sources and their date), overridden
+//! and extended by `[prices]` in the configuration.
+//!
+//! Invariants: amounts are nano-USD per token; a model that is in neither has no price, so it cannot be called; an
+//! override replaces the table's prices as a whole, never a part of them.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::core::money::NanoUsd;
+use crate::core::usage::Usage;
+use crate::registry::PriceOverride;
+
+use super::scan::CacheWrites;
+
+const TABLE: &str = include_str!("table.toml");
+
+/// The dearest known multiples of plain input, for overrides that do not say: 5/4 for minutes, 2 for an hour.
+const WRITE_5M: (u32, u32) = (5, 4);
+const WRITE_1H: (u32, u32) = (2, 1);
+
+/// What one token costs, by what happens to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct Rates {
+    pub(super) input: NanoUsd,
+    pub(super) output: NanoUsd,
+    pub(super) cache_write_5m: NanoUsd,
+    pub(super) cache_write_1h: NanoUsd,
+    pub(super) cache_read: NanoUsd,
+}
+
+impl Rates {
+    fn cost(&self, usage: &Usage) -> NanoUsd {
+        self.input
+            .times(usage.input_tokens)
+            .plus(self.cache_write_5m.times(usage.cache_write_5m_tokens))
+            .plus(self.cache_write_1h.times(usage.cache_write_1h_tokens))
+            .plus(self.cache_read.times(usage.cache_read_tokens))
+            .plus(self.output.times(usage.output_tokens))
+    }
+
+    /// The most that one token of the prompt can cost.
+    fn dearest_input(&self, writes: CacheWrites) -> NanoUsd {
+        let plain = self.input.max(self.cache_read);
+        match writes {
+            CacheWrites::None => plain,
+            CacheWrites::Short => plain.max(self.cache_write_5m),
+            CacheWrites::Long => plain.max(self.cache_write_5m).max(self.cache_write_1h),
+        }
+    }
+}
+
+/// The rates of a whole request whose prompt is long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct LongRates {
+    /// The prompt, cached tokens included, must exceed this.
+    pub(super) above: u64,
+    #[serde(flatten)]
+    pub(super) rates: Rates,
+}
+
+/// A model's prices and limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct Price {
+    #[serde(flatten)]
+    rates: Rates,
+    long: Option<LongRates>,
+    max_output: Option<u64>,
+    context: Option<u64>,
+}
+
+impl Price {
+    /// What this usage is billed.
+    pub(super) fn cost(&self, usage: &Usage) -> NanoUsd {
+        let prompt = usage.total().saturating_sub(usage.output_tokens);
+        self.rates(prompt).cost(usage)
+    }
+
+    /// The most that a prompt and an answer of at most so many tokens can be billed.
+    pub(super) fn worst(&self, input_tokens: u64, output_tokens: u64, writes: CacheWrites) -> NanoUsd {
+        let rates = self.rates(input_tokens);
+        rates.dearest_input(writes).times(input_tokens).plus(rates.output.times(output_tokens))
+    }
+
+    /// The most tokens the model puts out in one call, if that is known.
+    pub(super) const fn max_output(&self) -> Option<u64> {
+        self.max_output
+    }
+
+    /// The most tokens the model accepts, if that is known.
+    pub(super) const fn context(&self) -> Option<u64> {
+        self.context
+    }
+
+    const fn rates(&self, prompt_tokens: u64) -> &Rates {
+        match &self.long {
+            Some(long) if prompt_tokens > long.above => &long.rates,
+            _ => &self.rates,
+        }
+    }
+}
+
+static PRICES: LazyLock<BTreeMap<String, Price>> = LazyLock::new(|| {
+    // A test parses the table; should it ever not parse, there are no prices, and nothing can be spent.
+    toml::from_str(TABLE).unwrap_or_else(|error| {
+        tracing::error!(%error, "the embedded price table cannot be read");
+        BTreeMap::new()
+    })
+});
+
+/// The price of a model, from the configuration if it is there, else from the table.
+pub(super) fn price(model: &str, overrides: &BTreeMap<String, PriceOverride>) -> Option<Price> {
+    let listed = listed(model);
+    overrides.get(model).map(|given| overridden(given, listed)).or_else(|| listed.copied())
+}
+
+fn listed(model: &str) -> Option<&'static Price> {
+    PRICES.get(model).or_else(|| PRICES.get(undated(model)?))
+}
+
+fn overridden(given: &PriceOverride, listed: Option<&Price>) -> Price {
+    let times = |(numerator, denominator)| given.input.scaled_up(numerator, denominator);
+    Price {
+        rates: Rates {
+            input: given.input,
+            output: given.output,
+            cache_write_5m: given.cache_write_5m.unwrap_or_else(|| times(WRITE_5M)),
+            cache_write_1h: given.cache_write_1h.unwrap_or_else(|| times(WRITE_1H)),
+            cache_read: given.cache_read.unwrap_or(given.input),
+        },
+        long: None,
+        max_output: given.max_output.or_else(|| listed.and_then(Price::max_output)),
+        context: listed.and_then(Price::context),
+    }
+}
+
+/// The name without `-20250929`, `-2026-09-29` or `-latest`; none if it has no such end.
+fn undated(model: &str) -> Option<&str> {
+    let before = |shape: &str| {
+        let (name, end) = model.split_at_checked(model.len().checked_sub(shape.len())?)?;
+        let fits = |(byte, like): (u8, u8)| if like == b'0' { byte.is_ascii_digit() } else { byte == like };
+        end.bytes().zip(shape.bytes()).all(fits).then_some(name)
+    };
+    ["-00000000", "-0000-00-00", "-latest"].into_iter().find_map(before)
+}
+
+/// The lines of configuration that give a model a price.
+pub(super) fn lines_to_add(model: &str) -> String {
+    format!(
+        "add to config.toml, in nano-USD per token: [prices.\"{}\"] input = … output = … max_output = …",
+        model.escape_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nano(amount: i64) -> NanoUsd {
+        NanoUsd::new(amount).unwrap()
+    }
+
+    fn known(model: &str) -> Price {
+        price(model, &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn every_listed_price_is_whole_and_plausible() {
+        let table: BTreeMap<String, Price> = toml::from_str(TABLE).unwrap();
+        assert!(table.len() > 40, "{}", table.len());
+        for (model, price) in &table {
+            let rates = price.rates;
+            assert!(rates.input > NanoUsd::ZERO && rates.output > rates.input, "{model}");
+            assert!(rates.cache_read > NanoUsd::ZERO && rates.cache_read <= rates.input, "{model}");
+            assert!(rates.input <= rates.cache_write_5m, "{model}");
+            assert!(rates.cache_write_5m <= rates.cache_write_1h, "{model}");
+            let (output, context) = (price.max_output.unwrap(), price.context.unwrap());
+            assert!(output > 0 && output < context, "{model}");
+            if let Some(LongRates { above, rates: long }) = price.long {
+                assert!(above < context, "{model}");
+                // else a longer prompt could be cheaper than its bound
+                assert!(long.input >= rates.input && long.output >= rates.output, "{model}");
+                assert!(long.cache_write_5m >= rates.cache_write_5m, "{model}");
+                assert!(long.cache_write_1h >= rates.cache_write_1h, "{model}");
+                assert!(long.cache_read >= rates.cache_read && long.cache_read <= long.input, "{model}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_dated_name_has_the_price_of_its_model() {
+        for (name, model) in [
+            ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
+            ("claude-opus-4-20250514", "claude-opus-4"),
+            ("claude-3-5-haiku-latest", "claude-3-5-haiku"),
+            ("gpt-6.1-sol-2026-09-29", "gpt-6.1-sol"),
+            ("gpt-5-mini-2025-08-07", "gpt-5-mini"),
+            ("gpt-5.5-2026-04-23", "gpt-5.5"),
+        ] {
+            assert_eq!(undated(name), Some(model));
+            assert_eq!(known(name), known(model));
+        }
+        for name in ["claude-opus-4-8", "gpt-5", "gpt-4.1", "", "20250929", "o3-1234", "-", "ä-20250929x"] {
+            assert_eq!(undated(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_model_has_no_price() {
+        for name in ["claude-opus-9", "gpt-6.1-sol-preview", "claude-opus-4-8-20260101-x", ""] {
+            assert_eq!(price(name, &BTreeMap::new()), None, "{name}");
+        }
+        assert_eq!(
+            lines_to_add("my-model"),
+            "add to config.toml, in nano-USD per token: [prices.\"my-model\"] input = … output = … max_output = …"
+        );
+    }
+
+    #[test]
+    fn usage_is_priced_part_by_part() {
+        let usage = Usage {
+            input_tokens: 3,
+            cache_write_5m_tokens: 10,
+            cache_write_1h_tokens: 100,
+            cache_read_tokens: 1000,
+            output_tokens: 7,
+        };
+        let expected = 3 * 4000 + 10 * 5000 + 100 * 8000 + 1000 * 200 + 7 * 20_000;
+        assert_eq!(known("claude-opus-5-5").cost(&usage), nano(expected));
+    }
+
+    #[test]
+    fn a_long_prompt_is_dearer_as_a_whole() {
+        let haiku = known("claude-haiku-5-5");
+        let usage = |cache_read_tokens| Usage { cache_read_tokens, output_tokens: 10, ..Usage::default() };
+        assert_eq!(haiku.cost(&usage(100_000)), nano(100_000 * 10 + 10 * 500));
+        assert_eq!(haiku.cost(&usage(100_001)), nano(100_001 * 50 + 10 * 2500));
+        assert_eq!(haiku.worst(100_000, 10, CacheWrites::None), nano(100_000 * 100 + 10 * 500));
+        assert_eq!(haiku.worst(100_001, 10, CacheWrites::Long), nano(100_001 * 1000 + 10 * 2500));
+    }
+
+    #[test]
+    fn an_override_replaces_what_is_listed() {
+        let given = PriceOverride { input: nano(10), output: nano(20), ..PriceOverride::default() };
+        let overrides = BTreeMap::from([("claude-haiku-5-5".to_owned(), given), ("mine".to_owned(), given)]);
+        let rates = Rates {
+            input: nano(10),
+            output: nano(20),
+            cache_write_5m: nano(13),
+            cache_write_1h: nano(20),
+            cache_read: nano(10),
+        };
+        let mine = Price { rates, long: None, max_output: None, context: None };
+        assert_eq!(price("mine", &overrides), Some(mine));
+        let limits = Price { max_output: Some(128_000), context: Some(1_000_000), ..mine };
+        assert_eq!(price("claude-haiku-5-5", &overrides), Some(limits));
+    }
+}

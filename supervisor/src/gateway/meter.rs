@@ -1,0 +1,220 @@
+//! Watches an answer go by and learns what it was billed for, from the provider's own numbers. Sees a copy: the bytes
+//! on their way to the client are never touched, held back or reordered by it.
+//!
+//! Invariants: any chunking of an answer gives the same reading; memory is bounded (what exceeds it makes the reading
+//! unreliable, never smaller); numbers that cannot be read make it unreliable too.
+
+use memchr::memchr;
+
+use crate::core::money::NanoUsd;
+use crate::core::usage::Usage;
+
+use super::bound::Surcharge;
+use super::prices::Price;
+
+/// The most of one event, or of an answer that is not streamed, that is kept to be read.
+const LARGEST: usize = 32 * 1024 * 1024;
+
+/// One position of a bill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Line {
+    /// The model, if it is another than was asked for.
+    pub(super) model: Option<String>,
+    /// Its tokens.
+    pub(super) usage: Usage,
+}
+
+/// What the provider says it will bill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bill {
+    /// Its positions.
+    pub(super) lines: Vec<Line>,
+    /// On top of the list price.
+    pub(super) surcharge: Surcharge,
+    /// Tokens of the prompt as the provider counted them, if that can bound the next prompt.
+    pub(super) prompt_tokens: Option<u64>,
+}
+
+impl Bill {
+    /// All positions together.
+    pub(super) fn usage(&self) -> Usage {
+        self.lines.iter().fold(Usage::default(), |sum, line| plus(&sum, &line.usage))
+    }
+
+    /// What it comes to; none if one of its models has no price.
+    pub(super) fn cost(&self, asked: &Price, price: impl Fn(&str) -> Option<Price>) -> Option<NanoUsd> {
+        let mut sum = NanoUsd::ZERO;
+        for line in &self.lines {
+            let price = match &line.model {
+                Some(model) => price(model)?,
+                None => *asked,
+            };
+            sum = sum.plus(price.cost(&line.usage));
+        }
+        Some(sum.scaled_up(self.surcharge.numerator, self.surcharge.denominator))
+    }
+}
+
+fn plus(a: &Usage, b: &Usage) -> Usage {
+    Usage {
+        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
+        cache_write_5m_tokens: a.cache_write_5m_tokens.saturating_add(b.cache_write_5m_tokens),
+        cache_write_1h_tokens: a.cache_write_1h_tokens.saturating_add(b.cache_write_1h_tokens),
+        cache_read_tokens: a.cache_read_tokens.saturating_add(b.cache_read_tokens),
+        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
+    }
+}
+
+/// A provider's reader of its own events and answers.
+pub(super) trait Reader: Send {
+    /// One event of a stream; answers whether it is the last that matters.
+    fn event(&mut self, data: &[u8]) -> Result<bool, UnreadableError>;
+    /// A whole answer that is not streamed.
+    fn answer(&mut self, json: &[u8]) -> Result<(), UnreadableError>;
+    /// The bill, if all of it was seen.
+    fn bill(&self) -> Option<Bill>;
+}
+
+/// The provider's numbers cannot be relied on; the whole reservation counts as spent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UnreadableError {
+    /// Not the wire's JSON.
+    #[error("the provider's usage cannot be read")]
+    Malformed,
+    /// Billed at a rate that is not known.
+    #[error("the provider bills `{0}`, which has no price")]
+    Unpriced(String),
+    /// An event or answer larger than is kept.
+    #[error("the provider's answer is too large to be read")]
+    TooLarge,
+}
+
+/// How an answer is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Server-sent events.
+    Events,
+    /// One JSON value.
+    Json,
+}
+
+/// Watches one answer.
+pub(super) struct Meter {
+    reader: Box<dyn Reader>,
+    framing: Framing,
+    /// The incomplete line of a stream, or all of an answer so far.
+    line: Vec<u8>,
+    /// The data of the event under way.
+    data: Vec<u8>,
+    within_event: bool,
+    complete: bool,
+    failed: Option<UnreadableError>,
+}
+
+impl Meter {
+    pub(super) fn new(reader: Box<dyn Reader>, framing: Framing) -> Self {
+        Self {
+            reader,
+            framing,
+            line: Vec::new(),
+            data: Vec::new(),
+            within_event: false,
+            complete: false,
+            failed: None,
+        }
+    }
+
+    /// Takes the next bytes in.
+    pub(super) fn feed(&mut self, mut chunk: &[u8]) {
+        if self.framing == Framing::Json {
+            return self.keep(chunk);
+        }
+        while let Some(end) = memchr(b'\n', chunk) {
+            let (line, rest) = chunk.split_at(end);
+            chunk = &rest[1..];
+            if self.line.is_empty() {
+                self.take_line(line);
+            } else {
+                self.keep(line);
+                let line = std::mem::take(&mut self.line);
+                self.take_line(&line);
+            }
+        }
+        self.keep(chunk);
+    }
+
+    /// The answer has ended as a whole.
+    pub(super) fn end(&mut self) {
+        if self.framing == Framing::Json && self.failed.is_none() {
+            match self.reader.answer(&self.line) {
+                Ok(()) => self.complete = true,
+                Err(error) => self.failed = Some(error),
+            }
+        }
+    }
+
+    /// Whether everything that matters was seen, so that the call can be settled.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Whether an event may be put between what was seen and what comes.
+    pub(super) fn between_events(&self) -> bool {
+        self.framing == Framing::Events && self.line.is_empty() && !self.within_event
+    }
+
+    /// The bill, or why there is none.
+    pub(super) fn bill(&self) -> Result<Option<Bill>, UnreadableError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None if self.complete => Ok(self.reader.bill()),
+            None => Ok(None),
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.line.len().saturating_add(bytes.len()) > LARGEST {
+            self.failed = Some(UnreadableError::TooLarge);
+        } else {
+            self.line.extend_from_slice(bytes);
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            self.within_event = false;
+            if !self.data.is_empty() {
+                let data = std::mem::take(&mut self.data);
+                self.take_event(&data);
+            }
+            return;
+        }
+        // A comment is complete in itself.
+        self.within_event |= !line.starts_with(b":");
+        if let Some(data) = line.strip_prefix(b"data:") {
+            if self.data.len().saturating_add(data.len()) > LARGEST {
+                self.failed = Some(UnreadableError::TooLarge);
+                return;
+            }
+            if !self.data.is_empty() {
+                self.data.push(b'\n');
+            }
+            self.data.extend_from_slice(data.strip_prefix(b" ").unwrap_or(data));
+        }
+    }
+
+    fn take_event(&mut self, data: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
+        match self.reader.event(data) {
+            Ok(last) => self.complete |= last,
+            Err(error) => self.failed = Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "meter/tests.rs"]
+mod tests;

@@ -1,0 +1,220 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::gateway::providers;
+
+const ANTHROPIC: &str = r#"{"model":"claude-opus-5-5","max_tokens":10,"messages":[]}"#;
+const OPENAI: &str = r#"{"model":"gpt-6.1-sol","input":"x"}"#;
+
+/// The answers that providers were seen to give, and what each is billed.
+fn golden() -> Vec<(&'static str, Framing, &'static [u8], Option<Bill>)> {
+    let one = |usage: Usage, surcharge, prompt_tokens| {
+        Some(Bill { lines: vec![Line { model: None, usage }], surcharge, prompt_tokens: Some(prompt_tokens) })
+    };
+    let regional = Surcharge { numerator: 110, denominator: 100 };
+    let stream = Usage {
+        input_tokens: 14,
+        cache_write_5m_tokens: 500,
+        cache_write_1h_tokens: 1000,
+        cache_read_tokens: 20_480,
+        output_tokens: 57,
+    };
+    let title = Usage { input_tokens: 321, cache_write_5m_tokens: 64, output_tokens: 9, ..Usage::default() };
+    let turn = |model: Option<&str>, input_tokens, output_tokens| Line {
+        model: model.map(str::to_owned),
+        usage: Usage { input_tokens, output_tokens, ..Usage::default() },
+    };
+    let turns =
+        vec![turn(None, 180_000, 3500), turn(None, 23_000, 1000), turn(Some("claude-opus-5-5"), 5000, 200)];
+    let compacted = Bill { lines: turns, surcharge: Surcharge::NONE, prompt_tokens: None };
+    let response = Usage {
+        input_tokens: 29,
+        cache_write_5m_tokens: 100,
+        cache_read_tokens: 11_904,
+        output_tokens: 44,
+        ..Usage::default()
+    };
+    let short = Usage { input_tokens: 75, output_tokens: 16, ..Usage::default() };
+    vec![
+        (
+            ANTHROPIC,
+            Framing::Events,
+            include_bytes!("../golden/anthropic-stream.sse"),
+            one(stream, Surcharge::NONE, 21_994),
+        ),
+        (ANTHROPIC, Framing::Events, include_bytes!("../golden/anthropic-error.sse"), None),
+        (
+            ANTHROPIC,
+            Framing::Json,
+            include_bytes!("../golden/anthropic-answer.json"),
+            one(title, regional, 385),
+        ),
+        (ANTHROPIC, Framing::Json, include_bytes!("../golden/anthropic-iterations.json"), Some(compacted)),
+        (
+            OPENAI,
+            Framing::Events,
+            include_bytes!("../golden/openai-stream.sse"),
+            one(response, Surcharge::NONE, 12_033),
+        ),
+        (OPENAI, Framing::Events, include_bytes!("../golden/openai-failed.sse"), None),
+        (
+            OPENAI,
+            Framing::Json,
+            include_bytes!("../golden/openai-answer.json"),
+            one(short, Surcharge::NONE, 75),
+        ),
+    ]
+}
+
+fn meter(request: &str, framing: Framing) -> Meter {
+    let name = if request == ANTHROPIC { "anthropic" } else { "openai" };
+    let provider = providers::by_name(name).unwrap();
+    let call = provider.read_call(request.as_bytes()).unwrap();
+    Meter::new(provider.reader(&call), framing)
+}
+
+fn read<'a>(request: &str, framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Meter {
+    let mut meter = meter(request, framing);
+    for chunk in chunks {
+        meter.feed(chunk);
+    }
+    meter.end();
+    meter
+}
+
+#[test]
+fn the_bill_is_what_the_provider_says() {
+    for (request, framing, answer, expected) in golden() {
+        let meter = read(request, framing, [answer]);
+        assert_eq!(meter.bill(), Ok(expected), "{}", String::from_utf8_lossy(answer));
+    }
+}
+
+#[test]
+fn two_chunks_split_anywhere_give_the_same_bill() {
+    for (request, framing, answer, expected) in golden() {
+        for at in 0..=answer.len() {
+            let (one, two) = answer.split_at(at);
+            assert_eq!(read(request, framing, [one, two]).bill(), Ok(expected.clone()), "split at {at}");
+        }
+    }
+}
+
+#[test]
+fn line_ends_of_either_kind_give_the_same_bill() {
+    for (request, framing, answer, expected) in golden() {
+        let crlf = String::from_utf8(answer.to_vec()).unwrap().replace('\n', "\r\n");
+        assert_eq!(read(request, framing, [crlf.as_bytes()]).bill(), Ok(expected));
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_has_no_bill() {
+    for (request, framing, answer, _) in golden() {
+        let text = String::from_utf8(answer.to_vec()).unwrap();
+        let cut = text.trim_end().len() - 1;
+        let bill = read(request, framing, [&answer[..cut]]).bill();
+        let expected = if framing == Framing::Json { Err(UnreadableError::Malformed) } else { Ok(None) };
+        assert_eq!(bill, expected);
+    }
+}
+
+#[test]
+fn an_event_may_only_be_put_between_events() {
+    let (request, framing, answer, _) = golden().remove(0);
+    let mut meter = meter(request, framing);
+    let mut between = Vec::new();
+    for at in 0..answer.len() {
+        if meter.between_events() {
+            between.push(at);
+        }
+        meter.feed(&answer[at..=at]);
+    }
+    assert_eq!(between[0], 0);
+    for at in &between[1..] {
+        let before = &answer[..*at];
+        assert!(before.ends_with(b"\n\n") || before.ends_with(b"alive\n"), "at {at}");
+    }
+    assert_eq!(between.len(), 10);
+}
+
+#[test]
+fn numbers_that_cannot_be_read_are_no_bill() {
+    for usage in [
+        r#"{"input_tokens":-1,"output_tokens":1}"#,
+        r#"{"input_tokens":1.5,"output_tokens":1}"#,
+        r#"{"input_tokens":"1","output_tokens":1}"#,
+    ] {
+        for request in [ANTHROPIC, OPENAI] {
+            let answer = format!(r#"{{"type":"message","usage":{usage}}}"#);
+            let bill = read(request, Framing::Json, [answer.as_bytes()]).bill();
+            assert_eq!(bill, Err(UnreadableError::Malformed), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_price_is_no_bill() {
+    for (request, answer, what) in [
+        (ANTHROPIC, r#"{"usage":{"input_tokens":1,"output_tokens":1,"speed":"fast"}}"#, "speed: fast"),
+        (
+            ANTHROPIC,
+            r#"{"usage":{"input_tokens":1,"output_tokens":1,"server_tool_use":{"web_search_requests":2}}}"#,
+            "web_search",
+        ),
+        (
+            OPENAI,
+            r#"{"service_tier":"priority","usage":{"input_tokens":1,"output_tokens":1}}"#,
+            "service_tier: priority",
+        ),
+    ] {
+        let bill = read(request, Framing::Json, [answer.as_bytes()]).bill();
+        assert_eq!(bill, Err(UnreadableError::Unpriced(what.to_owned())));
+    }
+}
+
+#[test]
+fn an_answer_too_large_to_be_kept_is_no_bill() {
+    let mut meter = meter(ANTHROPIC, Framing::Json);
+    let chunk = vec![b' '; LARGEST / 2 + 1];
+    meter.feed(&chunk);
+    meter.feed(&chunk);
+    meter.end();
+    assert_eq!(meter.bill(), Err(UnreadableError::TooLarge));
+}
+
+#[test]
+fn a_bill_costs_the_sum_of_its_lines() {
+    let price = |model: &str| crate::gateway::prices::price(model, &std::collections::BTreeMap::new());
+    let line = |model: Option<&str>| Line {
+        model: model.map(str::to_owned),
+        usage: Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() },
+    };
+    let bill = |lines, surcharge| Bill { lines, surcharge, prompt_tokens: None };
+    let asked = price("claude-sonnet-5").unwrap();
+    let both = bill(vec![line(None), line(Some("claude-opus-5-5"))], Surcharge::NONE);
+    assert_eq!(both.cost(&asked, price), NanoUsd::new(16_000 + 32_000).ok());
+    let regional = bill(vec![line(None)], Surcharge { numerator: 110, denominator: 100 });
+    assert_eq!(regional.cost(&asked, price), NanoUsd::new(17_600).ok());
+    assert_eq!(bill(vec![line(Some("unheard-of"))], Surcharge::NONE).cost(&asked, price), None);
+}
+
+proptest! {
+    #[test]
+    fn any_chunking_gives_the_same_bill(which in 0..7_usize, cuts in proptest::collection::vec(0..3000_usize, 0..20)) {
+        let (request, framing, answer, expected) = golden().remove(which);
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (answer.len() + 1)).collect();
+        cuts.extend([0, answer.len()]);
+        cuts.sort_unstable();
+        let chunks = cuts.windows(2).map(|pair| &answer[pair[0]..pair[1]]);
+        prop_assert_eq!(read(request, framing, chunks).bill(), Ok(expected));
+    }
+
+    #[test]
+    fn any_bytes_leave_the_meter_whole(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        for framing in [Framing::Events, Framing::Json] {
+            let meter = read(ANTHROPIC, framing, [bytes.as_slice()]);
+            prop_assert!(!matches!(meter.bill(), Ok(Some(_))));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+use std::collections::BTreeSet;
+
+use http::header::UPGRADE;
+
+use super::*;
+
+fn provider(name: &str) -> &'static dyn Provider {
+    by_name(name).unwrap()
+}
+
+#[test]
+fn every_file_of_the_directory_is_listed() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gateway/providers");
+    let files: BTreeSet<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .filter(|stem| stem != "mod" && stem != "tests")
+        .collect();
+    let listed: BTreeSet<String> = PROVIDERS.iter().map(|provider| provider.name().to_owned()).collect();
+    assert_eq!(files, listed);
+    assert!(by_name("gemini").is_none());
+}
+
+#[test]
+fn only_what_can_be_metered_has_a_route() {
+    let route = |name: &str, method: &str, path: &str| {
+        provider(name).route(&method.parse().unwrap(), path, &HeaderMap::new())
+    };
+    for (name, method, path, expected) in [
+        ("anthropic", "POST", "/v1/messages", Route::Call),
+        ("anthropic", "POST", "/v1/messages/count_tokens", Route::Free),
+        ("anthropic", "GET", "/v1/models", Route::List),
+        ("anthropic", "GET", "/v1/models/claude-opus-5", Route::List),
+        ("anthropic", "HEAD", "/", Route::Probe),
+        ("anthropic", "HEAD", "/api/hello", Route::Probe),
+        ("anthropic", "GET", "/api/hello", Route::Probe),
+        ("anthropic", "GET", "/v1/messages", Route::Unknown),
+        ("anthropic", "POST", "/v1/messages/", Route::Unknown),
+        ("anthropic", "POST", "/v1/messages/batches", Route::Unknown),
+        ("anthropic", "GET", "/v1/models/../messages", Route::Unknown),
+        ("anthropic", "GET", "/v1/models/..", Route::Unknown),
+        ("anthropic", "GET", "/v1/models/%2e%2e%2ffiles", Route::Unknown),
+        ("anthropic", "POST", "/v1/files", Route::Unknown),
+        ("anthropic", "POST", "/v1/complete", Route::Unknown),
+        ("openai", "POST", "/v1/responses", Route::Call),
+        ("openai", "GET", "/v1/models", Route::List),
+        ("openai", "GET", "/v1/responses", Route::Unknown),
+        ("openai", "POST", "/v1/responses/compact", Route::Unknown),
+        ("openai", "POST", "/v1/chat/completions", Route::Unknown),
+        ("openai", "DELETE", "/v1/models/mine", Route::Unknown),
+    ] {
+        assert_eq!(route(name, method, path), expected, "{name} {method} {path}");
+    }
+    let upgrade = HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static("websocket"))]);
+    assert_eq!(provider("openai").route(&Method::GET, "/v1/responses", &upgrade), Route::Upgrade);
+}
+
+#[test]
+fn errors_have_the_shape_of_their_wire() {
+    let shape = |name: &str, status: u16| {
+        let error = provider(name).error(StatusCode::from_u16(status).unwrap(), "M \"quoted\"");
+        String::from_utf8(error).unwrap()
+    };
+    let shapes: Vec<String> = [400, 401, 402, 404, 413, 502]
+        .into_iter()
+        .flat_map(|status| ["anthropic", "openai"].map(|name| format!("{status} {}", shape(name, status))))
+        .collect();
+    insta::assert_snapshot!(shapes.join("\n"), @r#"
+    400 {"type":"error","error":{"type":"invalid_request_error","message":"M \"quoted\""}}
+    400 {"error":{"message":"M \"quoted\"","type":"invalid_request_error","param":null,"code":null}}
+    401 {"type":"error","error":{"type":"authentication_error","message":"M \"quoted\""}}
+    401 {"error":{"message":"M \"quoted\"","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}
+    402 {"type":"error","error":{"type":"billing_error","message":"M \"quoted\""}}
+    402 {"error":{"message":"M \"quoted\"","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}
+    404 {"type":"error","error":{"type":"not_found_error","message":"M \"quoted\""}}
+    404 {"error":{"message":"M \"quoted\"","type":"invalid_request_error","param":null,"code":null}}
+    413 {"type":"error","error":{"type":"request_too_large","message":"M \"quoted\""}}
+    413 {"error":{"message":"M \"quoted\"","type":"invalid_request_error","param":null,"code":null}}
+    502 {"type":"error","error":{"type":"api_error","message":"M \"quoted\""}}
+    502 {"error":{"message":"M \"quoted\"","type":"server_error","param":null,"code":null}}
+    "#);
+}
+
+#[test]
+fn a_stream_ends_with_an_event_of_its_wire() {
+    let end = |name: &str| String::from_utf8(provider(name).stream_error("M")).unwrap();
+    assert_eq!(
+        end("anthropic"),
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"billing_error\",\"message\":\"M\"}}\n\n"
+    );
+    insta::assert_snapshot!(end("openai").trim_end(), @r#"
+    event: response.failed
+    data: {"type":"response.failed","response":{"id":"resp_agentsup","object":"response","status":"failed","output":[],"error":{"code":"invalid_prompt","message":"M"}}}
+    "#);
+}
+
+#[test]
+fn the_key_goes_where_the_provider_wants_it_and_is_not_shown() {
+    for (name, header, value) in
+        [("anthropic", "x-api-key", "k-1"), ("openai", "authorization", "Bearer k-1")]
+    {
+        let mut headers = HeaderMap::new();
+        provider(name).set_key(&mut headers, "k-1").unwrap();
+        assert_eq!(headers[header], value);
+        assert!(!format!("{headers:?}").contains("k-1"));
+        assert!(provider(name).set_key(&mut headers, "k\n1").is_err());
+    }
+}
+
+#[test]
+fn paths_go_below_the_base_url() {
+    assert_eq!(provider("anthropic").upstream_path("/v1/messages"), "/v1/messages");
+    assert_eq!(provider("openai").upstream_path("/v1/responses"), "/responses");
+}
+
+#[test]
+fn a_body_that_cannot_be_read_says_where_and_not_what() {
+    for (name, body, expected) in [
+        ("anthropic", "{", "the request body cannot be read: it ends too early at line 1, column 1"),
+        ("anthropic", "secret", "the request body cannot be read: it is not JSON at line 1, column 1"),
+        (
+            "anthropic",
+            r#"{"model":"m","max_tokens":"secret","messages":[]}"#,
+            "the request body cannot be read: a required field is missing or of the wrong type at line 1, column 34",
+        ),
+        (
+            "openai",
+            r#"{"model":"m"}"#,
+            "the request body cannot be read: a required field is missing or of the wrong type at line 1, column 13",
+        ),
+        (
+            "openai",
+            r#"{"model":"m","model":"n","input":""}"#,
+            "the request body cannot be read: a required field is missing or of the wrong type at line 1, column 20",
+        ),
+    ] {
+        let error = provider(name).read_call(body.as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
+}

@@ -4,7 +4,7 @@
 //!
 //! | what the agent does | where agentsup stands | module |
 //! |---|---|---|
-//! | calls a model | gateway on loopback; the agent holds a run token, never a provider's key | `gateway` |
+//! | calls a model | gateway on loopback; the agent holds a run token, never a provider's key | [`gateway`] |
 //! | calls an MCP tool | proxy, the only MCP server the agent knows | [`mcp`] |
 //! | calls a tool of its own | the agent's hooks, answered here | [`hooks`] |
 //! | lives | a keeper that owns its terminal and its process tree | [`run`] |
@@ -22,7 +22,7 @@
 //! - [`approvals`]: open questions to people.
 //! - [`gate`]: decides, asks, reserves, records; the only place that makes a [`gate::Permit`].
 //! - [`agents`]: one file per kind of agent, mostly data.
-//! - flows: [`run`], `gateway`, [`mcp`], [`hooks`]. They meet at the gate.
+//! - flows: [`run`], [`gateway`], [`mcp`], [`hooks`]. They meet at the gate.
 //! - [`audit`]: reading and checking the record.
 //! - [`demo`]: an agent, a model and an MCP server that are built in.
 //! - `api`: the one table of operations, its server and its client, and the loopback front door.
@@ -64,6 +64,7 @@ pub mod audit;
 pub mod core;
 pub mod demo;
 pub mod gate;
+pub mod gateway;
 pub mod hooks;
 pub mod mcp;
 pub mod registry;

@@ -1,0 +1,348 @@
+//! The life of one request, in order: read, bounded, decided, keyed, forwarded, relayed, settled. It runs apart from
+//! its client's connection, because what was decided must be settled even if the client has gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use crate::core::action::{Action, Bound, LlmAction, Objection};
+use crate::core::money::NanoUsd;
+use crate::core::usage::{Charge, Outcome};
+use crate::gate::{LiveRun, Permit};
+use crate::registry::Snapshot;
+use crate::sys::http::{Body, ReadBodyError};
+use crate::sys::secrets::{self, SecretRef};
+use crate::sys::upstream::UpstreamError;
+
+use super::anchor::Prompt;
+use super::call::Call;
+use super::meter::{Framing, Meter};
+use super::prices::{self, Price};
+use super::providers::{Provider, Route};
+use super::relay::{Ledger, Relay};
+use super::{Gateway, bound, headers, refusal};
+
+/// How long the provider is still waited for when the client has gone, to learn what the call cost.
+pub(super) const DRAIN: Duration = Duration::from_secs(120);
+
+/// Where the response goes.
+type Reply = oneshot::Sender<Response<Body>>;
+
+/// One request of a run.
+pub(super) struct Exchange {
+    pub(super) gateway: Gateway,
+    pub(super) live: Arc<LiveRun>,
+    pub(super) provider: &'static dyn Provider,
+    pub(super) route: Route,
+    /// The provider's name as the path has it.
+    pub(super) named: String,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+    pub(super) headers: HeaderMap,
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+/// A call that may be forwarded once it is decided.
+struct Prepared {
+    model: String,
+    bound: Bound,
+    /// None for what is free.
+    billing: Option<Billing>,
+}
+
+/// What it takes to turn an answer into a bill.
+struct Billing {
+    price: Price,
+    prompt: Prompt,
+    reader: Box<dyn super::meter::Reader>,
+}
+
+/// Why a request is not even put to the gate as a call, with the status for what is not a question of permission.
+struct Objected {
+    model: String,
+    objection: Objection,
+    status: Option<StatusCode>,
+}
+
+impl Exchange {
+    pub(super) async fn run(self, body: Result<Bytes, ReadBodyError>, reply: Reply) {
+        let (prepared, body) = match body {
+            Ok(_) if self.route == Route::List => return self.list(reply).await,
+            Ok(body) => (self.prepare(&body), body),
+            Err(error) => {
+                let objected = self.object(error.to_string(), None).with_status(error.status());
+                (Err(objected), Bytes::new())
+            }
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(objected) => return answer(reply, self.refuse(objected).await),
+        };
+        let action = LlmAction {
+            provider: self.named.clone(),
+            model: prepared.model.clone(),
+            bound: Some(prepared.bound),
+            objection: None,
+        };
+        match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
+            Ok(permit) => self.perform(permit, prepared, body, reply).await,
+            Err(refused) => {
+                answer(reply, refusal::refuse(self.provider, self.live.run.refusal, &refused));
+            }
+        }
+    }
+
+    fn prepare(&self, body: &[u8]) -> Result<Prepared, Objected> {
+        if self.route == Route::Unknown || !self.snapshot.config.providers.contains_key(&self.named) {
+            let reason =
+                format!("`{} /{}{}` is not a call that can be metered", self.method, self.named, self.path);
+            return Err(self.object(reason, None));
+        }
+        let call = self
+            .provider
+            .read_call(body)
+            .map_err(|error| self.object(error.to_string(), None).with_status(StatusCode::BAD_REQUEST))?;
+        let model = call.model.clone().into_owned();
+        if self.route == Route::Free {
+            let bound = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
+            return Ok(Prepared { model, bound, billing: None });
+        }
+        match self.bill(&call, body.len()) {
+            Ok((bound, billing)) => Ok(Prepared { model, bound, billing: Some(billing) }),
+            Err(objection) => Err(Objected { model, objection, status: None }),
+        }
+    }
+
+    fn bill(&self, call: &Call<'_>, body_bytes: usize) -> Result<(Bound, Billing), Objection> {
+        let price = self.price(&call.model).ok_or_else(|| Objection {
+            reason: format!("no price is known for the model `{}`", call.model),
+            hint: Some(prices::lines_to_add(&call.model)),
+        })?;
+        let prompt = Prompt::of(self.live.run.id, &self.named, call);
+        let anchored = self.gateway.anchors.measure(&prompt);
+        let bound = bound::bound(call, &prompt, body_bytes, anchored, &price, self.provider.surcharge())?;
+        Ok((bound, Billing { price, prompt, reader: self.provider.reader(call) }))
+    }
+
+    fn price(&self, model: &str) -> Option<Price> {
+        prices::price(model, &self.snapshot.config.prices)
+    }
+
+    fn object(&self, reason: String, hint: Option<String>) -> Objected {
+        let model = format!("{} {}", self.method, self.path);
+        Objected { model, objection: Objection { reason, hint }, status: None }
+    }
+
+    /// Puts what the gateway itself refuses to the gate, so that it is recorded like any other refusal.
+    async fn refuse(&self, objected: Objected) -> Response<Body> {
+        let Objected { model, objection, status } = objected;
+        let action =
+            LlmAction { provider: self.named.clone(), model, bound: None, objection: Some(objection) };
+        let refused = match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
+            Err(refused) => refused,
+            Ok(permit) => {
+                // The gate lets nothing through that has no bound; should it ever, nothing is sent all the same.
+                settle(permit, "refused by the gateway".to_owned(), Charge::Void).await;
+                return refusal::stop(
+                    self.provider,
+                    self.live.run.refusal,
+                    "agentsup: the call has no bound",
+                );
+            }
+        };
+        match status {
+            Some(status) => {
+                let words = refusal::words(&refused, self.live.run.refusal);
+                refusal::error(self.provider, status, &words)
+            }
+            None => refusal::refuse(self.provider, self.live.run.refusal, &refused),
+        }
+    }
+
+    /// Forwards what was decided. The permit ends here or in the relay.
+    async fn perform(self, permit: Permit, prepared: Prepared, body: Bytes, mut reply: Reply) {
+        if reply.is_closed() {
+            return settle(permit, "the client left before anything was sent".to_owned(), Charge::Void).await;
+        }
+        let response = match self.request(body).await {
+            Ok(request) => self.send(request, &mut reply).await,
+            Err(failure) => Err(failure),
+        };
+        let response = match response {
+            Ok(response) => response,
+            Err(failure) => {
+                settle(permit, format!("failed: {}", failure.cause), failure.charge()).await;
+                return answer(reply, self.stop(&failure));
+            }
+        };
+        let status = response.status();
+        let framing = framing(&response);
+        let ledger = match prepared.billing.filter(|_| status.is_success()) {
+            Some(Billing { price, prompt, reader }) => {
+                let meter = Meter::new(reader, framing);
+                let snapshot = Arc::clone(&self.snapshot);
+                Some(Ledger::new(meter, permit, price, prompt, status.to_string(), snapshot))
+            }
+            None => {
+                // Free, or refused before it began, which no provider bills.
+                settle(permit, status.to_string(), Charge::Void).await;
+                None
+            }
+        };
+        self.relay(response, framing, ledger, reply).await;
+    }
+
+    /// A list costs nothing and names no model, so it is not an action; it takes a live run and nothing else.
+    async fn list(self, mut reply: Reply) {
+        let response = match self.request(Bytes::new()).await {
+            Ok(request) => self.send(request, &mut reply).await,
+            Err(failure) => Err(failure),
+        };
+        match response {
+            Ok(response) => self.relay(response, Framing::Events, None, reply).await,
+            Err(failure) => answer(reply, self.stop(&failure)),
+        }
+    }
+
+    /// Sends the request, until the run is over, or the client has long gone.
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        reply: &mut Reply,
+    ) -> Result<Response<Incoming>, Failure> {
+        let long_gone = async {
+            reply.closed().await;
+            let _ = tokio::time::timeout(DRAIN, std::future::pending::<()>()).await;
+        };
+        tokio::select! {
+            biased;
+            () = self.live.cancelled() => Err(Failure::after_sending("the run is over")),
+            sent = self.gateway.upstream.send(request) => sent.map_err(Failure::from),
+            () = long_gone => Err(Failure::after_sending("the client left and the provider did not answer")),
+        }
+    }
+
+    async fn relay(
+        self,
+        response: Response<Incoming>,
+        framing: Framing,
+        ledger: Option<Ledger>,
+        reply: Reply,
+    ) {
+        let (head, upstream) = response.into_parts();
+        let metered = ledger.is_some();
+        let (relay, body) = Relay::new(upstream, self.live, self.provider, framing, ledger);
+        let mut response = Response::new(body);
+        *response.status_mut() = head.status;
+        *response.headers_mut() = headers::to_client(&head.headers);
+        if metered && framing == Framing::Events {
+            // An event may have to be added at the end.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
+        answer(reply, response);
+        relay.run(&self.gateway.anchors).await;
+    }
+
+    /// The request as the provider gets it: the same bytes, its own address, its own key.
+    async fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+        let config = self.snapshot.config.providers.get(&self.named);
+        let config = config.ok_or_else(|| Failure::before_sending("the provider is not configured"))?;
+        let base = config.base_url.as_str().trim_end_matches('/');
+        let query = self.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
+        let address = format!("{base}{}{query}", self.provider.upstream_path(&self.path));
+        let uri: Uri = address.parse().map_err(|_| Failure::before_sending("the address is malformed"))?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers.clone();
+        set_key(self.provider, request.headers_mut(), config.key.clone()).await?;
+        Ok(request)
+    }
+
+    fn stop(&self, failure: &Failure) -> Response<Body> {
+        let Failure { message, nothing_sent, hint, .. } = failure;
+        let so = if *nothing_sent { "nothing was sent to the provider" } else { "the call counts as spent" };
+        let hint = hint.as_ref().map(|hint| format!(". Hint: {hint}")).unwrap_or_default();
+        let text = format!("agentsup: provider `{}`: {message}; {so}{hint}", self.named);
+        refusal::stop(self.provider, self.live.run.refusal, &text)
+    }
+}
+
+impl Objected {
+    const fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
+    }
+}
+
+/// Why there is no response.
+struct Failure {
+    /// For the agent and its user; without an address, whose digits some clients take for a status.
+    message: String,
+    /// For the record.
+    cause: String,
+    nothing_sent: bool,
+    hint: Option<String>,
+}
+
+impl Failure {
+    fn before_sending(message: &str) -> Self {
+        Self { nothing_sent: true, ..Self::after_sending(message) }
+    }
+
+    fn after_sending(message: &str) -> Self {
+        Self { message: message.to_owned(), cause: message.to_owned(), nothing_sent: false, hint: None }
+    }
+
+    const fn charge(&self) -> Charge {
+        if self.nothing_sent { Charge::Void } else { Charge::Assumed }
+    }
+}
+
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Self {
+        let message = match &error {
+            UpstreamError::Connect { reason, .. } => format!("cannot be reached: {reason}"),
+            UpstreamError::Broken { reason, .. } => format!("the connection failed: {reason}"),
+            UpstreamError::Silence { .. } | UpstreamError::Tls(_) => error.to_string(),
+        };
+        Self { message, cause: error.to_string(), nothing_sent: error.nothing_sent(), hint: None }
+    }
+}
+
+/// Puts the provider's key in. The error says what to do, and never what the key is.
+async fn set_key(provider: &dyn Provider, headers: &mut HeaderMap, place: SecretRef) -> Result<(), Failure> {
+    let key = tokio::task::spawn_blocking(move || secrets::load_secret(&place)).await;
+    let key = key.map_err(|_| Failure::before_sending("its key could not be read"))?;
+    let key = key.map_err(|error| Failure {
+        hint: error.hint(),
+        ..Failure::before_sending(&format!("no key: {error}"))
+    })?;
+    provider.set_key(headers, key.reveal()).map_err(|_| Failure {
+        hint: Some(format!("agentsup key set {}", provider.name())),
+        ..Failure::before_sending("its key has characters that no key has")
+    })
+}
+
+fn framing(response: &Response<Incoming>) -> Framing {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let streamed = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if streamed { Framing::Events } else { Framing::Json }
+}
+
+/// The client may be gone; then nobody is there to be told.
+fn answer(reply: Reply, response: Response<Body>) {
+    drop(reply.send(response));
+}
+
+async fn settle(permit: Permit, status: String, charge: Charge) {
+    if let Err(error) = permit.settle(Outcome::charged(status, charge)).await {
+        tracing::error!(%error, "a model call could not be settled; its reservation counts as spent");
+    }
+}

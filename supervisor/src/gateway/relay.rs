@@ -1,0 +1,245 @@
+//! Passes an answer on, chunk by chunk as it comes, while the meter watches; settles the call with what it learnt.
+//!
+//! Invariants: nothing is held back but the last piece of an answer that is not streamed, and the chunk that completes
+//! a bill until the bill is posted (so that the client's next call finds the money free); memory is bounded; a client
+//! that leaves does not end the call, a run that ends does, at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::{Frame, Incoming};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::core::usage::{Charge, Outcome};
+use crate::gate::{LiveRun, Permit};
+use crate::registry::Snapshot;
+use crate::sys::http::{Body, BodyError};
+
+use super::anchor::{Anchors, Prompt};
+use super::exchange::DRAIN;
+use super::meter::{Framing, Meter};
+use super::prices::{self, Price};
+use super::providers::Provider;
+
+/// The longest silence of a provider within an answer, and of a client that does not read.
+const SILENCE: Duration = Duration::from_secs(300);
+/// How long a client is given to take note of an answer's untimely end.
+const LAST_WORD: Duration = Duration::from_secs(5);
+/// Chunks between the provider and a client that reads slowly.
+const AHEAD: usize = 16;
+
+/// The money side of an answer under way.
+pub(super) struct Ledger {
+    meter: Meter,
+    permit: Permit,
+    price: Price,
+    prompt: Prompt,
+    status: String,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Ledger {
+    pub(super) const fn new(
+        meter: Meter,
+        permit: Permit,
+        price: Price,
+        prompt: Prompt,
+        status: String,
+        snapshot: Arc<Snapshot>,
+    ) -> Self {
+        Self { meter, permit, price, prompt, status, snapshot }
+    }
+
+    /// Posts what the provider said, or, if it did not say, the whole reservation.
+    async fn settle(self, note: &str, anchors: &Anchors) {
+        let Self { meter, permit, price, prompt, status, snapshot } = self;
+        let mut problem = None;
+        let bill = meter.bill().unwrap_or_else(|error| {
+            problem = Some(error.to_string());
+            None
+        });
+        let cost = bill
+            .as_ref()
+            .and_then(|bill| bill.cost(&price, |model| prices::price(model, &snapshot.config.prices)));
+        let (charge, anchor) = match (&bill, cost) {
+            (Some(bill), Some(cost)) => (Charge::Settled { usage: bill.usage(), cost }, bill.prompt_tokens),
+            _ => (Charge::Assumed, None),
+        };
+        if let Some(problem) = problem {
+            tracing::error!(problem, "a model call's usage is not known; its reservation counts as spent");
+        }
+        if let Some(counted) = anchor {
+            anchors.remember(&prompt, counted);
+        }
+        let status = if note.is_empty() { status } else { format!("{status}, {note}") };
+        if let Err(error) = permit.settle(Outcome::charged(status, charge)).await {
+            tracing::error!(%error, "a model call could not be settled; its reservation counts as spent");
+        }
+    }
+}
+
+/// How an answer ended.
+enum End {
+    /// As the provider meant it to.
+    Whole,
+    /// Before that.
+    Cut(String),
+    /// The run is over.
+    Cancelled,
+    /// The client has left, and nothing is to be learnt any more.
+    Abandoned,
+}
+
+/// An answer on its way.
+pub(super) struct Relay {
+    upstream: Incoming,
+    live: Arc<LiveRun>,
+    provider: &'static dyn Provider,
+    framing: Framing,
+    /// Until the call is settled; none for what costs nothing.
+    ledger: Option<Ledger>,
+    /// Whether the provider has said all that matters; what ends then ends well.
+    complete: bool,
+    client: mpsc::Sender<Result<Bytes, BodyError>>,
+    /// Once the client has left: until when the provider is still listened to.
+    drain_until: Option<Instant>,
+    /// The last piece of an answer that is not streamed.
+    held: Option<Bytes>,
+}
+
+impl Relay {
+    /// A relay and the body that its client reads.
+    pub(super) fn new(
+        upstream: Incoming,
+        live: Arc<LiveRun>,
+        provider: &'static dyn Provider,
+        framing: Framing,
+        ledger: Option<Ledger>,
+    ) -> (Self, Body) {
+        let (client, mut chunks) = mpsc::channel::<Result<Bytes, BodyError>>(AHEAD);
+        let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
+        let frames = futures_util::StreamExt::map(stream, |chunk| chunk.map(Frame::data));
+        let body = StreamBody::new(frames).boxed_unsync();
+        let (complete, drain_until, held) = (false, None, None);
+        let relay = Self { upstream, live, provider, framing, ledger, complete, client, drain_until, held };
+        (relay, body)
+    }
+
+    /// Relays to the end, whatever that is.
+    pub(super) async fn run(mut self, anchors: &Anchors) {
+        let end = loop {
+            match self.next().await {
+                Ok(Some(data)) => self.take(data, anchors).await,
+                Ok(None) => {}
+                Err(end) => break end,
+            }
+        };
+        self.finish(end, anchors).await;
+    }
+
+    /// Waits for what the provider sends next; none if it was nothing, or the client left.
+    async fn next(&mut self) -> Result<Option<Bytes>, End> {
+        let silent_from = Instant::now() + SILENCE;
+        let deadline = self.drain_until.map_or(silent_from, |until| until.min(silent_from));
+        let frame = tokio::select! {
+            biased;
+            () = self.live.cancelled() => return Err(End::Cancelled),
+            frame = timeout_at(deadline, self.upstream.frame()) => frame,
+            () = self.client.closed(), if self.drain_until.is_none() => {
+                self.leave();
+                return Ok(None);
+            }
+        };
+        match frame {
+            Err(_) if self.drain_until.is_some() => Err(End::Abandoned),
+            Err(_) => Err(End::Cut(format!("the provider was silent for {} seconds", SILENCE.as_secs()))),
+            Ok(None) => Err(End::Whole),
+            Ok(Some(Err(error))) => Err(End::Cut(format!("the provider's answer broke off: {error}"))),
+            Ok(Some(Ok(frame))) => Ok(frame.into_data().ok()),
+        }
+    }
+
+    async fn take(&mut self, data: Bytes, anchors: &Anchors) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.meter.feed(&data);
+            if ledger.meter.is_complete() {
+                self.complete = true;
+                self.settle("", anchors).await;
+            }
+        }
+        match self.framing {
+            Framing::Events => self.pass(Ok(data)).await,
+            Framing::Json => {
+                if let Some(before) = self.held.replace(data) {
+                    self.pass(Ok(before)).await;
+                }
+            }
+        }
+    }
+
+    async fn pass(&mut self, chunk: Result<Bytes, BodyError>) {
+        if self.drain_until.is_some() {
+            return;
+        }
+        let deadline = Instant::now() + SILENCE;
+        let sent = tokio::select! {
+            sent = timeout_at(deadline, self.client.send(chunk)) => matches!(sent, Ok(Ok(()))),
+            // The next wait ends at once for the same reason.
+            () = self.live.cancelled() => true,
+        };
+        if !sent {
+            self.leave();
+        }
+    }
+
+    /// The client has left. What is billed is still listened to.
+    fn leave(&mut self) {
+        let wait = if self.ledger.is_some() { DRAIN } else { Duration::ZERO };
+        self.drain_until = Some(Instant::now() + wait);
+    }
+
+    async fn settle(&mut self, note: &str, anchors: &Anchors) {
+        if let Some(ledger) = self.ledger.take() {
+            let note = if self.drain_until.is_some() && note.is_empty() { "the client left" } else { note };
+            ledger.settle(note, anchors).await;
+        }
+    }
+
+    async fn finish(mut self, end: End, anchors: &Anchors) {
+        let between_events = self.ledger.as_ref().is_some_and(|ledger| ledger.meter.between_events());
+        let problem = match end {
+            End::Whole => self.whole(anchors).await,
+            End::Cut(problem) => Some(problem),
+            End::Cancelled => Some("the run is over".to_owned()),
+            End::Abandoned => Some("the client left and the answer did not end in time".to_owned()),
+        };
+        let Some(problem) = problem.filter(|_| !self.complete) else { return };
+        self.settle(&problem, anchors).await;
+        // The client must not take this for all of the answer.
+        let last = if between_events {
+            let message = format!("agentsup: {problem}; the call counts as spent");
+            Ok(Bytes::from(self.provider.stream_error(&message)))
+        } else {
+            Err(problem.into())
+        };
+        let _ = timeout_at(Instant::now() + LAST_WORD, self.client.send(last)).await;
+    }
+
+    /// The provider has ended its answer; says what is missing from it.
+    async fn whole(&mut self, anchors: &Anchors) -> Option<String> {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.meter.end();
+            if ledger.meter.bill() == Ok(None) && self.framing == Framing::Events {
+                return Some("the provider ended its answer too early".to_owned());
+            }
+        }
+        self.settle("", anchors).await;
+        if let Some(last) = self.held.take() {
+            self.pass(Ok(last)).await;
+        }
+        None
+    }
+}

@@ -44,6 +44,10 @@ const RESERVED: &[&str] = &[
     "--permission-mode",
     "--dangerously-skip-permissions",
     "--allow-dangerously-skip-permissions",
+    "--managed-settings",
+    "--bare",
+    "--safe-mode",
+    "--restricted",
 ];
 
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {

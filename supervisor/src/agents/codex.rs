@@ -44,11 +44,16 @@ const RESERVED: &[&str] = &[
     "--yolo",
 ];
 
+/// Keys of `-c` that the supervision rests on: given twice, the last would win.
+const RESERVED_KEYS: &[&str] =
+    &["features", "hooks", "mcp_servers", "model_provider", "model_providers", "profile", "projects"];
+
 /// Sub-commands that take the options after their name and need no terminal.
 const HEADLESS: &[&str] = &["exec", "e", "review"];
 
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     refuse_reserved(ground.args, RESERVED)?;
+    refuse_reserved_keys(ground.args)?;
     let mut args = Vec::new();
     let mut rest = ground.args;
     let headless = rest.first().is_some_and(|first| HEADLESS.contains(&first.as_str()));
@@ -70,6 +75,22 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         env: vec![("CODEX_HOME".to_owned(), home)],
         files: vec![config],
     })
+}
+
+fn refuse_reserved_keys(args: &[String]) -> Result<(), AdapterError> {
+    let mut words = args.iter().take_while(|arg| *arg != "--");
+    while let Some(word) = words.next() {
+        let setting = match word.as_str() {
+            "-c" | "--config" => words.next().map(String::as_str),
+            attached => attached.strip_prefix("--config=").or_else(|| attached.strip_prefix("-c")),
+        };
+        let key =
+            setting.and_then(|setting| setting.trim_start_matches(['=', ' ']).split(['.', '=', ' ']).next());
+        if let Some(key) = key.filter(|key| RESERVED_KEYS.contains(&key.trim_matches(['"', '\'']))) {
+            return Err(AdapterError::ReservedArgument(format!("-c {key}")));
+        }
+    }
+    Ok(())
 }
 
 fn options(ground: &Ground<'_>) -> Vec<String> {
@@ -225,6 +246,21 @@ mod tests {
     #[test]
     fn an_allowance_is_silence() {
         assert_eq!(answer(&HookAnswer::Allow), Value::Null);
+    }
+
+    #[test]
+    fn a_setting_cannot_empty_the_hooks() {
+        let refused = |text: &str| {
+            let args: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            refuse_reserved_keys(&args).err().map(|error| error.to_string())
+        };
+        for text in ["exec -c hooks.PreToolUse=[] x", "--config=features.hooks=false", "-cmcp_servers.x={}"] {
+            assert!(
+                refused(text).is_some_and(|text| text.contains("cannot be used under agentsup")),
+                "{text}"
+            );
+        }
+        assert_eq!(refused("exec -c model=gpt-6 x -- -c hooks=1"), None);
     }
 
     #[test]

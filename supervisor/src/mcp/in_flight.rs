@@ -58,6 +58,13 @@ impl InFlight {
     }
 }
 
+#[cfg(test)]
+impl InFlight {
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls().is_empty()
+    }
+}
+
 /// A call under way.
 pub(super) struct Open {
     calls: InFlight,

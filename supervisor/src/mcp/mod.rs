@@ -24,6 +24,9 @@ mod naming;
 mod upstream;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

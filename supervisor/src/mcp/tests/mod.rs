@@ -1,0 +1,8 @@
+//! The proxy as agents and servers meet it.
+
+mod endpoint;
+mod http;
+mod leaks;
+mod stdio;
+mod web;
+mod world;

@@ -83,6 +83,12 @@ fn what_has_no_bound_is_refused_by_its_name() {
             json!([{"name": "a"}, {"type": "web_search_20250305", "name": "web_search"}]),
             "tools: web_search_20250305",
         ),
+        (
+            "messages",
+            json!([{"role": "system", "content": [{"type": "tool_addition", "tool": {"type": "tool_definition",
+                "definition": {"type": "code_execution_20250825", "name": "x"}}}]}]),
+            "tools: code_execution_20250825",
+        ),
         ("mcp_servers", json!([{"type": "url"}]), "mcp_servers"),
         ("fallbacks", json!([{"model": "claude-opus-5"}]), "fallbacks"),
         ("container", json!("container_1"), "container"),
@@ -134,7 +140,7 @@ fn what_agents_send_is_admitted() {
     let claude = json!({
         "model": "claude-sonnet-5", "max_tokens": 32000, "stream": true,
         "system": [{"type": "text", "text": "You are", "cache_control": {"type": "ephemeral", "ttl": "1h"}}],
-        "messages": [{"role": "system", "content": "x"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        "messages": [{"role": "system", "content": "x"}, {"role": "system", "content": [{"type": "tool_addition", "tool": {"type": "tool_definition", "definition": {"name": "x", "input_schema": {"type": "object"}}}}, {"type": "other", "tool": "text"}]}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}],
         "tools": [{"name": "Bash", "input_schema": {"type": "object"}, "defer_loading": true}, {"type": "custom", "name": "x"}, {"type": "bash_20250124", "name": "bash"}],
         "thinking": {"type": "adaptive"}, "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
         "metadata": {"user_id": "u"}, "output_config": {"effort": "high"}, "service_tier": "auto", "mcp_servers": [], "fallbacks": null, "speed": null

@@ -67,7 +67,13 @@ impl Provider for Anthropic {
         for (name, value) in scan::members(body) {
             match name {
                 _ if name.contains(&b'\\') => call.unbounded = Some(super::ESCAPED_NAME.to_owned()),
-                b"messages" | b"system" | b"tools" => call.parts.extend(scan::elements(value)),
+                b"messages" => {
+                    for message in scan::elements(value) {
+                        call.unbounded = call.unbounded.or(tool_of_message(message)?);
+                        call.parts.push(message);
+                    }
+                }
+                b"system" | b"tools" => call.parts.extend(scan::elements(value)),
                 b"max_tokens" | b"stream" | b"metadata" => {}
                 b"cache_control" => {
                     marks.cache = CacheWrites::Short;
@@ -141,6 +147,51 @@ struct Tool<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
+impl Tool<'_> {
+    fn at_provider(&self) -> Option<String> {
+        let kind = self.kind.as_deref()?;
+        let client = CLIENT_TOOLS.iter().any(|known| kind.starts_with(known));
+        (!client).then(|| format!("tools: {kind}"))
+    }
+}
+
+/// A message, of which only the tools it may bring along are read: `content[].tool.definition`.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(borrow, default)]
+    tool: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Addition<'a> {
+    #[serde(borrow, default)]
+    definition: Option<&'a RawValue>,
+}
+
+/// The first tool that a message adds and that runs at the provider.
+fn tool_of_message(message: &[u8]) -> Result<Option<String>, MalformedError> {
+    let message: Message<'_> = serde_json::from_slice(message)?;
+    let blocks: Vec<Block<'_>> = match message.content.map(RawValue::get) {
+        Some(content) if content.starts_with('[') => serde_json::from_str(content)?,
+        _ => return Ok(None),
+    };
+    for tool in blocks.iter().filter_map(|block| block.tool) {
+        // Other blocks may have a `tool` that is no addition.
+        let Ok(addition) = serde_json::from_str::<Addition<'_>>(tool.get()) else { continue };
+        let Some(definition) = addition.definition else { continue };
+        if let Some(kind) = serde_json::from_str::<Tool<'_>>(definition.get())?.at_provider() {
+            return Ok(Some(kind));
+        }
+    }
+    Ok(None)
+}
+
 #[derive(Deserialize)]
 struct ContextManagement<'a> {
     #[serde(borrow, default)]
@@ -163,12 +214,10 @@ impl Request<'_> {
             let value = value.as_ref().filter(|value| !known.contains(&value.as_ref()))?;
             Some(format!("{name}: {value}"))
         };
-        let tools = self.tools.iter().flatten().filter_map(|tool| tool.kind.as_deref());
         let edits = self.context_management.iter().flat_map(|context| &context.edits);
+        let mut tools = self.tools.iter().flatten();
         tools
-            .filter(|kind| !CLIENT_TOOLS.iter().any(|known| kind.starts_with(known)))
-            .map(|kind| format!("tools: {kind}"))
-            .next()
+            .find_map(Tool::at_provider)
             .or_else(|| given("mcp_servers", &self.mcp_servers))
             .or_else(|| given("fallbacks", &self.fallbacks))
             .or_else(|| self.container.map(|_| "container".to_owned()))
@@ -256,13 +305,13 @@ struct ServerToolUse {
 struct Event {
     #[serde(rename = "type")]
     kind: String,
-    message: Option<Message>,
+    message: Option<Answer>,
     usage: Option<Billed>,
     context_management: Option<Applied>,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct Answer {
     usage: Billed,
     context_management: Option<Applied>,
 }
@@ -314,7 +363,7 @@ impl Reader for MessageReader {
     }
 
     fn answer(&mut self, json: &[u8]) -> Result<(), UnreadableError> {
-        let message: Message = serde_json::from_slice(json).map_err(|_| UnreadableError::Malformed)?;
+        let message: Answer = serde_json::from_slice(json).map_err(|_| UnreadableError::Malformed)?;
         self.see(message.usage, message.context_management.as_ref())
     }
 

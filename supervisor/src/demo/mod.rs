@@ -7,7 +7,28 @@ pub mod agent;
 pub mod model;
 pub mod server;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use url::Url;
+
+use crate::registry::{Demo, McpServerConfig, ProviderConfig};
+
 /// The model's name; its price is in the price table.
 pub const MODEL: &str = "agentsup-demo-1";
 /// The provider's name and the MCP server's.
 pub const NAME: &str = "demo";
+
+/// The parts that the daemon offers: the model behind its own front door, the server as this program again.
+pub fn parts(port: u16, own_program: &Path) -> Option<Demo> {
+    let base_url = Url::parse(&format!("http://127.0.0.1:{port}/demo-model")).ok()?;
+    Some(Demo {
+        name: NAME,
+        provider: ProviderConfig { base_url, key: None },
+        server: McpServerConfig::Stdio {
+            command: vec![own_program.to_string_lossy().into_owned(), "__demo-mcp".to_owned()],
+            env: BTreeMap::new(),
+            cwd: None,
+        },
+    })
+}

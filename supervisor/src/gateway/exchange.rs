@@ -261,7 +261,9 @@ impl Exchange {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
-        set_key(self.provider, request.headers_mut(), config.key.clone()).await?;
+        if let Some(key) = config.key.clone() {
+            set_key(self.provider, request.headers_mut(), key).await?;
+        }
         Ok(request)
     }
 

@@ -28,8 +28,8 @@ pub struct Config {
 pub struct ProviderConfig {
     /// Where its API begins; `http` or `https`, without a query.
     pub base_url: Url,
-    /// Its key.
-    pub key: SecretRef,
+    /// Its key; none for a model that takes none, such as one on this machine.
+    pub key: Option<SecretRef>,
 }
 
 /// Prices of a model, per token.
@@ -92,8 +92,10 @@ const APPROVAL_TIMEOUT_MS: u64 = 300_000;
 impl Default for Config {
     fn default() -> Self {
         let known = KNOWN_PROVIDERS.into_iter().filter_map(|(name, url)| {
-            let provider =
-                ProviderConfig { base_url: Url::parse(url).ok()?, key: SecretRef::Keyring(name.to_owned()) };
+            let provider = ProviderConfig {
+                base_url: Url::parse(url).ok()?,
+                key: Some(SecretRef::Keyring(name.to_owned())),
+            };
             Some((name.to_owned(), provider))
         });
         Self {
@@ -116,7 +118,9 @@ mod tests {
         let shown: Vec<String> = config
             .providers
             .iter()
-            .map(|(name, provider)| format!("{name} {} {}", provider.base_url, provider.key))
+            .map(|(name, provider)| {
+                format!("{name} {} {}", provider.base_url, provider.key.as_ref().unwrap())
+            })
             .collect();
         assert_eq!(
             shown,

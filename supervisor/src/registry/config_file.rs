@@ -66,10 +66,13 @@ fn provider(name: &str, at: At, field: &Field<'_>, config: &mut Config, faults: 
         None => fields.require("base_url", faults),
     };
     let base_url = base_url.and_then(|field| field.map(faults, http_url));
-    let key = fields.take("key", faults).and_then(|field| secret(&field, faults));
+    let key = fields.take("key", faults).map(|field| match field.text(faults) {
+        Some("none") => None,
+        _ => secret(&field, faults),
+    });
     fields.done(faults);
     let base_url = base_url.or_else(|| known.as_ref().map(|known| known.base_url.clone()));
-    let key = key.unwrap_or_else(|| SecretRef::Keyring(name.to_owned()));
+    let key = key.unwrap_or_else(|| Some(SecretRef::Keyring(name.to_owned())));
     if let Some(base_url) = base_url {
         config.providers.insert(name.to_owned(), ProviderConfig { base_url, key });
     }

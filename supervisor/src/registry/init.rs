@@ -112,7 +112,7 @@ spec:
   adapters: [demo]
   models: [\"*\"]
   tools:
-    mcp: [\"demo/list_*\", \"demo/read_*\"]   # nothing that deletes: the demo tries, and is denied
+    mcp: [\"demo/write_*\"]             # nothing that deletes: the demo tries, and is denied
     builtin: [read, edit, shell]
   budget: demo
 ---

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use crate::core::policy::PolicySet;
 use crate::core::problem::Problem;
 use crate::sys::paths::{CONFIG_NAME, Home, MANIFESTS_NAME};
 
-use super::config::Config;
+use super::config::{Config, McpServerConfig, ProviderConfig};
+use super::init::DEMO_AGENT;
 use super::load::load;
 use super::{RegistryError, Snapshot};
 
@@ -37,6 +38,18 @@ struct Inner {
     /// Held while loading, so that an older look at the files never replaces a newer one.
     loading: Mutex<()>,
     watcher: Mutex<Option<RecommendedWatcher>>,
+    demo: OnceLock<Demo>,
+}
+
+/// The demo's own model and MCP server, which are part of this program.
+#[derive(Debug, Clone)]
+pub struct Demo {
+    /// Its provider's and its server's name.
+    pub name: &'static str,
+    /// The model.
+    pub provider: ProviderConfig,
+    /// The server.
+    pub server: McpServerConfig,
 }
 
 impl Registry {
@@ -48,6 +61,7 @@ impl Registry {
             current: watch::channel(Arc::new(nothing(Vec::new()))).0,
             loading: Mutex::new(()),
             watcher: Mutex::new(None),
+            demo: OnceLock::new(),
         });
         let registry = Self { inner };
         let (tell, told) = sync_channel(1);
@@ -73,8 +87,16 @@ impl Registry {
             current: watch::channel(Arc::new(snapshot)).0,
             loading: Mutex::new(()),
             watcher: Mutex::new(None),
+            demo: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Offers the demo's parts, which come into force where its manifest is registered. Only the first offer counts.
+    pub fn offer_demo(&self, demo: Demo) {
+        if self.inner.demo.set(demo).is_ok() {
+            self.inner.reload();
+        }
     }
 
     /// What is in force now.
@@ -99,7 +121,8 @@ impl Inner {
         let _guard = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         // First watch, then look: what changes in between is told.
         self.watch_manifests();
-        let loaded = load(&self.home);
+        let mut loaded = load(&self.home);
+        self.add_demo(&mut loaded);
         self.current.send_if_modified(|current| {
             let next = if loaded.problems.is_empty() {
                 loaded
@@ -115,6 +138,16 @@ impl Inner {
             }
             changed
         });
+    }
+
+    /// What the configuration says under the same name wins.
+    fn add_demo(&self, loaded: &mut Snapshot) {
+        let Some(demo) = self.demo.get() else { return };
+        if loaded.agents.iter().any(|agent| agent.reference.to_string() == DEMO_AGENT) {
+            let name = || demo.name.to_owned();
+            loaded.config.providers.entry(name()).or_insert_with(|| demo.provider.clone());
+            loaded.config.mcp_servers.entry(name()).or_insert_with(|| demo.server.clone());
+        }
     }
 
     fn start_watching(&self, tell: SyncSender<()>) -> Result<(), RegistryError> {

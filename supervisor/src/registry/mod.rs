@@ -23,7 +23,7 @@ use crate::core::problem::Problem;
 
 pub use config::{Config, McpServerConfig, PriceOverride, ProviderConfig, Setting};
 pub use init::{DEMO_AGENT, PERSONAL_AGENT};
-pub use live::Registry;
+pub use live::{Demo, Registry};
 
 /// What is in force, and what keeps a newer set from being so.
 #[derive(Debug, Clone)]

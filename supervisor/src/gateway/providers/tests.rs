@@ -42,6 +42,8 @@ fn only_what_can_be_metered_has_a_route() {
         ("anthropic", "GET", "/v1/models/%2e%2e%2ffiles", Route::Unknown),
         ("anthropic", "POST", "/v1/files", Route::Unknown),
         ("anthropic", "POST", "/v1/complete", Route::Unknown),
+        ("demo", "POST", "/v1/messages", Route::Call),
+        ("demo", "GET", "/v1/models", Route::Unknown),
         ("openai", "POST", "/v1/responses", Route::Call),
         ("openai", "GET", "/v1/models", Route::List),
         ("openai", "GET", "/v1/responses", Route::Unknown),

@@ -174,7 +174,7 @@ impl World {
         for (name, below) in [("anthropic", ""), ("openai", "/v1")] {
             let provider = config.providers.get_mut(name).unwrap();
             provider.base_url = format!("http://127.0.0.1:{port}{below}").parse().unwrap();
-            provider.key = SecretRef::Env(KEY_VARIABLE.to_owned());
+            provider.key = Some(SecretRef::Env(KEY_VARIABLE.to_owned()));
         }
         change(&mut config);
         let dir = tempfile::tempdir().unwrap();

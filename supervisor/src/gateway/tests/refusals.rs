@@ -139,7 +139,7 @@ async fn without_a_key_nothing_is_sent_and_the_command_is_named() {
     let fake = Fake::start(|_| vec![Step::Cut]).await;
     let world = World::with(fake.port, PLENTY, STYLE, |config| {
         let provider = config.providers.get_mut("anthropic").unwrap();
-        provider.key = SecretRef::Env("AGENTSUP_TEST_NO_SUCH_VARIABLE".to_owned());
+        provider.key = Some(SecretRef::Env("AGENTSUP_TEST_NO_SUCH_VARIABLE".to_owned()));
     })
     .await;
     let (status, body) = text(world.post(MESSAGES, REQUEST).await).await;

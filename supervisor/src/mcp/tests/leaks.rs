@@ -31,8 +31,7 @@ async fn a_thousand_connections_and_cancelled_calls_leave_nothing() {
     let echo = call(1, "a_echo", "{}");
     for turn in 0..1_000 {
         // A connection of its own each time, closed afterwards.
-        let sent =
-            if turn % 20 == 0 { echo.as_str() } else { r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"# };
+        let sent = if turn % 20 == 0 { echo.as_str() } else { r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"# };
         let request = world.request(sent).header("connection", "close");
         let response = world.send(request.body(Full::new(Bytes::from(sent.to_owned()))).unwrap()).await;
         assert_eq!(super::world::whole(response).await.0, 200);

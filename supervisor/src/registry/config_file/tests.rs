@@ -47,7 +47,7 @@ git = "https://example.invalid/platform/agents.git"
 fn the_contracts_example_is_read() {
     let provider = |url: &str, key: &str| ProviderConfig {
         base_url: Url::parse(url).unwrap(),
-        key: key.parse().unwrap(),
+        key: Some(key.parse().unwrap()),
     };
     let expected = Config {
         providers: BTreeMap::from([
@@ -95,9 +95,9 @@ fn what_is_left_out_keeps_its_default() {
     let config = good(
         "[providers.anthropic]\nbase_url = \"http://127.0.0.1:1/x\"\n[providers.own]\nbase_url = \"http://h\"\n",
     );
-    assert_eq!(config.providers["anthropic"].key.to_string(), "keyring:anthropic");
+    assert_eq!(config.providers["anthropic"].key.as_ref().unwrap().to_string(), "keyring:anthropic");
     assert_eq!(config.providers["anthropic"].base_url.as_str(), "http://127.0.0.1:1/x");
-    assert_eq!(config.providers["own"].key.to_string(), "keyring:own");
+    assert_eq!(config.providers["own"].key.as_ref().unwrap().to_string(), "keyring:own");
     assert_eq!(config.providers["openai"], Config::default().providers["openai"]);
 }
 

@@ -66,8 +66,8 @@ struct Inner {
 }
 
 impl Proxy {
-    /// A proxy in front of the servers that the registry has in force; follows its changes. Starts no server yet.
-    /// Must be called inside a runtime.
+    /// A proxy in front of the servers that the registry has in force; follows its changes. Starts no server yet, and
+    /// ends those that a killed daemon of this home left behind. Must be called inside a runtime.
     pub fn new(gate: Gate, registry: &Registry, home: &Home, client: Upstream) -> Self {
         Self::with_limits(gate, registry, home, client, Limits::default())
     }
@@ -82,6 +82,7 @@ impl Proxy {
     ) -> Self {
         let tracker = TaskTracker::new();
         let dir: PathBuf = home.state_dir().join("mcp");
+        upstream::end_all(&dir);
         let fleet = Fleet::new(Surroundings { limits, client, dir, tracker: tracker.clone() });
         let inner = Arc::new(Inner {
             gate,

@@ -8,6 +8,7 @@ mod connection;
 mod error;
 pub(super) mod hello;
 mod http;
+mod leftover;
 mod logfile;
 mod server;
 pub(super) mod sse;
@@ -22,6 +23,7 @@ use crate::sys::upstream::Upstream;
 
 pub(super) use connection::Connection;
 pub use error::ServerError;
+pub(super) use leftover::end_all;
 pub(super) use server::Server;
 pub use server::{ServerState, ServerStatus};
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -342,9 +342,34 @@ fn header_map(headers: Vec<(String, String)>) -> Result<HeaderMap, ServerError> 
     for (name, value) in headers {
         let unusable = |what: &str| ServerError::Setting { setting: name.clone(), problem: what.to_owned() };
         let key = HeaderName::try_from(&name).map_err(|_| unusable("not a header name"))?;
+        // A bare token is no valid `Authorization`, and a keyring holds tokens.
+        let is_bare = key == AUTHORIZATION && !value.contains(' ');
+        let value = if is_bare { format!("Bearer {value}") } else { value };
         let mut value = HeaderValue::try_from(value).map_err(|_| unusable("not a header value"))?;
         value.set_sensitive(true);
         map.insert(key, value);
     }
     Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_token_becomes_a_bearer_and_no_header_shows_its_value() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let map = header_map(vec![pair("authorization", "tok"), pair("X-Key", "k")]).unwrap();
+        assert_eq!(
+            (map["authorization"].to_str().unwrap(), map["x-key"].to_str().unwrap()),
+            ("Bearer tok", "k")
+        );
+        assert_eq!(format!("{map:?}"), r#"{"authorization": Sensitive, "x-key": Sensitive}"#);
+        let map = header_map(vec![pair("Authorization", "Basic YTpi")]).unwrap();
+        assert_eq!(map["authorization"], "Basic YTpi");
+        for (name, value) in [("a b", "x"), ("a", "x\ny")] {
+            let error = header_map(vec![pair(name, value)]).unwrap_err();
+            assert!(!error.to_string().contains(value) || name == "a b", "{error}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::error::ServerError;
-use super::logfile;
+use super::{leftover, logfile};
 use crate::mcp::wire::{self, METHOD_NOT_FOUND, Message, Object};
 use crate::sys::child::{ChildSpec, GroupChild, Started, spawn};
 
@@ -86,9 +86,12 @@ impl StdioLink {
         });
         let stop = CancellationToken::new();
         let pid = started.child.pid();
-        let replies = queue.clone();
-        let pump = pump(started, log.to_owned(), lines, replies, Arc::clone(&shared), stop.clone());
-        tracker.spawn(pump);
+        let note = pid.map(|pid| leftover::note(log, pid));
+        let pump = pump(started, log.to_owned(), lines, queue.clone(), Arc::clone(&shared), stop.clone());
+        tracker.spawn(async move {
+            pump.await;
+            drop(note);
+        });
         Ok(Self { queue, shared, pid, stop: stop.drop_guard() })
     }
 

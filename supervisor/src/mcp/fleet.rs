@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::future::join_all;
 
-use super::catalogue::Tool;
+use super::catalogue::{self, Tool};
 use super::naming;
 use super::upstream::{Connection, Server, ServerError, ServerStatus, Surroundings};
 use crate::registry::McpServerConfig;
@@ -74,26 +74,22 @@ impl Fleet {
             return Some(Target { server: None, server_name: prefix.to_owned(), tool: rest.to_owned() });
         };
         let server_name = server.name.clone();
-        let tool = if naming::exposed(prefix, rest) == name {
-            rest.to_owned()
-        } else {
-            // Shortened: only the server's own list says what it stands for.
-            let connection = server.connection(self.surroundings.limits.patience).await.ok();
-            let tools = match &connection {
-                Some(connection) => connection.tools(&self.surroundings).await,
-                None => Arc::from([]),
-            };
-            super::catalogue::find(&tools, name).map_or_else(|| rest.to_owned(), |tool| tool.name.clone())
-        };
+        let mut tool = rest.to_owned();
+        // A shortened name: only the server's own list says what it stands for.
+        if naming::may_be_shortened(name)
+            && let Ok(connection) = server.connection(server.patience()).await
+            && let Some(found) = catalogue::find(&connection.tools(&self.surroundings).await, name)
+        {
+            tool.clone_from(&found.name);
+        }
         Some(Target { server: Some(server), server_name, tool })
     }
 
     /// Every server that answers in time, with its tools.
     pub(super) async fn tools(&self) -> Vec<Listed> {
-        let patience = self.surroundings.limits.patience;
         let lists = self.all().into_iter().map(async |server| {
             let listed = async {
-                let connection = server.connection(patience).await?;
+                let connection = server.connection(server.patience()).await?;
                 let tools = connection.tools(&self.surroundings).await;
                 Ok::<_, ServerError>(Listed { server: Arc::clone(&server), connection, tools })
             };

@@ -52,6 +52,13 @@ pub(super) fn split(name: &str) -> Option<(&str, &str)> {
     name.split_once('_').filter(|(prefix, rest)| !prefix.is_empty() && !rest.is_empty())
 }
 
+/// Whether a name looks as if it had been shortened; a tool's own name may look so too.
+pub(super) fn may_be_shortened(name: &str) -> bool {
+    name.rsplit_once('_').is_some_and(|(_, end)| {
+        end.len() == 8 && end.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    })
+}
+
 const fn is_prefix_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-'
 }
@@ -100,6 +107,7 @@ mod tests {
     fn what_does_not_fit_is_shortened_the_same_way_every_time() {
         let long = "a_tool_with_a_name_that_goes_on_and_on_and_on_without_end";
         assert_eq!(exposed("github", long), "github_a_tool_with_a_name_that_goes_on__3c2149a1");
+        assert!(may_be_shortened(&exposed("github", long)) && !may_be_shortened("github_create_issue"));
         assert_ne!(exposed("github", long), exposed("github", &format!("{long}s")));
         assert_ne!(exposed("s", "read.file"), exposed("s", "read/file"));
         assert!(exposed("s", "read.file").starts_with("s_read_file_"));

@@ -60,7 +60,7 @@ async fn servers_that_come_and_go_leave_no_process() {
         world.until(|world| world.proxy.servers().len() == 2).await;
         world.proxy.inner.fleet.rouse();
         if round % 2 == 0 {
-            assert_eq!(world.names().await.len(), 14);
+            assert_eq!(world.names().await.len(), 17);
         }
         world.configure("");
         world.until(|world| world.proxy.servers().is_empty()).await;

@@ -6,6 +6,7 @@ cancelled = []
 hanging = []
 done = threading.Event()
 tools = ["echo", "fail", "error", "wait", "quick", "progress", "crash", "hang", "env", "ask", "grow", "flood", "seen"]
+tools += ["dotted.name/x", "one_with_a_name_that_goes_on_and_on_and_on_without_end", "plain_deadbeef"]
 mode = os.environ.get("MODE", "")
 answers = {}
 
@@ -30,7 +31,7 @@ def definition(name):
 
 def call(id, params, line):
     name, arguments = params["name"], params.get("arguments", {})
-    if name == "echo":
+    if name == "echo" or name in tools[13:16]:
         reply(id, text(line))
     elif name == "fail":
         reply(id, '{"content":[],"isError":true}')

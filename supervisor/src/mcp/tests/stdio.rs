@@ -66,7 +66,25 @@ async fn descriptions_pass_with_the_name_exchanged() {
         listed.starts_with(&format!("{{\"jsonrpc\":\"2.0\",\"id\":5,\"result\":{{\"tools\":[{expected}")),
         "{listed}"
     );
-    assert_eq!(world.names().await.len(), 13);
+    assert_eq!(world.names().await.len(), 16);
+    world.proxy.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_shortened_name_reaches_its_tool_and_is_decided_under_the_real_one() {
+    let world = one("x").await;
+    let names = world.names().await;
+    for (start, tool) in [
+        ("a_dotted_name_x_", "dotted.name/x"),
+        ("a_one_with_a_name", "one_with_a_name_that_goes_on_and_on_and_on_without_end"),
+        ("a_plain_deadbeef", "plain_deadbeef"),
+    ] {
+        let name = names.iter().find(|name| name.starts_with(start)).unwrap();
+        let answer = world.call(name, "{}").await;
+        assert!(text(&answer).contains(&format!("\"name\":\"{tool}\"")), "{answer}");
+        let last = world.sentences().await.pop().unwrap();
+        assert!(last.contains(&format!("called `a/{tool}`")), "{last}");
+    }
     world.proxy.shutdown().await;
 }
 
@@ -188,13 +206,13 @@ async fn servers_that_fail_leave_the_others_alone() {
     };
     let world = World::with_limits(config, |limits| limits.patience = Duration::from_secs(3)).await;
     let began = Instant::now();
-    assert_eq!(world.names().await.len(), 13);
+    assert_eq!(world.names().await.len(), 16);
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
     // The deaf one is not waited for a second time.
     let began = Instant::now();
     assert!(!text(&world.call("a_echo", "{}").await).is_empty());
-    assert_eq!(world.names().await.len(), 13);
+    assert_eq!(world.names().await.len(), 16);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let errors: Vec<(String, ServerState, Option<String>)> =
         world.proxy.servers().into_iter().skip(1).map(|s| (s.name, s.state, s.last_error)).collect();
@@ -230,7 +248,7 @@ async fn a_crash_fails_its_calls_and_the_next_call_starts_it_again() {
     let second = world.call("a_echo", "{}").await;
     assert!(second["result"]["isError"].is_null(), "{second}");
     let status = world.status("a");
-    assert_eq!((status.state, status.restarts, status.tools), (ServerState::Ready, 1, Some(13)));
+    assert_eq!((status.state, status.restarts, status.tools), (ServerState::Ready, 1, Some(16)));
     // Again and again: it rests, and says so at once.
     world.call("a_crash", "{}").await;
     world.until(|world| world.status("a").state == ServerState::Failed).await;
@@ -330,7 +348,7 @@ async fn servers_follow_the_configuration() {
     world.configure(&both);
     world.until(|world| world.proxy.servers().len() == 2).await;
     assert_eq!(world.status("b").state, ServerState::Idle);
-    assert_eq!(world.names().await.len(), 14);
+    assert_eq!(world.names().await.len(), 17);
     assert_eq!(world.status("a").pid, Some(first));
     world.configure(&python("b", world.dir(), "y"));
     world.until(|_| !is_alive(first)).await;

@@ -151,7 +151,10 @@ impl Server {
         // What was going when we came may have to end first; then one start is all that we wait for.
         let ending =
             phase.wait_for(|phase| !matches!(phase, Phase::Ready(connection) if connection.is_over()));
-        if tokio::time::timeout(patience, ending).await.is_err() || self.closing.is_cancelled() {
+        if tokio::time::timeout(patience, ending).await.is_err() {
+            return Err(ServerError::Closed);
+        }
+        if self.closing.is_cancelled() {
             return Err(ServerError::Stopped);
         }
         self.rouse();
@@ -169,6 +172,12 @@ impl Server {
             Ok(_) => Err(ServerError::Stopped),
             Err(_) => Err(ServerError::Starting),
         }
+    }
+
+    /// How long lists wait for it, from the beginning of its start: one that keeps failing delays nobody for long.
+    pub(in crate::mcp) fn patience(&self) -> Duration {
+        let patience = self.surroundings.limits.patience;
+        if self.failures.load(Ordering::Relaxed) > 1 { patience / 8 } else { patience }
     }
 
     /// Calls a tool; `make` builds the request that bears the given id.

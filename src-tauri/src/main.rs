@@ -12,6 +12,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     use std::io::Write as _;
     match std::env::args().nth(1).as_deref() {
+        Some(agentsup_supervisor::run::keeper::VERB) => agentsup_supervisor::run::keeper::main(),
         #[cfg(feature = "desktop")]
         Some("desktop") => desktop::main(),
         _ => {

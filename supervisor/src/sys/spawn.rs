@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ fn converse(
 }
 
 /// Forks away from the caller: the first process ends at once, the rest of the program goes on in a new session, as
-/// nobody's child. Standard error goes to `/dev/null`; standard input and output stay until [`leave_streams`].
+/// nobody's child. Standard error goes to `/dev/null`; standard input and output stay until [`answer`].
 ///
 /// Only while the process has one thread: the caller is the first thing `main` does.
 pub fn detach() -> io::Result<()> {
@@ -164,7 +164,12 @@ pub fn detach() -> io::Result<()> {
     nix::unistd::setsid()?;
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stderr(&null)?;
-    Ok(())
+    #[cfg(target_os = "linux")]
+    // SAFETY: the name is a zero-terminated constant. Only for people: a re-executed `/proc/self/exe` is called `exe`.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, c"agentsup-keeper".as_ptr());
+    }
+    std::env::set_current_dir("/")
 }
 
 /// Closes every descriptor above the standard streams, whatever a careless parent left open.
@@ -176,8 +181,21 @@ pub fn close_inherited() {
     }
 }
 
-/// Points standard input and output to `/dev/null`, which tells the spawner that there is no more to read.
-pub fn leave_streams() -> io::Result<()> {
+/// Reads this process's standard input to its end.
+pub fn read_input(max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    io::stdin().lock().take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// Answers whoever [asked](ask_detached): writes `bytes` to standard output and lets go of standard input and output,
+/// which tells that there is no more to come.
+pub fn answer(bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: descriptor 1 is open in every process that was asked; it is duplicated, not taken.
+    let output = unsafe { BorrowedFd::borrow_raw(1) }.try_clone_to_owned()?;
+    // Nobody may be listening any more; that does not concern those who have begun.
+    let _ = fs::File::from(output).write_all(bytes);
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
     nix::unistd::dup2_stdout(&null)?;
@@ -351,11 +369,6 @@ fn default_signals() {
             }
         }
     }
-}
-
-/// The raw number of a descriptor, for the few calls that want one.
-pub fn raw(fd: &impl AsFd) -> RawFd {
-    fd.as_fd().as_raw_fd()
 }
 
 #[cfg(test)]

@@ -36,13 +36,20 @@
 //! terminal (DSR, DA, colours) are answered by the attached terminal; with none attached they are not answered.
 //! A program that stops itself (Ctrl-Z) is continued at once: there is no shell that could do it.
 
+mod begin;
 pub mod client;
+mod connection;
 pub mod files;
 pub mod frame;
 pub mod message;
+pub mod modes;
+pub mod screen;
 pub mod scrollback;
+mod serve;
 pub mod spec;
 pub mod start;
+mod streams;
+mod tree;
 
 pub use client::KeeperClient;
 pub use files::{EndCause, Exit, ExitRecord, Found, KeeperRecord, find, load_exit};
@@ -53,6 +60,7 @@ pub use start::{VERB, start, start_from};
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use crate::sys::process::ProcessError;
 use crate::sys::socket::SocketError;
@@ -89,4 +97,14 @@ pub enum KeeperError {
     /// The operating system did not say whether it lives.
     #[error(transparent)]
     Process(#[from] ProcessError),
+}
+
+/// The whole life of a keeper: what the binary does when its first argument is [`VERB`]. Call it first in `main`,
+/// before anything starts a thread or opens a file.
+pub fn main() -> ExitCode {
+    crate::sys::spawn::close_inherited();
+    match begin::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }

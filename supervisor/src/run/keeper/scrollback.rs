@@ -62,8 +62,11 @@ impl Scrollback {
     pub(super) fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut outcome = Ok(());
         while !bytes.is_empty() {
-            if self.new.length >= self.half {
-                self.turn()?;
+            if self.new.length >= self.half
+                && let Err(error) = self.turn()
+            {
+                self.new.length += bytes.len() as u64;
+                return Err(error);
             }
             let room = usize::try_from(self.half - self.new.length).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(room.min(bytes.len()));

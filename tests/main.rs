@@ -5,6 +5,7 @@
 #[cfg(target_os = "linux")]
 mod binary;
 mod fakes;
+mod flows;
 mod tidy;
 #[cfg(all(feature = "desktop", target_os = "linux"))]
 mod ui;

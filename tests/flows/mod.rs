@@ -1,0 +1,3 @@
+//! What a user does, from end to end.
+
+mod keeper;

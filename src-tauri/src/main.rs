@@ -9,15 +9,11 @@ mod webkit;
 
 use std::process::ExitCode;
 
+#[cfg(feature = "desktop")]
+const DESKTOP: Option<fn() -> ExitCode> = Some(desktop::main);
+#[cfg(not(feature = "desktop"))]
+const DESKTOP: Option<fn() -> ExitCode> = None;
+
 fn main() -> ExitCode {
-    use std::io::Write as _;
-    match std::env::args().nth(1).as_deref() {
-        Some(agentsup_supervisor::run::keeper::VERB) => agentsup_supervisor::run::keeper::main(),
-        #[cfg(feature = "desktop")]
-        Some("desktop") => desktop::main(),
-        _ => {
-            let _ = writeln!(std::io::stdout(), "agentsup {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
-    }
+    agentsup_supervisor::cli::main(DESKTOP)
 }

@@ -59,9 +59,12 @@
 //! - Every loop, queue, body and wait has a bound.
 
 pub mod agents;
+pub mod api;
 pub mod approvals;
 pub mod audit;
+pub mod cli;
 pub mod core;
+pub mod daemon;
 pub mod demo;
 pub mod gate;
 pub mod gateway;

@@ -1,3 +1,5 @@
 //! What a user does, from end to end.
 
+mod daemon;
 mod keeper;
+mod runs;

@@ -21,7 +21,7 @@ const FLOWS: &[&str] = &["run", "gateway", "mcp", "hooks", "egress", "catalog", 
 /// `attach` is the user's end of a run's terminal.
 const WORDS_OF_OPS: &[&str] = &["run::view", "run::changes", "run::stop", "run::launch", "run::attach"];
 /// What the binary runs as when it starts itself again.
-const ITSELF: &[&str] = &["run::keeper", "daemon::main", "demo"];
+const ITSELF: &[&str] = &["run::keeper", "daemon::main", "hooks::command", "demo"];
 
 const ROOMS: &[Room] = &[
     room("core", &[]),
@@ -44,9 +44,10 @@ const ROOMS: &[Room] = &[
     room("catalog", &[GATE_AND_BELOW]),
     room("hub", &[GATE_AND_BELOW]),
     // The demo agent is a program like any other: it has what its environment tells it.
-    room("demo", &[&["core", "sys"]]),
-    room("api", &[GATE_AND_BELOW, FLOWS]),
-    room("daemon", &[GATE_AND_BELOW, FLOWS, &["api"]]),
+    room("demo", &[&["core", "sys", "registry"]]),
+    // The demo's model stands behind the front door, and its manifest is written by an op.
+    room("api", &[GATE_AND_BELOW, FLOWS, &["demo"]]),
+    room("daemon", &[GATE_AND_BELOW, FLOWS, &["api", "demo"]]),
     room("cli", &[&["core", "sys", "api"], WORDS_OF_OPS, ITSELF]),
 ];
 

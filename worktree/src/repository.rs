@@ -91,6 +91,21 @@ impl Repository {
         }
     }
 
+    /// The fetch address of a remote as it is configured, without what `insteadOf` makes of it. `None` without such a
+    /// remote.
+    ///
+    /// # Errors
+    /// `Git` when the configuration can't be read.
+    pub fn remote_url(&self, remote: &str) -> Result<Option<String>, WorktreeError> {
+        let key = format!("remote.{remote}.url");
+        let found = self.at_refs().args(["config", "--get", &key]).outcome()?;
+        match found.code {
+            Some(0) => found.line().map(Some),
+            Some(1) => Ok(None),
+            _ => Err(found.failure()),
+        }
+    }
+
     /// For calls that need refs and objects only.
     pub(crate) fn at_refs(&self) -> Call {
         self.git.at(&self.refs_location())

@@ -5,6 +5,7 @@ pub mod action;
 pub mod budget;
 pub mod canonical;
 pub mod decision;
+pub mod environ;
 pub mod error;
 pub mod ids;
 pub mod manifest;

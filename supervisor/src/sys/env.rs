@@ -69,6 +69,19 @@ impl Env {
     }
 }
 
+/// The program's arguments, without its own name.
+pub fn arguments() -> impl Iterator<Item = OsString> {
+    std::env::args_os().skip(1)
+}
+
+/// The directory that the user is in.
+///
+/// # Errors
+/// When it is gone.
+pub fn working_directory() -> std::io::Result<PathBuf> {
+    std::env::current_dir()
+}
+
 fn passwd() -> Option<nix::unistd::User> {
     nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten()
 }

@@ -37,6 +37,16 @@ pub struct FileLock {
 impl FileLock {
     /// Takes the lock at once or says who-knows-who holds it; never waits. The file is created 0600 if missing.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        Self::lock(path, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// Takes the lock, waiting as long as another process holds it: only on a thread of one's own, because nothing ends
+    /// that wait but the holder.
+    pub fn wait(path: &Path) -> Result<Self, LockError> {
+        Self::lock(path, FlockArg::LockExclusive)
+    }
+
+    fn lock(path: &Path, how: FlockArg) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { path: path.to_owned(), source };
         let file = OpenOptions::new()
             .create(true)
@@ -46,7 +56,7 @@ impl FileLock {
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
             .map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(file, how) {
             Ok(file) => Ok(Self { _file: file, path: path.to_owned() }),
             Err((_, Errno::EWOULDBLOCK)) => Err(LockError::Held { path: path.to_owned() }),
             Err((_, errno)) => Err(failed(errno.into())),
@@ -74,5 +84,18 @@ mod tests {
         );
         drop(held);
         FileLock::acquire(&path).unwrap();
+    }
+
+    #[test]
+    fn a_waiter_gets_the_lock_when_the_holder_lets_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = FileLock::acquire(&path).unwrap();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let waiter = std::thread::spawn(move || sender.send(FileLock::wait(&path).is_ok()));
+        assert!(receiver.try_recv().is_err());
+        drop(held);
+        assert_eq!(receiver.recv(), Ok(true));
+        waiter.join().unwrap().unwrap();
     }
 }

@@ -142,11 +142,11 @@ pub fn require_outside(peer: &Peer, roots: &[ProcessRef]) -> Result<(), PeerErro
     if let Some(from) = line.find(|process| roots.contains(process) && *process != peer.process) {
         return Err(PeerError::Descends { pid, from });
     }
-    if os::has_run_mark(pid).map_err(unseen("its limits"))? {
-        return Err(PeerError::RunMarked { pid });
-    }
     if let Some(run) = look("its environment", os::environment_value(pid, RUN_ID_VARIABLE))? {
         return Err(PeerError::CarriesRunId { pid, run });
+    }
+    if os::has_run_mark(pid).map_err(unseen("its limits"))? {
+        return Err(PeerError::RunMarked { pid });
     }
     if let Some(kind) = look("its namespaces", os::foreign_namespace(pid))? {
         return Err(PeerError::OtherNamespace { pid, kind });

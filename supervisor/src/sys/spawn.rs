@@ -47,6 +47,16 @@ pub fn self_exe() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("agentsup"))
 }
 
+/// Where this program is installed, for others that shall start it later.
+pub fn own_program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    // Linux marks the path of a file that was replaced; what is there now is the newer version.
+    match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
+        Some(replaced) => Ok(PathBuf::from(replaced)),
+        None => Ok(path),
+    }
+}
+
 /// Starts `exe` with the one argument `verb` and an empty environment, hands it `input` on its standard input and
 /// returns what it answers on its standard output until it closes that. Blocks, at most `timeout`.
 ///

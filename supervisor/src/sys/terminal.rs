@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::termios::{InputFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 /// Nobody has a larger terminal; bounds what the screen model takes in memory.
 pub const COLS_MAX: u16 = 1000;
@@ -107,6 +108,39 @@ impl Drop for RawMode<'_> {
     fn drop(&mut self) {
         // What was typed for the agent and not read must not land in the user's shell.
         let _ = retry(|| tcsetattr(self.terminal, SetArg::TCSAFLUSH, &self.former));
+    }
+}
+
+/// Longer than any secret.
+const HIDDEN_MAX: usize = 16 * 1024;
+
+/// A line that the user types without seeing it, for secrets; `None` when they give up (Ctrl-C, Ctrl-D).
+///
+/// # Errors
+/// Those of the terminal.
+pub fn read_hidden(terminal: &impl AsFd) -> io::Result<Option<Zeroizing<String>>> {
+    let _raw = RawMode::enter(terminal)?;
+    let mut typed = Zeroizing::new(Vec::new());
+    let mut byte = [0];
+    loop {
+        match nix::unistd::read(terminal, &mut byte) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        match byte[0] {
+            b'\r' | b'\n' => break,
+            0x03 | 0x04 => return Ok(None),
+            0x08 | 0x7f => drop(typed.pop()),
+            0x15 => typed.clear(),
+            _ if typed.len() == HIDDEN_MAX => return Err(io::ErrorKind::FileTooLarge.into()),
+            other => typed.push(other),
+        }
+    }
+    match String::from_utf8(std::mem::take(&mut *typed)) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(_) => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

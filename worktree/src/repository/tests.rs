@@ -115,3 +115,12 @@ fn sha_256_repositories_work() {
         fixture.repository().restore(&snapshot, fixture.path("two"), "two", &fixture.trash()).unwrap();
     assert_eq!(fs::read_to_string(restored.path().join("file")).unwrap(), "y\n");
 }
+
+#[test]
+fn a_remotes_address_is_what_the_configuration_says() {
+    let fixture = Fixture::new();
+    let repository = fixture.repository();
+    assert_eq!(repository.remote_url("origin").unwrap(), None);
+    fixture.run(&fixture.main(), ["config", "remote.origin.url", "git@example.invalid:a/b c.git"]);
+    assert_eq!(repository.remote_url("origin").unwrap().as_deref(), Some("git@example.invalid:a/b c.git"));
+}

@@ -1,0 +1,95 @@
+//! The manifests that agentsup writes itself, because the user asked for them: `agentsup init` and `agentsup run demo`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agents::ADAPTERS;
+use crate::api::App;
+use crate::core::error::{Code, Failure};
+use crate::core::money::NanoUsd;
+use crate::core::principal::Owner;
+use crate::core::record::EventEntry;
+use crate::demo;
+use crate::registry::init::{self, DEMO_AGENT, Draft, PERSONAL_AGENT, Written};
+use crate::sys::env::Env;
+
+/// Parameters of [`init`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitParams {
+    /// The monthly cap, such as `20.00 USD`.
+    pub cap: String,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Initialised {
+    /// The file.
+    pub file: PathBuf,
+    /// The agent.
+    pub agent: String,
+    /// Its accountable human.
+    pub owner: Owner,
+    /// Whether the file was written now or was there already.
+    pub state: InitState,
+}
+
+/// Whether a manifest is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InitState {
+    /// It was written now.
+    New,
+    /// A file was there and stays as it is.
+    Kept,
+}
+
+/// Writes the personal agent and its budget; never over a file that is there.
+pub async fn init(app: &App, params: InitParams) -> Result<Initialised, Failure> {
+    let cap: NanoUsd = params.cap.parse().map_err(|error| {
+        Failure::new(Code::Usage, format!("{error}")).hint("agentsup init --cap '20.00 USD'")
+    })?;
+    let owner = owner()?;
+    let names: Vec<&str> =
+        ADAPTERS.iter().map(|adapter| adapter.name).filter(|name| *name != demo::NAME).collect();
+    let draft = init::personal(&app.home, &owner, &names, cap);
+    write(app, draft, PERSONAL_AGENT, owner).await
+}
+
+/// Writes the demo's agent and its budget, if they are not there.
+pub async fn demo(app: &App) -> Result<Initialised, Failure> {
+    let owner = owner()?;
+    let draft = init::demo(&app.home, &owner);
+    write(app, draft, DEMO_AGENT, owner).await
+}
+
+fn owner() -> Result<Owner, Failure> {
+    Env::current().user_name().as_deref().and_then(init::owner_of).ok_or_else(|| {
+        Failure::new(
+            Code::ConfigInvalid,
+            "nobody can be named as the accountable human: this user has no login name",
+        )
+    })
+}
+
+async fn write(app: &App, draft: Draft, agent: &str, owner: Owner) -> Result<Initialised, Failure> {
+    let (registry, path) = (app.registry.clone(), draft.path.clone());
+    let work = move || init::write(&draft).map(|written| (written, registry.reload()));
+    let (written, snapshot) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::internal(&error))?
+        .map_err(|error| Failure::new(Code::ConfigInvalid, error.to_string()))?;
+    if let Some(problem) = snapshot.problems.first() {
+        let message = format!("`{agent}` is written, but nothing new comes into force: {problem}");
+        return Err(Failure::new(Code::ConfigInvalid, message).hint("agentsup doctor"));
+    }
+    let state = match written {
+        Written::New => InitState::New,
+        Written::Kept => InitState::Kept,
+    };
+    if state == InitState::New {
+        let text = format!("{agent} was registered, owned by {owner}");
+        app.gate.note(EventEntry::new("agent-registered", text)).await?;
+    }
+    Ok(Initialised { file: path, agent: agent.to_owned(), owner, state })
+}

@@ -1,0 +1,9 @@
+//! Ops that ask a part of the daemon and belong to no flow: what they are asked with, what they answer.
+
+pub mod approvals;
+pub mod audit;
+pub mod budgets;
+pub mod daemon;
+pub mod keys;
+pub mod manifests;
+pub mod mcp;

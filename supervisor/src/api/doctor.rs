@@ -1,0 +1,180 @@
+//! A look at everything that must be in place, without a daemon and without changing anything.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::answers::daemon::Status;
+use crate::agents::{self, ADAPTERS};
+use crate::core::error::Failure;
+use crate::registry::Registry;
+use crate::sys::env::Env;
+use crate::sys::paths::Home;
+use crate::sys::probe;
+use crate::sys::secrets::{self, SecretError, SecretRef};
+
+/// The oldest git that can do everything.
+const GIT_MINIMUM: &str = "2.38.0";
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// This program's release.
+    pub version: String,
+    /// Every path in use, by what it is for.
+    pub paths: Vec<PathView>,
+    /// The daemon, if one is running.
+    pub daemon: Option<Status>,
+    /// git.
+    pub git: ProgramView,
+    /// The agents' programs.
+    pub agents: Vec<ProgramView>,
+    /// Whether keys can be kept in the keyring.
+    pub keyring: KeyringView,
+    /// What is wrong with configuration and manifests.
+    pub problems: Vec<String>,
+    /// How many agents are registered.
+    pub registered_agents: u64,
+}
+
+/// A path in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathView {
+    /// What it is for.
+    pub purpose: String,
+    /// The path.
+    pub path: PathBuf,
+    /// Whether it is there.
+    pub exists: bool,
+}
+
+/// A program on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramView {
+    /// Its name; for an agent the adapter's.
+    pub name: String,
+    /// Its file, if it was found.
+    pub path: Option<PathBuf>,
+    /// What it says its version is.
+    pub version: Option<String>,
+    /// The oldest version that works.
+    pub minimum: String,
+    /// The newest version that was tested.
+    pub tested: Option<String>,
+    /// Whether it can be used.
+    pub state: ProgramState,
+    /// What to do if it cannot.
+    pub hint: Option<String>,
+}
+
+/// Whether a program can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProgramState {
+    /// Yes.
+    Usable,
+    /// It is too old.
+    TooOld,
+    /// It is newer than what was tested; it may work.
+    Untested,
+    /// It is not there, or does not say its version.
+    Missing,
+}
+
+/// The operating system's keyring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyringView {
+    /// It works.
+    Usable,
+    /// It does not, and this is why.
+    Unusable(String),
+}
+
+/// Looks. Blocks for as long as the programs take to say their version.
+pub fn examine(home: &Home, daemon: Option<Status>) -> Result<Report, Failure> {
+    let snapshot = match home.check() {
+        Ok(()) => Registry::start(home)?.current(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        paths: paths(home),
+        daemon,
+        git: git(),
+        agents: ADAPTERS.iter().filter_map(|adapter| agent(adapter)).collect(),
+        keyring: keyring(),
+        problems: snapshot.problems.iter().map(ToString::to_string).collect(),
+        registered_agents: u64::try_from(snapshot.agents.len()).unwrap_or(u64::MAX),
+    })
+}
+
+fn paths(home: &Home) -> Vec<PathView> {
+    [
+        ("configuration", home.config_file()),
+        ("manifests", home.manifests_dir()),
+        ("state", home.state_dir().to_owned()),
+        ("database", home.database()),
+        ("socket", home.socket()),
+        ("lock", home.lock()),
+        ("key names", home.key_index()),
+        ("log", home.log_file()),
+        ("runs", home.runs_dir().to_owned()),
+        ("worktrees", home.worktrees_dir()),
+        ("trash", home.trash_dir()),
+    ]
+    .into_iter()
+    .map(|(purpose, path)| PathView { purpose: purpose.to_owned(), exists: path.exists(), path })
+    .collect()
+}
+
+fn git() -> ProgramView {
+    let view = ProgramView {
+        name: "git".to_owned(),
+        path: None,
+        version: None,
+        minimum: GIT_MINIMUM.to_owned(),
+        tested: None,
+        state: ProgramState::Missing,
+        hint: Some(format!("install git {GIT_MINIMUM} or newer")),
+    };
+    probed("git", view)
+}
+
+fn agent(adapter: &agents::Adapter) -> Option<ProgramView> {
+    let program = adapter.program?;
+    let view = ProgramView {
+        name: adapter.name.to_owned(),
+        path: None,
+        version: None,
+        minimum: program.minimum.to_owned(),
+        tested: Some(program.tested.to_owned()),
+        state: ProgramState::Missing,
+        hint: Some(program.install.to_owned()),
+    };
+    Some(probed(program.binary, view))
+}
+
+fn probed(binary: &str, view: ProgramView) -> ProgramView {
+    let variables = Env::current().iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
+    let variables: Vec<(&str, &str)> = variables.collect();
+    let Ok(found) = probe::version(binary, variables) else { return view };
+    let newer = |tested: &String| agents::version(&found.version) > agents::version(tested);
+    let state = if !agents::is_at_least(&found.version, &view.minimum) {
+        ProgramState::TooOld
+    } else if view.tested.as_ref().is_some_and(newer) {
+        ProgramState::Untested
+    } else {
+        ProgramState::Usable
+    };
+    let hint = view.hint.filter(|_| state == ProgramState::TooOld);
+    ProgramView { path: Some(found.file), version: Some(found.version), state, hint, ..view }
+}
+
+/// Asks for a key that is not there: a keyring that says so works.
+fn keyring() -> KeyringView {
+    match secrets::load_secret(&SecretRef::Keyring("agentsup-doctor".to_owned())) {
+        Ok(_) | Err(SecretError::KeyringMissing(_)) => KeyringView::Usable,
+        Err(error) => KeyringView::Unusable(error.to_string()),
+    }
+}

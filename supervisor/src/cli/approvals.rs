@@ -1,0 +1,100 @@
+//! `agentsup approvals`, `approve`, `deny`: questions to people.
+
+use std::process::ExitCode;
+
+use super::output::{self, Answer, Format, Tone, cell};
+use super::{Outcome, ask};
+use crate::api::answers::approvals::{AnswerParams, Verdict};
+use crate::api::ops::{ApprovalAnswer, ApprovalList, Nothing};
+use crate::sys::clock;
+
+/// List what agents ask for
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup approvals
+  agentsup approve 5a5a5a5a
+  agentsup deny 5a5a5a5a --reason 'not on a Friday'")]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    answer: Answer,
+}
+
+/// Allow exactly what was asked, this once
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup approve 5a5a5a5a")]
+pub(super) struct ApproveArgs {
+    /// The approval's id, or an ending of it
+    id: String,
+    #[command(flatten)]
+    answer: Answer,
+}
+
+/// Refuse what was asked
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup deny 5a5a5a5a
+  agentsup deny 5a5a5a5a --reason 'use the staging database'")]
+pub(super) struct DenyArgs {
+    /// The approval's id, or an ending of it
+    id: String,
+    /// For the agent
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    answer: Answer,
+}
+
+pub(super) fn list(args: &ListArgs) -> Outcome {
+    let asked = ask(async |client| client.call::<ApprovalList>(Nothing {}).await)?;
+    if args.answer.format() == Format::Json {
+        output::json(&asked);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = clock::now_ms();
+    let rows: Vec<_> = asked
+        .iter()
+        .map(|question| {
+            let left = question.expires_at_ms.saturating_sub(now).max(0) / 1000;
+            let what = question.command.as_ref().unwrap_or(&question.on);
+            vec![
+                cell(question.id.short()).tone(Tone::Strong),
+                cell(&question.agent),
+                cell(question.run.short()),
+                cell(format_args!("{} {}", question.target, what)),
+                cell(question.why.join("; ")),
+                cell(format_args!("{left} s")),
+            ]
+        })
+        .collect();
+    output::table(&["ID", "AGENT", "RUN", "WANTS", "WHY", "LEFT"], &rows, "nobody asks for anything");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn approve(args: ApproveArgs) -> Outcome {
+    let params = AnswerParams { id: args.id, answer: Verdict::Approve, reason: None };
+    answer(params, args.answer.format())
+}
+
+pub(super) fn deny(args: DenyArgs) -> Outcome {
+    let params = AnswerParams { id: args.id, answer: Verdict::Deny, reason: args.reason };
+    answer(params, args.answer.format())
+}
+
+fn answer(params: AnswerParams, format: Format) -> Outcome {
+    let verb = match params.answer {
+        Verdict::Approve => "approved",
+        Verdict::Deny => "denied",
+    };
+    let question = ask(async |client| client.call::<ApprovalAnswer>(params).await)?;
+    match format {
+        Format::Json => output::json(&question),
+        Format::Text => {
+            output::line(format_args!("{verb}: {} {} of {}", question.target, question.on, question.agent));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,60 @@
+//! `agentsup attach`: the user's terminal, joined to a run that is alive.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::output;
+use super::run::exit_code;
+use super::{Outcome, ask};
+use crate::api::ops::RunShow;
+use crate::core::error::{Code, Failure};
+use crate::run::attach::{self, Attached, DetachKeys, Ends};
+use crate::run::view::RunParams;
+
+/// Join this terminal to a run
+///
+/// The screen is drawn as it is now; several terminals may be attached at once. When the run ends, the exit code is the
+/// agent's own.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup attach 5a5a5a5a              by an ending of its id
+  agentsup attach agentsup/claude-5a5a5a5a
+  agentsup attach 5a5a --detach-keys ctrl-p,ctrl-q
+
+Ctrl-\\ then d detaches and leaves the run alone.")]
+pub(super) struct Args {
+    /// The run: its id, an ending of it, or its branch
+    run: String,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-\\,d")]
+    detach_keys: DetachKeys,
+}
+
+pub(super) fn perform(args: &Args) -> Outcome {
+    let view = ask(async |client| client.call::<RunShow>(RunParams { run: args.run.clone() }).await)?;
+    if view.state.is_final() {
+        let how = view.exit.unwrap_or_default();
+        return Err(Failure::new(Code::Conflict, format!("`{}` is over ({how})", args.run))
+            .hint(format!("agentsup logs {}", view.id.short())));
+    }
+    match join(&view.dir, &args.detach_keys)? {
+        Attached::Detached => {
+            output::narrate("detached; the run goes on");
+            output::hint(format_args!("agentsup attach {}", view.id.short()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Attached::Exited { exit, cause } => Ok(exit_code(exit, cause)),
+        Attached::Lost => Err(Failure::new(Code::Internal, format!("the keeper of `{}` is gone", view.id))
+            .hint("agentsup ps shows what became of the run")),
+    }
+}
+
+/// Joins this process's streams to the keeper in `dir`. Needs no daemon.
+pub(super) fn join(dir: &Path, keys: &DetachKeys) -> Result<Attached, Failure> {
+    let stdin = io::stdin();
+    output::with_streams(|out, err| attach::attach(dir, Ends { input: stdin.as_fd(), out, err }, keys))
+        .map_err(|error| Failure::new(Code::Internal, error.to_string()))
+}

@@ -1,0 +1,106 @@
+//! `agentsup audit`: the record.
+
+use std::process::ExitCode;
+
+use super::output::{self, Answer, Format};
+use super::{Outcome, ask};
+use crate::api::answers::audit::{ListParams, Verified};
+use crate::api::ops::{AuditList, AuditVerify, Nothing};
+use crate::core::error::{Code, Failure};
+
+/// Read and verify the record of everything that was decided
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    List(ListArgs),
+    Verify(VerifyArgs),
+}
+
+/// List the record, oldest first, one line each
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup audit list
+  agentsup audit list --run 5a5a5a5a
+  agentsup audit list --last 20
+  agentsup audit list --json | jq 'select(.decision == \"deny\")'")]
+struct ListArgs {
+    /// Only this run: its id, an ending of it, or its branch
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    /// Only this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Only records after this number
+    #[arg(long, value_name = "SEQ", default_value_t = 0)]
+    after: u64,
+    /// Only the newest so many
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+    #[command(flatten)]
+    answer: Answer,
+}
+
+/// Check that no record was changed, removed or added out of order
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup audit verify      exit 0, or 95 and the first broken number")]
+struct VerifyArgs {
+    #[command(flatten)]
+    answer: Answer,
+}
+
+pub(super) fn perform(args: Args) -> Outcome {
+    match args.verb {
+        Verb::List(args) => list(args),
+        Verb::Verify(args) => verify(&args),
+    }
+}
+
+fn list(args: ListArgs) -> Outcome {
+    let params = ListParams { after: args.after, run: args.run, agent: args.agent, last: args.last };
+    let lines = ask(async |client| client.call::<AuditList>(params).await)?;
+    for line in &lines {
+        match args.answer.format() {
+            Format::Json => output::json(line),
+            Format::Text => output::line(output::printable(&line.sentence)),
+        }
+    }
+    if lines.is_empty() {
+        output::narrate("nothing is recorded");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(args: &VerifyArgs) -> Outcome {
+    let verified = ask(async |client| client.call::<AuditVerify>(Nothing {}).await)?;
+    if args.answer.format() == Format::Json {
+        output::json(&verified);
+    }
+    match verified {
+        Verified::Whole(summary) => {
+            if args.answer.format() == Format::Text {
+                output::line(format_args!(
+                    "the record is whole: {}, {} reservations, head {}",
+                    output::count(summary.records, "record"),
+                    summary.reservations,
+                    summary.head
+                ));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verified::Broken(finding) => {
+            if args.answer.format() == Format::Text {
+                output::line(finding.seq);
+            }
+            Err(Failure::new(Code::AuditBroken, finding.to_string())
+                .hint("keep the file as it is and compare it with a copy"))
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `agentsup doctor`: what is in place, what is not, and what to do about it.
+
+use std::process::ExitCode;
+
+use super::output::{self, Answer, Cell, Format, Tone, cell};
+use super::{Outcome, ask_of};
+use crate::api::client::Absent;
+use crate::api::doctor::{self, KeyringView, ProgramState, ProgramView, Report};
+use crate::api::ops::{DaemonStatus, Nothing};
+use crate::core::error::Code;
+use crate::sys::paths::Home;
+
+/// Check what must be in place: paths, ports, programs, keyring, configuration
+///
+/// Starts nothing and changes nothing. Exit 96 if configuration or manifests have a problem.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup doctor
+  agentsup doctor --json | jq '.paths'")]
+pub(super) struct Args {
+    #[command(flatten)]
+    answer: Answer,
+}
+
+pub(super) fn perform(args: &Args) -> Outcome {
+    let home = Home::from_env()?;
+    let daemon = ask_of(Absent::Fail, async |client| client.call::<DaemonStatus>(Nothing {}).await).ok();
+    let report = doctor::examine(&home, daemon)?;
+    match args.answer.format() {
+        Format::Json => output::json(&report),
+        Format::Text => show(&report),
+    }
+    if report.problems.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(Code::ConfigInvalid.exit_code()))
+}
+
+fn show(report: &Report) {
+    let mut facts = vec![("agentsup", cell(&report.version)), ("daemon", daemon(report))];
+    let paths = report.paths.iter().map(|path| {
+        let tone = if path.exists { Tone::Plain } else { Tone::Faint };
+        (path.purpose.as_str(), cell(path.path.display()).tone(tone))
+    });
+    facts.extend(paths);
+    facts.push(("git", program(&report.git)));
+    for agent in &report.agents {
+        facts.push((agent.name.as_str(), program(agent)));
+    }
+    facts.push((
+        "keyring",
+        match &report.keyring {
+            KeyringView::Usable => cell("usable").tone(Tone::Good),
+            KeyringView::Unusable(why) => cell(why).tone(Tone::Warning),
+        },
+    ));
+    let agents = output::count(report.registered_agents, "registered agent");
+    let tone = if report.registered_agents == 0 { Tone::Warning } else { Tone::Good };
+    facts.push(("registry", cell(agents).tone(tone)));
+    output::facts(&facts);
+    for problem in &report.problems {
+        output::warn(output::printable(problem));
+    }
+    if report.registered_agents == 0 && report.problems.is_empty() {
+        output::hint("agentsup init");
+    }
+}
+
+fn daemon(report: &Report) -> Cell {
+    match &report.daemon {
+        Some(status) => {
+            let text = format_args!("process {}, port {}, {} runs", status.pid, status.port, status.runs);
+            cell(text).tone(Tone::Good)
+        }
+        None => cell("not running; it starts by itself").tone(Tone::Faint),
+    }
+}
+
+fn program(view: &ProgramView) -> Cell {
+    let version = view.version.as_deref().unwrap_or_default();
+    match view.state {
+        ProgramState::Usable => cell(version).tone(Tone::Good),
+        ProgramState::Untested => {
+            let tested = view.tested.as_deref().unwrap_or_default();
+            cell(format_args!("{version}, newer than the tested {tested}")).tone(Tone::Warning)
+        }
+        ProgramState::TooOld => {
+            let hint = view.hint.as_deref().unwrap_or_default();
+            cell(format_args!("{version} is too old, {} is needed: {hint}", view.minimum)).tone(Tone::Bad)
+        }
+        ProgramState::Missing => {
+            let hint = view.hint.as_deref().unwrap_or_default();
+            cell(format_args!("not found: {hint}")).tone(Tone::Faint)
+        }
+    }
+}

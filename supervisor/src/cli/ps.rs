@@ -1,0 +1,87 @@
+//! `agentsup ps`: the runs.
+
+use std::process::ExitCode;
+
+use super::output::{self, Answer, Format, Tone, cell};
+use super::{Outcome, ask};
+use crate::api::ops::RunList;
+use crate::core::run::RunState;
+use crate::run::view::{ListParams, RunView, Scope, WorktreeState};
+use crate::sys::clock;
+
+/// List runs: those alive, those with a worktree, those that ended today
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup ps
+  agentsup ps --all
+  agentsup ps --json | jq -r '.[] | select(.state == \"running\") | .id'
+
+A run is named by its id, an ending of it (the ID column), or its branch.")]
+pub(super) struct Args {
+    /// All runs, up to a thousand
+    #[arg(long, short)]
+    all: bool,
+    #[command(flatten)]
+    answer: Answer,
+}
+
+pub(super) fn perform(args: &Args) -> Outcome {
+    let scope = if args.all { Scope::All } else { Scope::Recent };
+    let runs = ask(async |client| client.call::<RunList>(ListParams { scope }).await)?;
+    match args.answer.format() {
+        Format::Json => output::json(&runs),
+        Format::Text => show(&runs),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(runs: &[RunView]) {
+    let now = clock::now_ms();
+    let rows: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            let state = match &run.exit {
+                Some(exit) if matches!(run.state, RunState::Exited | RunState::Failed) => {
+                    format!("{} ({})", run.state.name(), brief(exit))
+                }
+                _ => run.state.name().to_owned(),
+            };
+            let worktree = match run.worktree_state {
+                WorktreeState::Present => cell(run.worktree.display()),
+                WorktreeState::Removed => cell("removed").tone(Tone::Faint),
+            };
+            vec![
+                cell(run.id.short()).tone(Tone::Strong),
+                cell(state).tone(tone(run.state)),
+                cell(&run.adapter),
+                cell(&run.agent),
+                cell(output::dollars(run.spend_nano_usd)),
+                cell(output::ago(run.started_at_ms, now)),
+                cell(&run.branch),
+                worktree,
+            ]
+        })
+        .collect();
+    let columns = ["ID", "STATE", "ADAPTER", "AGENT", "SPENT", "STARTED", "BRANCH", "WORKTREE"];
+    output::table(&columns, &rows, "no runs; agentsup run claude starts one");
+}
+
+/// Reasons of any length still leave room for the other columns.
+fn brief(text: &str) -> String {
+    const MAX: usize = 40;
+    if text.chars().count() <= MAX {
+        text.to_owned()
+    } else {
+        text.chars().take(MAX).chain(['…']).collect()
+    }
+}
+
+pub(super) fn tone(state: RunState) -> Tone {
+    match state {
+        RunState::Running => Tone::Good,
+        RunState::Waiting | RunState::Suspended | RunState::Stopping | RunState::Starting => Tone::Warning,
+        RunState::Killed | RunState::Failed => Tone::Bad,
+        RunState::Exited => Tone::Faint,
+    }
+}

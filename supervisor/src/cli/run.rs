@@ -1,0 +1,210 @@
+//! `agentsup run`: starts a run, and is the terminal it runs in unless it is told to detach.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::process::ExitCode;
+
+use super::output::{self, Answer, Format};
+use super::{Outcome, ask, attach};
+use crate::api::client::Client;
+use crate::api::ops::{ManifestDemo, Nothing, RunDiff, RunKill, RunStart, RunWait};
+use crate::core::environ;
+use crate::core::error::{Code, Failure};
+use crate::core::run::RunState;
+use crate::demo;
+use crate::run::attach::{Attached, DetachKeys};
+use crate::run::changes::Changes;
+use crate::run::keeper::{EndCause, Exit, FirstClient, Io};
+use crate::run::launch::{StartParams, Started};
+use crate::run::stop::{KillParams, Target, WaitParams};
+use crate::run::view::{RunParams, RunView, WorktreeState};
+use crate::sys::env::{self, Env};
+use crate::sys::terminal;
+
+/// Longer than a worktree takes to be looked at and put away.
+const END_TIMEOUT_MS: u64 = 60_000;
+
+/// Start an agent in a fresh worktree of this repository, supervised
+///
+/// The agent works on a branch of its own, in a checkout outside this one. Its model calls, tool calls and spending go
+/// through agentsup. It gets a short-lived token and never a provider's key.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup run claude                          Claude Code, in this terminal
+  agentsup run claude -- -p 'fix the tests'    with arguments of its own, after --
+  agentsup run command -- make test            any program
+  agentsup run --detach command -- ./long      in the background; prints the run's id
+  agentsup run --agent code-review-bot claude  as another registered agent
+
+Ctrl-\\ then d detaches; `agentsup attach RUN` comes back. The exit code is the agent's own.")]
+pub(super) struct Args {
+    /// Act as this registered agent; needed only if several may use the adapter
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Start in the background and print the run's id
+    #[arg(long, short)]
+    detach: bool,
+    /// A word for the branch's name
+    #[arg(long, value_name = "WORD")]
+    name: Option<String>,
+    /// Keys that detach
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-\\,d")]
+    detach_keys: DetachKeys,
+    #[command(flatten)]
+    answer: Answer,
+    /// What to start: claude, codex, opencode, …, or `command` for any program
+    adapter: String,
+    /// The agent's own arguments
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<String>,
+}
+
+pub(super) fn perform(args: Args) -> Outcome {
+    let (detach, format, keys) = (args.detach, args.answer.format(), args.detach_keys.clone());
+    let params = params(args)?;
+    let started = ask(async |client| {
+        if params.adapter == demo::NAME {
+            // Whoever asks for the demo asks for its agent, which may do nothing else.
+            client.call::<ManifestDemo>(Nothing {}).await?;
+        }
+        start(client, params).await
+    })?;
+    if detach {
+        match format {
+            Format::Json => output::json(&started),
+            Format::Text => output::line(started.id),
+        }
+        tell_started(&started);
+        return Ok(ExitCode::SUCCESS);
+    }
+    tell_started(&started);
+    let attached = attach::join(&started.dir, &keys)?;
+    end(&started, attached, format)
+}
+
+fn params(args: Args) -> Result<StartParams, Failure> {
+    let directory = env::working_directory()
+        .map_err(|error| Failure::new(Code::Usage, format!("the current directory is gone: {error}")))?;
+    if directory.to_str().is_none() {
+        return Err(Failure::new(Code::Usage, format!("`{}` is not UTF-8", directory.display()))
+            .hint("run from a directory whose path is UTF-8"));
+    }
+    let variables = Env::current()
+        .iter()
+        .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value.to_str()?.to_owned())));
+    let io = if output::is_terminal() && !args.detach {
+        let size = terminal::size(io::stdin().as_fd()).unwrap_or(terminal::Size::DEFAULT);
+        Io::Pty { cols: size.cols, rows: size.rows }
+    } else if args.detach {
+        // Somebody may attach later, and most agents draw.
+        Io::Pty { cols: 0, rows: 0 }
+    } else {
+        Io::Pipes
+    };
+    Ok(StartParams {
+        adapter: args.adapter,
+        agent: args.agent,
+        name: args.name,
+        args: args.args,
+        directory,
+        environment: environ::inherited(variables),
+        io,
+        first_client: if args.detach { FirstClient::NotAwaited } else { FirstClient::Awaited },
+    })
+}
+
+/// A Ctrl-C while the run is being started ends it as soon as it has a name.
+async fn start(client: &Client, params: StartParams) -> Result<Started, Failure> {
+    let starting = client.call::<RunStart>(params);
+    tokio::pin!(starting);
+    tokio::select! {
+        started = &mut starting => return started,
+        _ = tokio::signal::ctrl_c() => output::narrate("stopping the run"),
+    }
+    let started = starting.await?;
+    let target = Target::Run(started.id.to_string());
+    client.call::<RunKill>(KillParams { target }).await?;
+    Err(Failure::new(Code::Killed, format!("`{}` was killed while it was started", started.id)))
+}
+
+fn tell_started(started: &Started) {
+    output::narrate(format_args!(
+        "run {} · {} · branch {} · worktree {}",
+        started.id,
+        started.agent,
+        started.branch,
+        started.worktree.display()
+    ));
+}
+
+fn end(started: &Started, attached: Attached, format: Format) -> Outcome {
+    let id = started.id.to_string();
+    match attached {
+        Attached::Detached => {
+            output::narrate("detached; the run goes on");
+            output::hint(format_args!("agentsup attach {}", started.id.short()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Attached::Lost => Err(Failure::new(Code::Internal, format!("the keeper of `{id}` is gone"))
+            .hint("agentsup ps shows what became of the run")),
+        Attached::Exited { exit, cause } => {
+            // The daemon may have died; the agent's own code counts for more than a summary.
+            match ask(async |client| summary(client, &id).await) {
+                Ok((view, changes)) => tell_end(&view, changes.as_ref(), format),
+                Err(failure) => output::warn(failure),
+            }
+            Ok(exit_code(exit, cause))
+        }
+    }
+}
+
+async fn summary(client: &Client, id: &str) -> Result<(RunView, Option<Changes>), Failure> {
+    let params = WaitParams { run: id.to_owned(), timeout_ms: END_TIMEOUT_MS };
+    let view = client.call::<RunWait>(params).await?;
+    let changes = match view.worktree_state {
+        WorktreeState::Present => client.call::<RunDiff>(RunParams { run: id.to_owned() }).await.ok(),
+        WorktreeState::Removed => None,
+    };
+    Ok((view, changes))
+}
+
+fn tell_end(view: &RunView, changes: Option<&Changes>, format: Format) {
+    if format == Format::Json {
+        output::json(view);
+    }
+    let how = match (view.state, view.exit.as_deref()) {
+        (RunState::Killed, _) => "killed".to_owned(),
+        (_, Some(exit)) => exit.to_owned(),
+        (state, None) => state.name().to_owned(),
+    };
+    let spend = output::dollars(view.spend_nano_usd);
+    let short = view.id.short();
+    match changes {
+        Some(changes) => {
+            output::narrate(format_args!(
+                "run {} · {how} · {} changed, {} · {spend} spent · kept in {}",
+                view.id,
+                output::count(u64::try_from(changes.files.len()).unwrap_or(u64::MAX), "file"),
+                output::count(changes.commits, "commit"),
+                view.worktree.display()
+            ));
+            output::hint(format_args!(
+                "agentsup diff {short} · agentsup land {short} · agentsup discard {short}"
+            ));
+        }
+        None => output::narrate(format_args!(
+            "run {} · {how} · nothing changed, worktree removed · {spend} spent",
+            view.id
+        )),
+    }
+}
+
+/// The agent's own code; 128 and the signal's number as a shell would say; 93 if somebody killed it.
+pub(super) fn exit_code(exit: Exit, cause: EndCause) -> ExitCode {
+    match (cause, exit) {
+        (EndCause::Kill, _) => ExitCode::from(Code::Killed.exit_code()),
+        (_, Exit::Code(code)) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        (_, Exit::Signal(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+    }
+}

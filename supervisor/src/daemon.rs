@@ -1,0 +1,281 @@
+//! The daemon: one process per user and home that puts all parts together. Reads top to bottom.
+//!
+//! Nothing of a run depends on it staying alive: agents lose models and tools when it dies (fail closed), keepers keep
+//! their terminals and work, and the next daemon finds them again. It listens on the same port again, because running
+//! agents know no other.
+
+use std::io;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::loopback::{self, Doors};
+use crate::api::server::{self, Activity};
+use crate::api::start::Readiness;
+use crate::api::{App, SharedApp};
+use crate::core::error::{Code, Failure};
+use crate::core::record::EventEntry;
+use crate::demo;
+use crate::gate::Gate;
+use crate::gateway::Gateway;
+use crate::hooks::Hooks;
+use crate::mcp::Proxy;
+use crate::registry::Registry;
+use crate::run::{AfterRun, Runs, reconcile};
+use crate::store::{Store, StoreError, meta, runs};
+use crate::sys::env::Env;
+use crate::sys::grounds::Homes;
+use crate::sys::lock::{FileLock, LockError};
+use crate::sys::paths::Home;
+use crate::sys::upstream::Upstream;
+use crate::sys::{clock, listen, log, socket, spawn};
+
+/// Two threads: no run's large body or policy evaluation ever stands in the way of another run's stream. One thread
+/// would save some microseconds of scheduling on each call; a model takes a hundred thousand.
+const WORKERS: usize = 2;
+/// How long to stay without runs and clients.
+const IDLE: Duration = Duration::from_secs(15 * 60);
+/// How long a former daemon may take to let go of the lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long blocking work may hold up the end.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long model calls that nobody waits for any more may take to be settled by what they really cost.
+const CALLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Where the port is kept.
+const PORT_KEY: &str = "loopback-port";
+
+/// Becomes the daemon: `agentsup __daemon`. Reports on standard output when it serves or why it does not.
+pub fn main() -> ExitCode {
+    // Agents run as the same user: its memory and environment are none of their business.
+    let hidden = spawn::set_nondumpable().and_then(|()| spawn::detach());
+    let served = hidden.map_err(|error| Failure::internal(&error)).and_then(|()| {
+        let home = Home::from_env()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::internal(&error))?;
+        let served = runtime.block_on(run(home));
+        runtime.shutdown_timeout(END_TIMEOUT);
+        served
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!(%failure, "the daemon ends");
+            let code = failure.code.exit_code();
+            // After readiness nobody reads it any more, and it goes nowhere.
+            let _unheard = report(&Readiness::Failed(failure));
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn run(home: Home) -> Result<(), Failure> {
+    home.prepare()?;
+    let lock = lock(&home).await?;
+    log::start(&home.log_file()).map_err(|error| Failure::internal(&error))?;
+    let shutdown = CancellationToken::new();
+    end_on_signals(&shutdown)?;
+
+    let store = Store::open(&home.database())?;
+    let registry = Registry::start(&home)?;
+    let gate = Gate::new(store.clone(), registry.clone());
+    let recovered = gate.recover().await?;
+    let (door, port) = open_door(&store).await?;
+    offer_demo(&registry, port)?;
+    let gateway = Gateway::new(gate.clone(), registry.clone()).map_err(|error| Failure::internal(&error))?;
+    let upstream = Upstream::new().map_err(|error| Failure::internal(&error))?;
+    let proxy = Proxy::new(gate.clone(), &registry, &home, upstream);
+    let hooks = Hooks::new(gate.clone(), Homes::new(&home, Env::current()));
+    let after_run = forget_hooks(hooks.clone());
+    let runs = Runs::new(home.clone(), store.clone(), registry.clone(), gate.clone(), port, after_run);
+    let reconciled = reconcile::reconcile(&runs).await?;
+    let socket = socket::bind(&home.socket(), &lock).map_err(|error| Failure::internal(&error))?;
+    let socket = tokio::net::UnixListener::from_std(socket).map_err(|error| Failure::internal(&error))?;
+    let door = tokio::net::TcpListener::from_std(door).map_err(|error| Failure::internal(&error))?;
+
+    let started_at_ms = clock::now_ms();
+    let app = Arc::new(App {
+        home,
+        store,
+        registry,
+        gate,
+        runs,
+        proxy: proxy.clone(),
+        port,
+        started_at_ms,
+        shutdown: shutdown.clone(),
+    });
+    note_start(&app, recovered).await?;
+    report(&Readiness::Ready).map_err(|error| Failure::internal(&error))?;
+    tracing::info!(port, alive = reconciled.alive, ended = reconciled.ended, recovered, "the daemon serves");
+
+    let activity = Activity::default();
+    tokio::spawn(tidy(app.runs.clone()));
+    tokio::spawn(end_when_idle(app.runs.count(), activity.clone(), shutdown.clone()));
+    tokio::spawn(tell_registry_changes(Arc::clone(&app)));
+    let doors = Arc::new(Doors { port, gateway: gateway.clone(), mcp: proxy.clone(), hooks });
+    tokio::join!(loopback::serve(door, doors, shutdown.clone()), server::serve(socket, app, activity));
+    gateway.finish(CALLS_TIMEOUT).await;
+    proxy.shutdown().await;
+    tracing::info!("the daemon ends");
+    // Held until the process is gone: whoever waits for it waits for that.
+    std::mem::forget(lock);
+    Ok(())
+}
+
+/// The demo's model stands behind our own front door, and its MCP server is this program.
+fn offer_demo(registry: &Registry, port: u16) -> Result<(), Failure> {
+    let own_program = spawn::own_program().map_err(|error| Failure::internal(&error))?;
+    if let Some(parts) = demo::parts(port, &own_program) {
+        registry.offer_demo(parts);
+    }
+    Ok(())
+}
+
+/// Permits whose end the agent's hooks never reported are settled when its run is over.
+fn forget_hooks(hooks: Hooks) -> AfterRun {
+    Box::new(move |live| {
+        let hooks = hooks.clone();
+        Box::pin(async move { hooks.forget(&live).await })
+    })
+}
+
+fn report(readiness: &Readiness) -> io::Result<()> {
+    spawn::answer(&serde_json::to_vec(readiness)?)
+}
+
+/// One daemon per home. The former one may be on its way out.
+async fn lock(home: &Home) -> Result<FileLock, Failure> {
+    let path = home.lock();
+    match FileLock::acquire(&path) {
+        Err(LockError::Held { .. }) => {}
+        other => return Ok(other?),
+    }
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let waiter = move || {
+        let _gave_up = sender.send(FileLock::wait(&path));
+    };
+    std::thread::Builder::new()
+        .name("daemon-lock".into())
+        .spawn(waiter)
+        .map_err(|error| Failure::internal(&error))?;
+    match tokio::time::timeout(LOCK_TIMEOUT, receiver).await {
+        Ok(Ok(lock)) => Ok(lock?),
+        Ok(Err(_)) | Err(_) => {
+            Err(Failure::new(Code::DaemonUnreachable, "another daemon holds the lock and does not answer")
+                .hint("agentsup daemon stop; if it hangs, agentsup doctor names its process"))
+        }
+    }
+}
+
+fn end_on_signals(shutdown: &CancellationToken) -> Result<(), Failure> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        let mut signals = signal(kind).map_err(|error| Failure::internal(&error))?;
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move {
+            if signals.recv().await.is_some() {
+                shutdown.cancel();
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Listens where the daemon before this one did. If somebody else has the port now, another one will do, unless an agent
+/// that knows only the old one is alive: it would talk to a stranger, so its model calls must fail instead.
+async fn open_door(store: &Store) -> Result<(TcpListener, u16), Failure> {
+    let known = store.read(|connection| meta::load(connection, PORT_KEY)).await?;
+    let known = known.and_then(|text| text.parse::<u16>().ok());
+    let failed =
+        |error: io::Error| Failure::new(Code::Internal, format!("no loopback port can be opened: {error}"));
+    let listener = match known.map(|port| (port, listen::on_port(port))) {
+        Some((_, Ok(listener))) => listener,
+        Some((port, Err(error))) => {
+            let alive = store.read(runs::unfinished).await?.len();
+            if alive > 0 {
+                let message = format!(
+                    "port {port} of 127.0.0.1, which {alive} live runs use, cannot be opened: {error}"
+                );
+                return Err(Failure::new(Code::DaemonUnreachable, message)
+                    .hint(format!("end the program that listens there: ss -ltnp 'sport = :{port}'")));
+            }
+            listen::anywhere().map_err(failed)?
+        }
+        None => listen::anywhere().map_err(failed)?,
+    };
+    let port = listener.local_addr().map_err(failed)?.port();
+    if known != Some(port) {
+        store.write(move |tx| meta::set(tx, PORT_KEY, &port.to_string())).await?;
+    }
+    Ok((listener, port))
+}
+
+async fn note_start(app: &SharedApp, recovered: usize) -> Result<(), StoreError> {
+    let digest = hex::encode(app.registry.current().digest);
+    let event = EventEntry::new("daemon-started", "the daemon started")
+        .fact("version", env!("CARGO_PKG_VERSION"))
+        .fact("manifests", digest)
+        .fact("calls_assumed_spent", recovered);
+    app.gate.note(event).await.map(drop)
+}
+
+async fn tidy(runs: Runs) {
+    if let Err(error) = reconcile::tidy_ended(&runs).await {
+        tracing::warn!(%error, "worktrees of ended runs could not be looked at");
+    }
+}
+
+/// Records when other manifests or policies come into force.
+async fn tell_registry_changes(app: SharedApp) {
+    let mut changes = app.registry.watch();
+    let mut digest = changes.borrow_and_update().digest;
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = app.shutdown.cancelled() => return,
+        }
+        let snapshot = Arc::clone(&changes.borrow_and_update());
+        for problem in &snapshot.problems {
+            tracing::warn!(%problem, "the last good configuration stays in force");
+        }
+        if snapshot.digest == digest {
+            continue;
+        }
+        digest = snapshot.digest;
+        let event = EventEntry::new("manifests-loaded", "other manifests or policies came into force")
+            .fact("manifests", hex::encode(digest))
+            .fact("agents", snapshot.agents.len())
+            .fact("budgets", snapshot.budgets.len());
+        if let Err(error) = app.gate.note(event).await {
+            tracing::error!(%error, "loaded manifests could not be recorded");
+        }
+    }
+}
+
+/// Ends a daemon that nobody needs: no run, no client for a while.
+async fn end_when_idle(mut runs: watch::Receiver<usize>, activity: Activity, shutdown: CancellationToken) {
+    let idle = Env::current()
+        .text("AGENTSUP_IDLE_EXIT_MS")
+        .and_then(|text| text.parse().ok())
+        .map_or(IDLE, Duration::from_millis);
+    loop {
+        let nobody = tokio::select! {
+            () = tokio::time::sleep_until(tokio::time::Instant::now() + idle) => true,
+            () = activity.changed() => false,
+            changed = runs.changed() => if changed.is_err() { return } else { false },
+            () = shutdown.cancelled() => return,
+        };
+        if nobody && activity.connections() == 0 && *runs.borrow() == 0 {
+            tracing::info!("nobody needs the daemon");
+            shutdown.cancel();
+            return;
+        }
+    }
+}

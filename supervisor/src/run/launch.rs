@@ -1,0 +1,393 @@
+//! The launch of a run, step by step: who acts, where, may it, worktree, credential, keeper.
+//!
+//! The run is stored before its first step and finished by [`finish`](super::finish) if a later one fails, which is also
+//! what the next daemon does with a run whose launch was cut off.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::finish::{self, End};
+use super::keeper::{self, FirstClient, Io, KeeperClient, KeeperSpec, StartError};
+use super::worktrees::{self, Start, blocking};
+use super::{Runs, SCROLLBACK_MAX_BYTES, reconcile};
+use crate::agents::{self, Adapter, AdapterError, Ground, Prepared, PrivateFile};
+use crate::core::action::{Action, LaunchAction};
+use crate::core::environ;
+use crate::core::error::{Code, Failure};
+use crate::core::ids::RunId;
+use crate::core::manifest::{Agent, Environment};
+use crate::core::principal::{AgentRef, Owner};
+use crate::core::record::EventEntry;
+use crate::core::run::Run;
+use crate::core::usage::Outcome;
+use crate::gate::LiveRun;
+use crate::sys::env::Env;
+use crate::sys::{clock, ids, probe, socket, spawn};
+
+/// What a run is to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StartParams {
+    /// How to launch.
+    pub adapter: String,
+    /// Who acts; the only or the personal agent if absent.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// A word for the branch's name; the agent's name if absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The agent's own arguments.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// A directory in the checkout to start from.
+    pub directory: PathBuf,
+    /// The environment of the user's shell, of which the agent inherits a part.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// What its standard streams are.
+    pub io: Io,
+    /// Whether somebody is about to attach.
+    #[serde(default)]
+    pub first_client: FirstClient,
+}
+
+/// A run that was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Its id.
+    pub id: RunId,
+    /// Who acts.
+    pub agent: AgentRef,
+    /// Who answers for it.
+    pub owner: Owner,
+    /// Where it acts.
+    pub environment: Environment,
+    /// Its branch.
+    pub branch: String,
+    /// Its checkout.
+    pub worktree: PathBuf,
+    /// Its own directory, where its keeper listens.
+    pub dir: PathBuf,
+}
+
+/// Starts a run.
+pub async fn start(runs: &Runs, params: StartParams) -> Result<Started, Failure> {
+    let adapter = require_adapter(&params.adapter)?;
+    let label = match params.name.as_deref() {
+        Some(name) => Some(require_label(name)?),
+        None => None,
+    };
+    let snapshot = runs.registry().current();
+    let agent = match &params.agent {
+        Some(name) => snapshot.require_agent(name),
+        None => snapshot.default_agent(adapter.name),
+    };
+    let agent = match agent {
+        Ok(agent) => agent,
+        Err(error) => return Err(refused(runs, &params, error.into()).await),
+    };
+    let directory = params.directory.clone();
+    let start = blocking(move || worktrees::look(&directory)).await?;
+    let run = describe(runs, adapter, agent, label.as_deref(), &start)?;
+    let token = ids::new_token().map_err(|error| Failure::internal(&error))?;
+    let id = run.id;
+    runs.begin(id);
+    let live = match runs.gate().admit(run, &token).await {
+        Ok(live) => live,
+        Err(error) => {
+            runs.end(id);
+            return Err(error.into());
+        }
+    };
+    match launch(runs, &live, adapter, &params, start, &token).await {
+        Ok(()) => {
+            reconcile::follow(runs.clone(), Arc::clone(&live));
+            Ok(started(&live.run))
+        }
+        Err(failure) => {
+            finish::finish(runs, &live, End::failed(failure.message.clone())).await;
+            Err(failure)
+        }
+    }
+}
+
+/// A launch that got no further than its names is recorded too.
+async fn refused(runs: &Runs, params: &StartParams, failure: Failure) -> Failure {
+    let text = format!("a run of `{}` was refused: {}", params.adapter, failure.message);
+    match runs.gate().note(EventEntry::new("launch-refused", text)).await {
+        Ok(_) => failure,
+        Err(error) => error.into(),
+    }
+}
+
+fn require_adapter(name: &str) -> Result<&'static Adapter, Failure> {
+    agents::by_name(name).ok_or_else(|| {
+        let known: Vec<&str> = agents::ADAPTERS.iter().map(|adapter| adapter.name).collect();
+        Failure::new(Code::Usage, format!("there is no adapter `{name}`"))
+            .hint(format!("one of: {}; any other program: agentsup run command -- PROGRAM", known.join(", ")))
+    })
+}
+
+/// What a branch may be called after.
+fn require_label(name: &str) -> Result<String, Failure> {
+    let fits = (1..=40).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        && !name.starts_with('-');
+    if fits {
+        return Ok(name.to_owned());
+    }
+    Err(Failure::new(Code::Usage, format!("`{name}` is not a name for a run"))
+        .hint("letters, digits, `-` and `_`, at most 40"))
+}
+
+fn describe(
+    runs: &Runs,
+    adapter: &Adapter,
+    agent: &Agent,
+    label: Option<&str>,
+    start: &Start,
+) -> Result<Run, Failure> {
+    let id = ids::new_run_id().map_err(|error| Failure::internal(&error))?;
+    let short = id.short();
+    let environment = *agent.environments.first().ok_or_else(|| {
+        Failure::new(Code::ConfigInvalid, format!("`{}` has no environment", agent.reference))
+    })?;
+    // The personal agent is the same for everything; what was started tells more.
+    let usual = if agent.reference.name() == "default" { adapter.name } else { agent.reference.name() };
+    Ok(Run {
+        id,
+        agent: agent.reference.clone(),
+        owner: agent.owner.clone(),
+        environment,
+        adapter: adapter.name.to_owned(),
+        worktree: runs.home().worktrees_dir().join(format!("{}-{short}", directory_name(&start.checkout))),
+        repository: start.checkout.clone(),
+        branch: format!("agentsup/{}-{short}", label.unwrap_or(usual)),
+        base: start.base.to_string(),
+        dir: runs.run_dir(id),
+        refusal: adapter.refusal,
+        hooks: adapter.hooks,
+        started_at_ms: clock::now_ms(),
+    })
+}
+
+/// The repository's name, cut down to what every tool takes in a path.
+fn directory_name(checkout: &Path) -> String {
+    let name = checkout.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain: String = name
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' })
+        .take(40)
+        .collect();
+    let plain = plain.trim_matches(['-', '.']);
+    if plain.is_empty() { "repository".to_owned() } else { plain.to_owned() }
+}
+
+async fn launch(
+    runs: &Runs,
+    live: &Arc<LiveRun>,
+    adapter: &'static Adapter,
+    params: &StartParams,
+    start: Start,
+    token: &str,
+) -> Result<(), Failure> {
+    let action = LaunchAction {
+        adapter: adapter.name.to_owned(),
+        repository: live.run.repository.clone(),
+        remote: start.remote,
+    };
+    let permit = runs.gate().decide(live, Action::Launch(action)).await?;
+    let result = perform(runs, live, adapter, params, token).await;
+    let status = match &result {
+        Ok(()) => "started".to_owned(),
+        Err(failure) => format!("failed: {}", failure.message),
+    };
+    permit.settle(Outcome::free(status)).await?;
+    result
+}
+
+async fn perform(
+    runs: &Runs,
+    live: &Arc<LiveRun>,
+    adapter: &'static Adapter,
+    params: &StartParams,
+    token: &str,
+) -> Result<(), Failure> {
+    let spec = {
+        let (runs, run, params) = (runs.clone(), live.run.clone(), params.clone());
+        let token = token.to_owned();
+        blocking(move || {
+            worktrees::create(runs.home(), &run)?;
+            prepare(&runs, adapter, &run, params, &token)
+        })
+        .await?
+    };
+    let program = spec.program.clone();
+    let record =
+        blocking(move || keeper::start(&spec).map_err(|error| unstarted(adapter, &program, &error))).await?;
+    if reconcile::adopt(runs, live, &record).await? {
+        return Ok(());
+    }
+    // Killed while it was being started: what is alive now must not stay so.
+    match KeeperClient::connect(&live.run.dir).await {
+        Ok(mut client) => drop(client.kill().await),
+        Err(error) => tracing::warn!(%error, run = %live.run.id, "a run killed at its start"),
+    }
+    Err(Failure::new(Code::Killed, "the run was killed while it was started"))
+}
+
+fn prepare(
+    runs: &Runs,
+    adapter: &Adapter,
+    run: &Run,
+    params: StartParams,
+    token: &str,
+) -> Result<KeeperSpec, Failure> {
+    let internal = |error: &dyn std::fmt::Display| Failure::internal(error);
+    socket::require_private_dir(&run.dir).map_err(|error| internal(&error))?;
+    let own_program = spawn::own_program().map_err(|error| internal(&error))?;
+    let mut env = environ::inherited(params.environment);
+    let version = require_program(adapter, &env)?;
+    let home = env.get("HOME").map(PathBuf::from);
+    let ground = Ground {
+        dir: &run.dir,
+        worktree: &run.worktree,
+        origin: &runs.inner.origin,
+        token,
+        own_program: &own_program,
+        home: home.as_deref(),
+        version: version.as_deref(),
+        args: &params.args,
+    };
+    let Prepared { program, args, env: own, files } =
+        (adapter.prepare)(&ground).map_err(|error| unprepared(&error))?;
+    for file in &files {
+        write_private(&run.dir, file).map_err(|error| internal(&error))?;
+    }
+    env.extend(agents::contract_env(&ground, &run.id.to_string()));
+    // So that agentsup's own commands inside the run find this daemon, which refuses them and says so on the record.
+    if let Some(home) = Env::current().text("AGENTSUP_HOME") {
+        env.insert("AGENTSUP_HOME".to_owned(), home.to_owned());
+    }
+    env.extend(own);
+    Ok(KeeperSpec {
+        run: run.id,
+        dir: run.dir.clone(),
+        program,
+        args,
+        env: env.into_iter().collect(),
+        cwd: working_directory(run, &params.directory),
+        io: params.io,
+        scrollback_max_bytes: SCROLLBACK_MAX_BYTES,
+        first_client: params.first_client,
+    })
+}
+
+/// That the adapter's program is there and not too old, for an older one does not fail closed; its version.
+fn require_program(adapter: &Adapter, env: &BTreeMap<String, String>) -> Result<Option<String>, Failure> {
+    let Some(program) = adapter.program else { return Ok(None) };
+    let variables = env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let probed = probe::version(program.binary, variables)
+        .map_err(|error| Failure::new(Code::Usage, error.to_string()).hint(program.install))?;
+    match agents::version(&probed.version) {
+        Some([major, minor, patch]) if agents::is_at_least(&probed.version, program.minimum) => {
+            Ok(Some(format!("{major}.{minor}.{patch}")))
+        }
+        _ => {
+            let message = format!(
+                "`{}` is {}, and {} or newer is needed",
+                program.binary, probed.version, program.minimum
+            );
+            Err(Failure::new(Code::Usage, message).hint(program.install))
+        }
+    }
+}
+
+/// Writes a file of the run's directory, mode 0600, never over another one.
+fn write_private(dir: &Path, file: &PrivateFile) -> io::Result<()> {
+    let path = dir.join(&file.path);
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    let mut open = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    open.write_all(file.content.as_bytes())
+}
+
+/// Where the user stood, seen in the worktree; its top if that is not in the commit.
+fn working_directory(run: &Run, directory: &Path) -> PathBuf {
+    let inside = directory.canonicalize().ok().and_then(|directory| {
+        let relative = directory.strip_prefix(&run.repository).ok()?.to_owned();
+        Some(run.worktree.join(relative))
+    });
+    inside.filter(|directory| directory.is_dir()).unwrap_or_else(|| run.worktree.clone())
+}
+
+fn unprepared(error: &AdapterError) -> Failure {
+    Failure::new(Code::Usage, error.to_string()).hint(error.hint())
+}
+
+fn unstarted(adapter: &Adapter, program: &str, error: &StartError) -> Failure {
+    match error {
+        StartError::ProgramNotFound { .. } => {
+            let install = adapter.program.map(|program| program.install.to_owned());
+            Failure::new(Code::Usage, error.to_string())
+                .hint(install.unwrap_or_else(|| format!("install `{program}` or give its path")))
+        }
+        StartError::ProgramNotExecutable { program } => {
+            Failure::new(Code::Usage, error.to_string()).hint(format!("chmod +x '{program}'"))
+        }
+        StartError::ExecFailed { .. } => Failure::new(Code::Usage, error.to_string()),
+        _ => Failure::new(Code::Internal, error.to_string()),
+    }
+}
+
+fn started(run: &Run) -> Started {
+    Started {
+        id: run.id,
+        agent: run.agent.clone(),
+        owner: run.owner.clone(),
+        environment: run.environment,
+        branch: run.branch.clone(),
+        worktree: run.worktree.clone(),
+        dir: run.dir.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worktree_is_named_after_its_repository_without_surprises() {
+        for (checkout, name) in [
+            ("/src/shop", "shop"),
+            ("/src/my shop\nnew", "my-shop-new"),
+            ("/src/.hidden", "hidden"),
+            ("/src/日本", "repository"),
+            ("/", "repository"),
+        ] {
+            assert_eq!(directory_name(Path::new(checkout)), name, "{checkout}");
+        }
+        assert_eq!(directory_name(Path::new(&format!("/{}", "x".repeat(300)))).len(), 40);
+    }
+
+    #[test]
+    fn a_label_is_a_plain_word() {
+        assert_eq!(require_label("fix-login_2").unwrap(), "fix-login_2");
+        for bad in ["", "-x", "a b", "a/b", "a..b", "é", &"x".repeat(41)] {
+            assert_eq!(require_label(bad).unwrap_err().code, Code::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_adapter_is_told_the_known_ones() {
+        let failure = require_adapter("vim").err().unwrap();
+        assert_eq!((failure.code, failure.message.as_str()), (Code::Usage, "there is no adapter `vim`"));
+        assert!(failure.hint.unwrap().contains("command"));
+    }
+}

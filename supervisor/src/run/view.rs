@@ -1,0 +1,215 @@
+//! What others are shown of a run, and how they name one.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Runs;
+use crate::core::error::{Code, Failure};
+use crate::core::ids::RunId;
+use crate::core::manifest::Environment;
+use crate::core::principal::{AgentRef, Owner};
+use crate::core::run::RunState;
+use crate::store::runs::{self, RunRow};
+use crate::sys::clock;
+
+/// The most runs that any list shows.
+const LIST_MAX: u32 = 1000;
+/// How long an ended run whose worktree is gone stays in the ordinary list.
+const RECENT_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// A run, as `ps` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunView {
+    /// Its id.
+    pub id: RunId,
+    /// Who acts.
+    pub agent: AgentRef,
+    /// Who answers for it.
+    pub owner: Owner,
+    /// Where it acts.
+    pub environment: Environment,
+    /// How it was launched.
+    pub adapter: String,
+    /// Its state.
+    pub state: RunState,
+    /// Its branch.
+    pub branch: String,
+    /// The commit it started from.
+    pub base: String,
+    /// Its checkout.
+    pub worktree: PathBuf,
+    /// Whether the checkout is still there.
+    pub worktree_state: WorktreeState,
+    /// The main checkout.
+    pub repository: PathBuf,
+    /// The run's own directory: keeper socket, scrollback.
+    pub dir: PathBuf,
+    /// The agent's first process.
+    pub pid: Option<u32>,
+    /// What its model calls cost so far.
+    pub spend_nano_usd: i64,
+    /// Milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// Milliseconds since 1970.
+    pub ended_at_ms: Option<i64>,
+    /// How it ended: `exit 0`, `signal 9`, or why it failed.
+    pub exit: Option<String>,
+}
+
+/// Whether a run's checkout is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorktreeState {
+    /// It is.
+    Present,
+    /// It was taken away, or never made.
+    Removed,
+}
+
+impl From<RunRow> for RunView {
+    fn from(row: RunRow) -> Self {
+        let run = row.run;
+        let present = run.worktree.symlink_metadata().is_ok();
+        Self {
+            id: run.id,
+            agent: run.agent,
+            owner: run.owner,
+            environment: run.environment,
+            adapter: run.adapter,
+            state: row.state,
+            branch: run.branch,
+            base: run.base,
+            worktree_state: if present { WorktreeState::Present } else { WorktreeState::Removed },
+            worktree: run.worktree,
+            repository: run.repository,
+            dir: run.dir,
+            pid: row.keeper.and_then(|keeper| keeper.agent_pid),
+            spend_nano_usd: row.spend_nano_usd,
+            started_at_ms: run.started_at_ms,
+            ended_at_ms: row.ended_at_ms,
+            exit: row.exit,
+        }
+    }
+}
+
+/// Names a run: its id, a unique ending of it, a unique beginning of its short form, or its branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunParams {
+    /// As the user wrote it.
+    pub run: String,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Those alive, those with a worktree, and those that ended within a day.
+    #[default]
+    Recent,
+    /// All, up to a thousand.
+    All,
+}
+
+/// Parameters of [`list`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListParams {
+    /// Which.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// Runs, oldest first.
+pub async fn list(runs: &Runs, params: ListParams) -> Result<Vec<RunView>, Failure> {
+    let rows = runs.store().read(|connection| runs::list(connection, LIST_MAX)).await?;
+    let since = clock::now_ms().saturating_sub(RECENT_MS);
+    let mut views: Vec<RunView> = rows.into_iter().map(RunView::from).collect();
+    if params.scope == Scope::Recent {
+        views.retain(|view| {
+            !view.state.is_final()
+                || view.worktree_state == WorktreeState::Present
+                || view.ended_at_ms.is_none_or(|ended| ended >= since)
+        });
+    }
+    views.reverse();
+    Ok(views)
+}
+
+/// One run.
+pub async fn show(runs: &Runs, params: RunParams) -> Result<RunView, Failure> {
+    Ok(require(runs, &params.run).await?.into())
+}
+
+/// The run that the user means.
+pub(super) async fn require(runs: &Runs, text: &str) -> Result<RunRow, Failure> {
+    if let Ok(id) = text.parse::<RunId>() {
+        let row = runs.store().read(move |connection| runs::by_id(connection, id)).await?;
+        return row.ok_or_else(|| unknown(text));
+    }
+    let rows = runs.store().read(|connection| runs::list(connection, LIST_MAX)).await?;
+    let mut found = rows.into_iter().filter(|row| answers_to(row, text));
+    match (found.next(), found.next()) {
+        (Some(row), None) => Ok(row),
+        (None, _) => Err(unknown(text)),
+        (Some(first), Some(second)) => {
+            let message = format!("`{text}` means more than one run: {}, {}", first.run.id, second.run.id);
+            Err(Failure::new(Code::Usage, message)
+                .hint("name it by more of its id; agentsup ps shows the ids"))
+        }
+    }
+}
+
+/// Shorter endings of an id would soon mean more than one run.
+const SUFFIX_MIN: usize = 4;
+
+fn answers_to(row: &RunRow, text: &str) -> bool {
+    let ending = text.strip_prefix("run_").unwrap_or(text).to_ascii_lowercase();
+    let is_part = ending.len() >= SUFFIX_MIN
+        && (row.run.id.to_string().ends_with(&ending) || row.run.id.short().starts_with(&ending));
+    is_part || row.run.branch == text || row.run.branch.strip_prefix("agentsup/") == Some(text)
+}
+
+fn unknown(text: &str) -> Failure {
+    Failure::new(Code::NotFound, format!("no run `{text}`")).hint("agentsup ps --all")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::run::{HookDuty, RefusalStyle, Run};
+
+    #[test]
+    fn a_run_answers_to_its_branch_and_to_an_ending_of_its_id() {
+        let run = Run {
+            id: RunId::from_parts(1, [1, 2, 3, 4, 5, 0x5a, 0x6b, 0x7c, 0x8d, 0x9e]),
+            agent: AgentRef::new("a", "t").unwrap(),
+            owner: "user:alice".parse().unwrap(),
+            environment: Environment::Dev,
+            adapter: "command".into(),
+            repository: "/r".into(),
+            worktree: "/w".into(),
+            branch: "agentsup/a-6b7c8d9e".into(),
+            base: "0".into(),
+            dir: "/d".into(),
+            refusal: RefusalStyle::BadRequestJson,
+            hooks: HookDuty::None,
+            started_at_ms: 0,
+        };
+        let id = run.id;
+        let row = RunRow {
+            run,
+            state: RunState::Running,
+            token_hash: [0; 32],
+            keeper: None,
+            ended_at_ms: None,
+            exit: None,
+            spend_nano_usd: 0,
+        };
+        for text in [id.short().as_str(), "8D9E", "6b7c", "agentsup/a-6b7c8d9e", "a-6b7c8d9e", "5a6b7c8d9e"] {
+            assert!(answers_to(&row, text), "{text}");
+        }
+        for text in ["", "9e", "6b7", "7c8d", "agentsup/a", "run_"] {
+            assert!(!answers_to(&row, text), "{text}");
+        }
+    }
+}

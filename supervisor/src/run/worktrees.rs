@@ -1,0 +1,203 @@
+//! The worktree library as runs use it: off the async threads, its errors with a way out.
+
+use std::path::{Path, PathBuf};
+
+use agentsup_worktree::{
+    CommitId, Git, NewWorktree, Repository, Signature, Status, Trash, Worktree, WorktreeError,
+};
+
+use crate::core::error::{Code, Failure};
+use crate::core::run::Run;
+use crate::sys::clock;
+use crate::sys::env::Env;
+use crate::sys::paths::Home;
+
+/// Runs blocking work on a thread that may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::internal(&error))?
+}
+
+/// Where a run would start: the checkout the user is in, and its commit.
+pub(super) struct Start {
+    /// The checkout.
+    pub(super) checkout: PathBuf,
+    /// Its commit.
+    pub(super) base: CommitId,
+    /// The fetch address of `origin`.
+    pub(super) remote: Option<String>,
+}
+
+/// Looks at the directory that a run is to start from.
+pub(super) fn look(directory: &Path) -> Result<Start, Failure> {
+    let repository = Repository::discover(directory).map_err(failure)?;
+    let base = repository.require_commit().map_err(failure)?;
+    let remote = repository.remote_url("origin").map_err(failure)?;
+    Ok(Start {
+        checkout: repository.checkout().to_owned(),
+        base,
+        remote: remote.map(|url| without_password(&url)),
+    })
+}
+
+/// What people put into a remote's address to log in is no business of policies and records.
+fn without_password(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.has_authority() && parsed.password().is_some() => {
+            let _no_authority = parsed.set_password(None);
+            parsed.to_string()
+        }
+        _ => url.to_owned(),
+    }
+}
+
+/// Makes the run's worktree on its branch.
+pub(super) fn create(home: &Home, run: &Run) -> Result<(), Failure> {
+    let repository = Repository::discover(&run.repository).map_err(failure)?;
+    let new = NewWorktree { path: run.worktree.clone(), branch: run.branch.clone(), base: base(run)? };
+    repository.add(&new, &trash(home)?).map_err(failure)?;
+    Ok(())
+}
+
+/// The run's worktree.
+pub(super) fn open(run: &Run) -> Result<Worktree, Failure> {
+    Repository::discover_with(Git::default(), &run.repository)
+        .and_then(|repository| {
+            let base = CommitId::parse(&run.base);
+            base.map_or(Err(missing(run)), |base| repository.open(&run.worktree, &run.branch, base))
+        })
+        .map_err(failure)
+}
+
+fn missing(run: &Run) -> WorktreeError {
+    WorktreeError::WorktreeMissing { path: run.worktree.clone() }
+}
+
+/// What became of a worktree at the run's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was clean and had no commits.
+    Removed,
+    /// It holds work, or cannot be judged.
+    Kept(String),
+    /// There was none.
+    Absent,
+}
+
+/// Takes a worktree away if nothing was done in it; keeps it in every other case, doubt included.
+pub(super) fn tidy(home: &Home, run: &Run) -> Fate {
+    if run.worktree.symlink_metadata().is_err() {
+        return Fate::Absent;
+    }
+    match try_tidy(home, run) {
+        Ok(fate) => fate,
+        Err(failure) => Fate::Kept(failure.message),
+    }
+}
+
+fn try_tidy(home: &Home, run: &Run) -> Result<Fate, Failure> {
+    let worktree = open(run)?;
+    let status = worktree.status().map_err(failure)?;
+    if !status.is_clean() || status.commits_ahead > 0 {
+        return Ok(Fate::Kept(summary(&status)));
+    }
+    worktree.remove_clean(&trash(home)?).map_err(failure)?;
+    Ok(Fate::Removed)
+}
+
+/// `2 changed files, 1 commit`.
+pub(super) fn summary(status: &Status) -> String {
+    let count = |number: usize, noun: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {noun}")),
+        _ => Some(format!("{number} {noun}s")),
+    };
+    let commits = usize::try_from(status.commits_ahead).unwrap_or(usize::MAX);
+    let parts = [count(status.changes.len(), "changed file"), count(commits, "commit")];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "nothing changed".to_owned() } else { text }
+}
+
+/// Where removed worktrees go.
+pub(super) fn trash(home: &Home) -> Result<Trash, Failure> {
+    Trash::at(home.trash_dir()).map_err(failure)
+}
+
+fn base(run: &Run) -> Result<CommitId, Failure> {
+    CommitId::parse(&run.base)
+        .ok_or_else(|| Failure::new(Code::Internal, format!("`{}` is not a commit id", run.base)))
+}
+
+/// In whose name agentsup commits: the run's accountable human, through agentsup.
+pub(super) fn signature(run: &Run) -> Signature {
+    Signature {
+        name: run.owner.name().to_owned(),
+        email: format!(
+            "{}@{}.agentsup.invalid",
+            run.owner.name(),
+            Env::current().user_name().unwrap_or_default()
+        ),
+        at_s: u64::try_from(clock::now_ms() / 1000).unwrap_or(0),
+    }
+}
+
+/// What a person reads when the library refuses.
+pub(super) fn failure(error: WorktreeError) -> Failure {
+    use WorktreeError as E;
+    let (code, hint) = match &error {
+        E::GitMissing { .. } => (Code::Conflict, Some("install git 2.38 or newer".to_owned())),
+        E::GitTooOld { needed, .. } => (Code::Conflict, Some(format!("install git {needed} or newer"))),
+        E::NotARepository { .. } => {
+            (Code::Usage, Some("cd into a git repository, or git init and commit".into()))
+        }
+        E::BareRepository { .. } => (Code::Usage, Some("git clone it, then run from the clone".into())),
+        E::NotACheckout { .. } => (Code::Usage, Some("cd out of the git directory".into())),
+        E::UnbornHead { .. } => {
+            (Code::Usage, Some("git commit --allow-empty -m \"Begin\" makes the first commit".into()))
+        }
+        E::WorktreeMissing { .. } | E::NotAWorktree { .. } => {
+            (Code::NotFound, Some("agentsup ps --all".into()))
+        }
+        E::Dirty { path, .. } => (Code::Conflict, Some(format!("git -C '{}' status", path.display()))),
+        E::Unfinished { path, .. } => (Code::Conflict, Some(format!("git -C '{}' status", path.display()))),
+        E::Conflict { branch, .. } => (
+            Code::Conflict,
+            Some(format!("git merge it by hand, or git rebase onto `{branch}` in the worktree")),
+        ),
+        E::WouldOverwrite { path, .. } => {
+            (Code::Conflict, Some(format!("git -C '{}' stash -u, then land again", path.display())))
+        }
+        E::TargetDetached { .. } => (Code::Conflict, Some("git switch to the branch to land on".into())),
+        E::TargetMoved { .. } => (Code::Conflict, Some("land again".into())),
+        E::Locked { path, .. } => (Code::Conflict, Some(format!("git worktree unlock '{}'", path.display()))),
+        E::Io { .. }
+        | E::Git { .. }
+        | E::GitOutput { .. }
+        | E::GitTimeout { .. }
+        | E::GitUnreadable { .. } => (Code::Internal, None),
+        _ => (Code::Conflict, None),
+    };
+    let failure = Failure::new(code, error.to_string());
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_is_known_without_its_password() {
+        for (url, shown) in [
+            ("https://alice:ghp_secret@example.com/a/b.git", "https://alice@example.com/a/b.git"),
+            ("https://example.com/a/b", "https://example.com/a/b"),
+            ("git@example.com:a/b.git", "git@example.com:a/b.git"),
+            ("/srv/git/a b.git", "/srv/git/a b.git"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+}

@@ -2,49 +2,44 @@
 //!
 //! Owns the window and nothing else. Must not: decide, keep state, or reach the daemon other than its client does.
 
-use std::io::Write as _;
-use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
+use agentsup_supervisor::api::client::{Absent, Client};
+use agentsup_supervisor::core::error::{Code, Failure};
+use agentsup_supervisor::sys::paths::Home;
 use serde_json::Value;
+use tauri::State;
 
-/// A refused operation, as the page gets it: a stable code to branch on, a text and a way out.
-#[derive(Debug, Serialize)]
-pub(crate) struct RpcError {
-    code: String,
-    message: String,
-    hint: Option<String>,
+/// The way to the daemon. The first call may start it; later ones may not, or a window left open would bring back a
+/// daemon that its user has stopped.
+struct Door {
+    home: Home,
+    opened: AtomicBool,
 }
 
-/// Opens the window and returns when it is closed: 0, or 1 after a message on stderr.
-pub(crate) fn main() -> ExitCode {
+/// Opens the window and returns when it is closed.
+pub(crate) fn main() -> Result<(), Failure> {
+    let door = Door { home: Home::from_env()?, opened: AtomicBool::new(false) };
     #[cfg(webkit_on_demand)]
-    if let Err(error) = crate::webkit::load() {
-        let reason = format_args!("the window needs WebKitGTK 4.1: {}", error.0);
-        return refuse(&reason, "apt install libwebkit2gtk-4.1-0");
-    }
+    crate::webkit::load().map_err(|error| {
+        Failure::new(Code::Internal, format!("the window needs WebKitGTK 4.1: {}", error.0))
+            .hint("apt install libwebkit2gtk-4.1-0")
+    })?;
     #[cfg(webkit_on_demand)]
     if !crate::webkit::has_display() {
-        return refuse(&"the window needs a display, and there is none", "agentsup ps");
+        let message = "the window needs a display, and there is none";
+        return Err(Failure::new(Code::Internal, message).hint("agentsup ps"));
     }
-    let window = tauri::Builder::default()
+    tauri::Builder::default()
+        .manage(door)
         .invoke_handler(tauri::generate_handler![rpc])
-        .run(tauri::generate_context!());
-    match window {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&error, "agentsup doctor"),
-    }
+        .run(tauri::generate_context!())
+        .map_err(|error| Failure::new(Code::Internal, format!("the window cannot open: {error}")))
 }
 
-fn refuse(reason: &dyn std::fmt::Display, hint: &str) -> ExitCode {
-    // Without stderr there is nobody to tell.
-    let _unheard = writeln!(std::io::stderr(), "error: {reason}\nhint: {hint}");
-    ExitCode::FAILURE
-}
-
-/// Passes one operation on to the daemon.
+/// Passes one operation on to the daemon; the page checks what comes back.
 #[tauri::command]
-async fn rpc(op: String, params: Value) -> Result<Value, RpcError> {
-    let _ = params;
-    Err(RpcError { code: "daemon_unreachable".into(), message: format!("cannot run `{op}`"), hint: None })
+async fn rpc(door: State<'_, Door>, op: String, params: Value) -> Result<Value, Failure> {
+    let absent = if door.opened.swap(true, Ordering::Relaxed) { Absent::Fail } else { Absent::Start };
+    Client::new(door.home.clone(), absent).call_raw(&op, params).await
 }

@@ -9,10 +9,12 @@ mod webkit;
 
 use std::process::ExitCode;
 
+use agentsup_supervisor::cli::Window;
+
 #[cfg(feature = "desktop")]
-const DESKTOP: Option<fn() -> ExitCode> = Some(desktop::main);
+const DESKTOP: Option<Window> = Some(desktop::main);
 #[cfg(not(feature = "desktop"))]
-const DESKTOP: Option<fn() -> ExitCode> = None;
+const DESKTOP: Option<Window> = None;
 
 fn main() -> ExitCode {
     agentsup_supervisor::cli::main(DESKTOP)

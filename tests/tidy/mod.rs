@@ -29,6 +29,11 @@ fn each_thing_is_done_in_its_place() {
 }
 
 #[test]
+fn the_environment_is_read_in_one_place() {
+    assert_tidy(&places::environment_read_elsewhere(&Source::rust()));
+}
+
+#[test]
 fn permits_are_made_at_the_gate() {
     assert_tidy(&places::permits_made_elsewhere(&Source::rust()));
 }

@@ -3,7 +3,7 @@
 use super::source::Source;
 
 /// A path below the crate's root, without `crate`, and the byte it was found at.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named {
     pub(crate) path: Vec<String>,
     pub(crate) offset: usize,
@@ -22,24 +22,26 @@ pub(crate) fn module(path: &str) -> Vec<String> {
 /// Every path of our own that the file's code names.
 pub(crate) fn named(source: &Source) -> Vec<Named> {
     let here = module(&source.path);
-    let mut found = Vec::new();
-    for start in ["crate", "super"] {
-        for (offset, _) in source.code.match_indices(start) {
-            let before = source.code[..offset].trim_end();
-            let whole =
-                !source.code[..offset].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
-            let rest = &source.code[offset + start.len()..];
-            if !whole || before.ends_with("super::") || !rest.trim_start().starts_with("::") {
-                continue;
-            }
-            let base =
-                if start == "crate" { Vec::new() } else { here[..here.len().saturating_sub(1)].to_vec() };
-            let mut paths = Vec::new();
-            expand(rest.trim_start().trim_start_matches("::"), base, &mut paths);
-            found.extend(paths.into_iter().map(|path| Named { path, offset }));
-        }
-    }
+    let above = here[..here.len().saturating_sub(1)].to_vec();
+    let mut found = [below(source, "crate", &[]), below(source, "super", &above)].concat();
     found.sort_by_key(|named| named.offset);
+    found
+}
+
+/// Every path that begins with `root`, which stands for `base`.
+pub(crate) fn below(source: &Source, root: &str, base: &[String]) -> Vec<Named> {
+    let mut found = Vec::new();
+    for (offset, _) in source.code.match_indices(root) {
+        let before = &source.code[..offset];
+        let whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+        let rest = source.code[offset + root.len()..].trim_start();
+        if !whole || before.trim_end().ends_with("super::") || !rest.starts_with("::") {
+            continue;
+        }
+        let mut paths = Vec::new();
+        expand(rest.trim_start_matches("::"), base.to_vec(), &mut paths);
+        found.extend(paths.into_iter().map(|path| Named { path, offset }));
+    }
     found
 }
 

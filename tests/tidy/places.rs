@@ -1,6 +1,6 @@
 //! What may be done in one place only.
 
-use super::source::Source;
+use super::{paths, source::Source};
 
 /// Words that may stand in the product's code below `inside`, but only in `only_in`.
 struct Place {
@@ -48,25 +48,6 @@ const PLACES: &[Place] = &[
         why: "times come in as values here",
     },
     Place {
-        words: &[
-            "env::var",
-            "env::var_os",
-            "env::vars",
-            "env::vars_os",
-            "env::args",
-            "env::args_os",
-            "env::current_dir",
-            "env::current_exe",
-            "env::home_dir",
-            "env::temp_dir",
-            "env::set_var",
-            "env::remove_var",
-        ],
-        inside: OURS,
-        only_in: &[SYS, "src-tauri/src/main.rs"],
-        why: "the environment is read in `sys`",
-    },
-    Place {
         words: &["getrandom::", "rand::", "OsRng"],
         inside: OURS,
         only_in: &[SYS],
@@ -88,12 +69,7 @@ const PLACES: &[Place] = &[
         words: &["println!", "eprintln!", "print!", "eprint!", "stdout()", "stderr()"],
         inside: OURS,
         // A missing function of WebKitGTK ends the process from where nothing can be returned.
-        only_in: &[
-            "supervisor/src/cli/output.rs",
-            "src-tauri/src/webkit.rs",
-            "src-tauri/src/main.rs",
-            "src-tauri/src/desktop.rs",
-        ],
+        only_in: &["supervisor/src/cli/output.rs", "src-tauri/src/webkit.rs"],
         why: "only `cli/output.rs` prints",
     },
     Place {
@@ -155,6 +131,16 @@ pub(crate) fn violations(sources: &[Source]) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// Uses of `std::env`, however it is imported. `env!` is the compiler's and read when the program is built.
+pub(crate) fn environment_read_elsewhere(sources: &[Source]) -> Vec<String> {
+    let outside =
+        sources.iter().filter(|source| is_in(source, OURS) && !source.is_in(SYS) && !source.is_test());
+    let paths = outside
+        .flat_map(|source| paths::below(source, "std", &[]).into_iter().map(move |path| (source, path)));
+    let uses = paths.filter(|(_, named)| named.path.first().is_some_and(|module| module == "env"));
+    uses.map(|(source, named)| source.violation(named.offset, "the environment is read in `sys`")).collect()
 }
 
 /// `Permit { … }` outside the gate. Its private fields hold this too; the rule keeps them private.
@@ -227,6 +213,15 @@ fn every_place_catches_each_of_its_words() {
             assert!(violations(&[source]).contains(&expected), "{expected}");
         }
     }
+}
+
+#[test]
+fn the_environment_read_elsewhere_is_caught() {
+    let text = "use std::{fs, env};\nfn a() { std::env::var(b) }\nfn b() { crate::sys::env::args() }";
+    let why = "the environment is read in `sys`";
+    let expected =
+        [format!("supervisor/src/cli/run.rs:1: {why}"), format!("supervisor/src/cli/run.rs:2: {why}")];
+    assert_eq!(environment_read_elsewhere(&[Source::made_up("supervisor/src/cli/run.rs", text)]), expected);
 }
 
 #[test]

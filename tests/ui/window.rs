@@ -4,9 +4,8 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
-    path::Path,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -15,10 +14,10 @@ use nix::{
 };
 use serde_json::{Value, json};
 
+use crate::fakes::{home::Home, wait};
+
 /// How long anything here may take; a quiet machine needs under a second.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How often a condition is looked at again.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// A process in a group of its own, ended with everything it started.
 struct Group(Child);
@@ -47,20 +46,17 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Opens the window with everything of ours and of the desktop's inside `home`.
-    pub(crate) fn open(home: &Path) -> Self {
+    /// Opens the window in the user's world. It must close before that world ends.
+    pub(crate) fn open(home: &Home) -> Self {
         let (display, number) = display();
         let driver = free_address();
-        let mut command = Command::new("WebKitWebDriver");
+        let world = home.program("WebKitWebDriver");
+        let mut command = Command::new(&world.program);
         command.arg(format!("--port={}", driver.port())).arg("--host=127.0.0.1");
-        command.env("DISPLAY", number).env("AGENTSUP_HOME", home.join("agentsup")).env("HOME", home);
-        command
-            .env_remove("WAYLAND_DISPLAY")
-            .env_remove("DBUS_SESSION_BUS_ADDRESS")
-            .env("GDK_BACKEND", "x11");
-        for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"] {
-            command.env(name, home.join(name));
-        }
+        command.env_clear().envs(&world.env).current_dir(&world.directory);
+        command.env("DISPLAY", number).env("GDK_BACKEND", "x11");
+        // A desktop's buses would be started for the occasion and stay behind.
+        command.env("NO_AT_BRIDGE", "1").env("DBUS_SESSION_BUS_ADDRESS", "disabled:");
         // Without these the window never reports to the driver and the session hangs.
         command.env("TAURI_AUTOMATION", "true").env("TAURI_WEBVIEW_AUTOMATION", "true");
         let started = Group::start(&mut command);
@@ -74,10 +70,24 @@ impl Window {
         window
     }
 
-    /// The text of the first element that matches, as soon as there is one.
-    pub(crate) fn text_of(&self, selector: &str) -> String {
-        let script = "const e = document.querySelector(arguments[0]); return e && e.innerText";
-        until(selector, || self.script(script, selector).as_str().map(str::to_owned))
+    /// Waits until the first element that matches has this text.
+    pub(crate) fn expect(&self, selector: &str, text: &str) {
+        let script = "return document.querySelector(arguments[0])?.innerText ?? null";
+        let mut last = Value::Null;
+        let shown = wait::until(DEADLINE, || {
+            last = self.script(script, selector);
+            last == text
+        });
+        assert!(shown, "waited {DEADLINE:?} for `{selector}` to read `{text}`, it reads {last}");
+    }
+
+    /// The text of every element that matches, once the page has `count` of them.
+    pub(crate) fn texts_of(&self, selector: &str, count: usize) -> Vec<String> {
+        let script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)";
+        until(selector, || {
+            let texts: Vec<String> = serde_json::from_value(self.script(script, selector)).ok()?;
+            (texts.len() == count).then_some(texts)
+        })
     }
 
     fn script(&self, script: &str, argument: &str) -> Value {
@@ -122,12 +132,10 @@ fn free_address() -> SocketAddr {
 
 /// Looks until there is something to see; panics at the deadline.
 fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < end, "waited {DEADLINE:?} for: {what}");
-        std::thread::park_timeout(PAUSE);
-    }
+    let mut seen = None;
+    wait::until(DEADLINE, || {
+        seen = look();
+        seen.is_some()
+    });
+    seen.unwrap_or_else(|| panic!("waited {DEADLINE:?} for: {what}"))
 }

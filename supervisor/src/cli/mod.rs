@@ -91,11 +91,14 @@ enum Verb {
     Completions(completions::Args),
 }
 
+/// Opens the desktop window and returns when it is closed.
+pub type Window = fn() -> Result<(), Failure>;
+
 /// What a verb comes to.
 type Outcome = Result<ExitCode, Failure>;
 
 /// Runs the command line. `desktop` opens the window, where it is built in.
-pub fn main(desktop: Option<fn() -> ExitCode>) -> ExitCode {
+pub fn main(desktop: Option<Window>) -> ExitCode {
     // Before anything else: keeper and daemon fork while there is one thread, and a hook must cost nothing.
     match env::arguments().next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some(keeper::VERB) => return keeper::main(),
@@ -118,7 +121,7 @@ fn parse() -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
-fn perform(verb: Verb, desktop: Option<fn() -> ExitCode>) -> Outcome {
+fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
     match verb {
         Verb::Run(args) => run::perform(args),
         Verb::Init(args) => init::perform(&args),
@@ -144,9 +147,9 @@ fn perform(verb: Verb, desktop: Option<fn() -> ExitCode>) -> Outcome {
     }
 }
 
-fn open_window(desktop: Option<fn() -> ExitCode>) -> Outcome {
+fn open_window(desktop: Option<Window>) -> Outcome {
     match desktop {
-        Some(window) => Ok(window()),
+        Some(window) => window().map(|()| ExitCode::SUCCESS),
         None => Err(Failure::new(Code::Usage, "this agentsup was built without its window")
             .hint("cargo build --release builds it with the window")),
     }

@@ -4,7 +4,7 @@ import { App } from "../App";
 
 const RUN = {
   id: "run_1",
-  agent: "code-review-bot",
+  agent: "agent/code-review-bot@team-platform",
   adapter: "claude",
   state: "running",
   branch: "agentsup/run_1",
@@ -36,11 +36,11 @@ test("without runs the page names the command that starts one", async () => {
 test("a run is a row", async () => {
   answer([RUN]);
   render(<App />);
-  const row = (await screen.findByText("code-review-bot")).closest("tr");
+  const row = (await screen.findByText("code-review-bot@team-platform")).closest("tr");
   const cells = row ? within(row).getAllByRole("cell") : [];
   expect(cells.map((cell) => cell.textContent)).toEqual([
     "running",
-    "code-review-bot",
+    "code-review-bot@team-platform",
     "claude",
     "agentsup/run_1",
     "$1.23",
@@ -97,5 +97,5 @@ test("an answer of another version is refused, not half shown", async () => {
   render(<App />);
   const alert = await screen.findByRole("alert");
   expect(alert.textContent).toContain("`state`");
-  expect(screen.queryByText("code-review-bot")).toBeNull();
+  expect(screen.queryByText("code-review-bot@team-platform")).toBeNull();
 });

@@ -50,7 +50,8 @@ function parseRun(value: unknown): Run {
   }
   return {
     id: text(fields, "id"),
-    agent: text(fields, "agent"),
+    // Every name here is an agent's, so the kind is left out.
+    agent: text(fields, "agent").replace(/^agent\//, ""),
     adapter: text(fields, "adapter"),
     state,
     branch: text(fields, "branch"),

@@ -4,15 +4,27 @@
 //! passes or fails: what must hold is a test.
 
 #![allow(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
-#![allow(clippy::unwrap_used, reason = "a measurement that cannot be taken ends the program")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot be taken ends it"
+)]
 
+#[path = "../fakes/mod.rs"]
+mod fakes;
+mod hops;
+mod http;
+mod runs;
 mod start;
 
 use std::time::{Duration, Instant};
 
 fn main() {
-    println!("{:<44} {:>12} {:>12} {:>8}", "", "without", "agentsup", "ratio");
+    row("", "without", "agentsup", "ratio");
     start::print();
+    hops::print();
+    runs::print();
 }
 
 /// Measures both in turn, so that what else the machine does meets both alike, and prints their medians.
@@ -23,9 +35,17 @@ fn compare(name: &str, rounds: usize, mut without: impl FnMut(), mut with: impl 
         ours.push(time(&mut with));
     }
     let (base, ours) = (median(base), median(ours));
-    let hundredths = ours.as_nanos() * 100 / base.as_nanos().max(1);
-    let ratio = format!("{}.{:02}", hundredths / 100, hundredths % 100);
-    println!("{name:<44} {:>12} {:>12} {ratio:>8}", micros(base), micros(ours));
+    row(name, &micros(base), &micros(ours), &ratio(base.as_nanos(), ours.as_nanos()));
+}
+
+fn row(name: &str, without: &str, with: &str, ratio: &str) {
+    println!("{name:<58} {without:>12} {with:>12} {ratio:>8}");
+}
+
+/// `with / without` with two decimals.
+fn ratio(without: u128, with: u128) -> String {
+    let hundredths = with * 100 / without.max(1);
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 fn time(action: &mut impl FnMut()) -> Duration {

@@ -6,6 +6,7 @@ use super::output::{self, Answer, Format};
 use super::{Outcome, ask};
 use crate::api::answers::audit::{ListParams, Verified};
 use crate::api::ops::{AuditList, AuditVerify, Nothing};
+use crate::audit::Summary;
 use crate::core::error::{Code, Failure};
 
 /// Read and verify the record of everything that was decided
@@ -78,6 +79,16 @@ fn list(args: ListArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A whole record, in a line.
+pub(super) fn whole(summary: &Summary) -> String {
+    format!(
+        "the record is whole: {}, {}, head {}",
+        output::count(summary.records, "record"),
+        output::count(summary.reservations, "reservation"),
+        summary.head
+    )
+}
+
 fn verify(args: &VerifyArgs) -> Outcome {
     let verified = ask(async |client| client.call::<AuditVerify>(Nothing {}).await)?;
     if args.answer.format() == Format::Json {
@@ -86,12 +97,7 @@ fn verify(args: &VerifyArgs) -> Outcome {
     match verified {
         Verified::Whole(summary) => {
             if args.answer.format() == Format::Text {
-                output::line(format_args!(
-                    "the record is whole: {}, {} reservations, head {}",
-                    output::count(summary.records, "record"),
-                    summary.reservations,
-                    summary.head
-                ));
+                output::line(whole(&summary));
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -3,7 +3,9 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::output;
+use super::{ask, audit, output};
+use crate::api::answers::audit::{ListParams, Verified};
+use crate::api::ops::{AuditList, AuditVerify, Nothing};
 use crate::core::error::{Code, Failure};
 use crate::demo;
 use crate::sys::env::{self, Env};
@@ -12,6 +14,25 @@ use crate::sys::env::{self, Env};
 pub(super) const AGENT_ARGUMENT: &str = "__demo-agent";
 /// Makes this program the demo's MCP server.
 pub(super) const SERVER_ARGUMENT: &str = "__demo-mcp";
+
+/// What the demo leaves behind: its record as sentences, whether that is whole, and where to go from here.
+pub(super) fn tell_record(run: String) -> Result<(), Failure> {
+    let params = ListParams { after: 0, run: Some(run), agent: None, last: None };
+    let (lines, verified) = ask(async |client| {
+        let lines = client.call::<AuditList>(params).await?;
+        Ok((lines, client.call::<AuditVerify>(Nothing {}).await?))
+    })?;
+    output::narrate("the record of this run (agentsup audit list):");
+    for line in &lines {
+        output::line(output::printable(&line.sentence));
+    }
+    match verified {
+        Verified::Whole(summary) => output::line(audit::whole(&summary)),
+        Verified::Broken(finding) => return Err(Failure::new(Code::AuditBroken, finding.to_string())),
+    }
+    output::hint("a real agent: agentsup init && agentsup key set anthropic && agentsup run claude");
+    Ok(())
+}
 
 /// Works in the directory that it is in.
 pub(super) fn agent() -> ExitCode {

@@ -63,8 +63,9 @@ pub(super) struct Args {
 pub(super) fn perform(args: Args) -> Outcome {
     let (detach, format, keys) = (args.detach, args.answer.format(), args.detach_keys.clone());
     let params = params(args)?;
+    let is_demo = params.adapter == demo::NAME;
     let started = ask(async |client| {
-        if params.adapter == demo::NAME {
+        if is_demo {
             // Whoever asks for the demo asks for its agent, which may do nothing else.
             client.call::<ManifestDemo>(Nothing {}).await?;
         }
@@ -80,7 +81,12 @@ pub(super) fn perform(args: Args) -> Outcome {
     }
     tell_started(&started);
     let attached = attach::join(&started.dir, &keys)?;
-    end(&started, attached, format)
+    let shows_record = is_demo && matches!(attached, Attached::Exited { .. });
+    let code = end(&started, attached, format)?;
+    if shows_record && format == Format::Text {
+        super::demo::tell_record(started.id.to_string())?;
+    }
+    Ok(code)
 }
 
 fn params(args: Args) -> Result<StartParams, Failure> {

@@ -52,7 +52,7 @@ const PORT_KEY: &str = "loopback-port";
 /// Becomes the daemon: `agentsup __daemon`. Reports on standard output when it serves or why it does not.
 pub fn main() -> ExitCode {
     // Agents run as the same user: its memory and environment are none of their business.
-    let hidden = spawn::set_nondumpable().and_then(|()| spawn::detach());
+    let hidden = spawn::set_nondumpable().and_then(|()| spawn::detach(c"agentsup-daemon"));
     let served = hidden.map_err(|error| Failure::internal(&error)).and_then(|()| {
         let home = Home::from_env()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -201,7 +201,7 @@ async fn open_door(store: &Store) -> Result<(TcpListener, u16), Failure> {
             let alive = store.read(runs::unfinished).await?.len();
             if alive > 0 {
                 let message = format!(
-                    "port {port} of 127.0.0.1, which {alive} live runs use, cannot be opened: {error}"
+                    "port {port} of 127.0.0.1 cannot be opened, and live runs ({alive}) know no other: {error}"
                 );
                 return Err(Failure::new(Code::DaemonUnreachable, message)
                     .hint(format!("end the program that listens there: ss -ltnp 'sport = :{port}'")));

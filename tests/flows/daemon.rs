@@ -255,6 +255,72 @@ fn the_front_door_is_for_this_machine_only() {
 }
 
 #[test]
+fn a_taken_port_ends_nothing_but_the_start() {
+    let home = registered();
+    let run = detached(&home, "exec sleep 600");
+    let daemon = status(&home);
+    kill(Pid::from_raw(pid(&daemon)), Signal::SIGKILL).unwrap();
+    assert!(until(PATIENCE, || !is_alive(pid(&daemon))));
+    let port = u16::try_from(daemon["port"].as_u64().unwrap()).unwrap();
+    let mut stranger = None;
+    let bound = until(PATIENCE, || {
+        stranger = std::net::TcpListener::bind(("127.0.0.1", port)).ok();
+        stranger.is_some()
+    });
+    assert!(bound, "the dead daemon's port is free");
+    let refused = home.run(&["ps"]);
+    refused.exits(94);
+    assert!(refused.stderr.contains(&format!("port {port} of 127.0.0.1 cannot be opened")), "{refused}");
+    drop(stranger);
+    assert_eq!(view(&home, run["id"].as_str().unwrap())["state"], "running");
+    assert_eq!(status(&home)["port"], daemon["port"]);
+}
+
+/// One connection to the daemon's socket, spoken by hand.
+fn by_hand(home: &Home, lines: &[&str]) -> Vec<Value> {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let mut stream =
+        std::os::unix::net::UnixStream::connect(home.agentsup().join("state/agentsup.sock")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    for line in lines {
+        // A daemon that has refused already does not read on.
+        let _ = stream.write_all(format!("{line}\n").as_bytes());
+    }
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    BufReader::new(stream)
+        .lines()
+        .map_while(Result::ok)
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .collect()
+}
+
+#[test]
+fn nonsense_on_the_socket_is_answered_and_harms_nobody() {
+    let home = registered();
+    home.run(&["daemon", "start"]).ok();
+    let hello = r#"{"protocol":1,"version":"0.1.0"}"#;
+    let code = |replies: &[Value], at: usize| replies[at]["error"]["code"].clone();
+    assert_eq!(code(&by_hand(&home, &["GET / HTTP/1.1"]), 0), "usage");
+    let replies = by_hand(
+        &home,
+        &[hello, "nonsense", r#"{"op":"no.such","params":{}}"#, r#"{"op":"run.show","params":7}"#],
+    );
+    assert_eq!(replies[0]["protocol"], 1);
+    assert_eq!([code(&replies, 1), code(&replies, 2), code(&replies, 3)], ["usage", "usage", "usage"]);
+    let replies = by_hand(&home, &[hello, &"x".repeat(2 << 20)]);
+    assert_eq!(code(&replies, 1), "usage");
+    let replies =
+        by_hand(&home, &[r#"{"protocol":99,"version":"9.9.9"}"#, r#"{"op":"run.list","params":{}}"#]);
+    assert_eq!(code(&replies, 1), "daemon_unreachable");
+    let socket = std::fs::metadata(home.agentsup().join("state/agentsup.sock")).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&socket.permissions()) & 0o777, 0o600);
+    home.run(&["ps"]).ok();
+    let replies =
+        by_hand(&home, &[r#"{"protocol":99,"version":"9.9.9"}"#, r#"{"op":"daemon.stop","params":{}}"#]);
+    assert!(replies[1]["ok"]["pid"].is_number(), "any client can end any daemon: {replies:?}");
+}
+
+#[test]
 fn two_homes_are_two_daemons() {
     let (one, other) = (registered(), registered());
     one.run(&["daemon", "start"]).ok();

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
-use super::keeper::KeeperClient;
+use super::keeper::{self, Found, KeeperClient};
 use super::view::{self, RunParams, RunView};
 use super::{Runs, WAIT_MAX};
 use crate::core::error::{Code, Failure};
@@ -16,6 +17,7 @@ use crate::core::ids::RunId;
 use crate::core::record::EventEntry;
 use crate::core::run::RunState;
 use crate::gate::LiveRun;
+use crate::sys::process::{self, ProcessRef, Signalled};
 
 /// Longer than a keeper needs to empty a tree after the grace is over.
 const AFTER_GRACE: Duration = Duration::from_secs(30);
@@ -156,20 +158,45 @@ async fn revoke(runs: &Runs, live: &Arc<LiveRun>) -> Result<(), Failure> {
 
 /// Empties the run's process tree: how many processes were killed, and how many would not die.
 async fn empty(runs: &Runs, live: &Arc<LiveRun>) -> Result<(u64, u64), Failure> {
-    let mut keeper = match KeeperClient::connect(&live.run.dir).await {
-        Ok(keeper) => keeper,
-        // It ended by itself in this moment, or is only being started: its launch sees the state and kills it.
+    let asked = match KeeperClient::connect(&live.run.dir).await {
+        Ok(mut keeper) => keeper.kill().await,
+        Err(error) => Err(error),
+    };
+    let emptied = match asked {
+        Ok(killed) => (u64::from(killed.processes_killed), u64::from(killed.survivors)),
         Err(error) => {
-            tracing::info!(%error, run = %live.run.id, "nothing to kill");
-            return Ok((0, 0));
+            tracing::warn!(%error, run = %live.run.id, "the keeper does not kill");
+            empty_by_force(live).await?
         }
     };
-    let killed = keeper.kill().await.map_err(|error| {
-        Failure::new(Code::Internal, format!("`{}` could not be killed: {error}", live.run.id))
-            .hint(format!("kill -9 {}", keeper.welcome().keeper.pid))
-    })?;
     let _slow_disk = timeout(AFTER_GRACE, runs.finished(live.run.id)).await;
-    Ok((u64::from(killed.processes_killed), u64::from(killed.survivors)))
+    Ok(emptied)
+}
+
+/// A keeper that does not answer is killed with everything below it. Without a keeper there is nothing to kill: the run
+/// ended by itself in this moment, or is only being started, and its launch sees the state and ends it.
+async fn empty_by_force(live: &Arc<LiveRun>) -> Result<(u64, u64), Failure> {
+    let dir = live.run.dir.clone();
+    let work = move || -> Result<(u64, u64), Failure> {
+        let Ok(Found::Running(record)) = keeper::find(&dir) else { return Ok((0, 0)) };
+        let failed = |error| Failure::internal(&error);
+        let mut tree: Vec<ProcessRef> = process::descendants(record.keeper)
+            .map_err(failed)?
+            .into_iter()
+            .map(|stat| stat.process)
+            .collect();
+        tree.push(record.keeper);
+        let mut counts = (0, 0);
+        for process in tree {
+            match process.signal(Signal::SIGKILL) {
+                Ok(Signalled::Sent) => counts.0 += 1,
+                Ok(Signalled::Gone) => {}
+                Err(_) => counts.1 += 1,
+            }
+        }
+        Ok(counts)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::internal(&error))?
 }
 
 async fn connect(live: &LiveRun) -> Result<KeeperClient, Failure> {

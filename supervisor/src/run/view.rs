@@ -123,7 +123,7 @@ pub struct ListParams {
 pub async fn list(runs: &Runs, params: ListParams) -> Result<Vec<RunView>, Failure> {
     let rows = runs.store().read(|connection| runs::list(connection, LIST_MAX)).await?;
     let since = clock::now_ms().saturating_sub(RECENT_MS);
-    let mut views: Vec<RunView> = rows.into_iter().map(RunView::from).collect();
+    let mut views: Vec<RunView> = rows.into_iter().map(|row| now(runs, row)).collect();
     if params.scope == Scope::Recent {
         views.retain(|view| {
             !view.state.is_final()
@@ -137,7 +137,17 @@ pub async fn list(runs: &Runs, params: ListParams) -> Result<Vec<RunView>, Failu
 
 /// One run.
 pub async fn show(runs: &Runs, params: RunParams) -> Result<RunView, Failure> {
-    Ok(require(runs, &params.run).await?.into())
+    Ok(now(runs, require(runs, &params.run).await?))
+}
+
+/// What only memory knows: a run that waits for a person is stored as running.
+fn now(runs: &Runs, row: RunRow) -> RunView {
+    let live = runs.gate().live(row.run.id).map(|live| live.state());
+    let mut view = RunView::from(row);
+    if let Some(state) = live {
+        view.state = state;
+    }
+    view
 }
 
 /// The run that the user means.

@@ -2,7 +2,7 @@
 //!
 //! Everything between fork and exec is async-signal-safe; everything that allocates is done before.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -162,7 +162,7 @@ fn converse(
 /// nobody's child. Standard error goes to `/dev/null`; standard input and output stay until [`answer`].
 ///
 /// Only while the process has one thread: the caller is the first thing `main` does.
-pub fn detach() -> io::Result<()> {
+pub fn detach(title: &'static CStr) -> io::Result<()> {
     // SAFETY: there is no second thread whose locks the child could inherit.
     match unsafe { nix::unistd::fork() }? {
         nix::unistd::ForkResult::Parent { .. } => {
@@ -175,9 +175,9 @@ pub fn detach() -> io::Result<()> {
     let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stderr(&null)?;
     #[cfg(target_os = "linux")]
-    // SAFETY: the name is a zero-terminated constant. Only for people: a re-executed `/proc/self/exe` is called `exe`.
+    // SAFETY: the title is zero-terminated and static. Only for people: a re-executed `/proc/self/exe` is called `exe`.
     unsafe {
-        libc::prctl(libc::PR_SET_NAME, c"agentsup-keeper".as_ptr());
+        libc::prctl(libc::PR_SET_NAME, title.as_ptr());
     }
     std::env::set_current_dir("/")
 }

@@ -28,7 +28,7 @@ const LOG_LINES_MAX: u32 = 100;
 
 /// Reads the specification, starts the agent, answers, serves.
 pub(super) fn run() -> io::Result<()> {
-    spawn::detach()?;
+    spawn::detach(c"agentsup-keeper")?;
     let begun = spawn::read_input(SPEC_MAX)
         .map_err(setup)
         .and_then(|text| {

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::output::{self, Answer, Format};
 use super::{Outcome, ask, attach};
@@ -23,6 +24,8 @@ use crate::sys::terminal;
 
 /// Longer than a worktree takes to be looked at and put away.
 const END_TIMEOUT_MS: u64 = 60_000;
+/// After so long somebody who waits wants to know for what.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Start an agent in a fresh worktree of this repository, supervised
 ///
@@ -124,10 +127,28 @@ fn params(args: Args) -> Result<StartParams, Failure> {
 async fn start(client: &Client, params: StartParams) -> Result<Started, Failure> {
     let starting = client.call::<RunStart>(params);
     tokio::pin!(starting);
-    tokio::select! {
-        started = &mut starting => return started,
-        _ = tokio::signal::ctrl_c() => output::narrate("stopping the run"),
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    let quick = tokio::time::timeout(SLOW, async {
+        tokio::select! {
+            started = &mut starting => Some(started),
+            _ = &mut interrupted => None,
+        }
+    });
+    match quick.await {
+        Ok(Some(started)) => return started,
+        Ok(None) => {}
+        Err(_) => {
+            output::narrate(
+                "starting; a large worktree takes a while, and a policy may ask: agentsup approvals",
+            );
+            tokio::select! {
+                started = &mut starting => return started,
+                _ = &mut interrupted => {}
+            }
+        }
     }
+    output::narrate("stopping the run");
     let started = starting.await?;
     let target = Target::Run(started.id.to_string());
     client.call::<RunKill>(KillParams { target }).await?;

@@ -17,6 +17,7 @@ pub(crate) mod model;
 pub(crate) mod openai;
 pub(crate) mod pty;
 pub(crate) mod scripted;
+#[allow(unused_imports, reason = "`make bench` uses this world too, and its harness drops the tests")]
 mod selftest;
 pub(crate) mod server;
 pub(crate) mod wait;

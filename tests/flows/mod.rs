@@ -1,5 +1,6 @@
 //! What a user does, from end to end.
 
 mod daemon;
+mod demo;
 mod keeper;
 mod runs;

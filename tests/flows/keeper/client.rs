@@ -65,8 +65,16 @@ impl Client {
 
     /// The next message; `None` when the keeper has closed.
     pub(super) fn next(&mut self) -> Option<FromKeeper> {
-        let message =
-            next(&mut self.stream, &mut self.decoder).expect("the keeper says something in time")?;
+        let message = match next(&mut self.stream, &mut self.decoder) {
+            Ok(message) => message?,
+            Err(error) => {
+                let tail = &self.output[self.output.len().saturating_sub(4000)..];
+                panic!(
+                    "the keeper says nothing ({error}); it ended with {:?}",
+                    String::from_utf8_lossy(tail)
+                );
+            }
+        };
         match &message {
             FromKeeper::Output(bytes) => self.output.extend(bytes),
             FromKeeper::OutputErr(bytes) => self.errors.extend(bytes),

@@ -167,7 +167,7 @@ fn kill_finds_and_counts_what_has_left_session_and_parent() {
         }
     };
     assert_eq!((killed.processes_killed, killed.survivors), (5, 0));
-    assert!(killed.elapsed_us > 0 && killed.elapsed_us < 5_000_000, "{killed:?}");
+    assert!(killed.elapsed_us > 100 && killed.elapsed_us < 5_000_000, "{killed:?}");
     for process in [daemon, child, run.record.agent] {
         assert!(!process.is_alive().unwrap());
     }

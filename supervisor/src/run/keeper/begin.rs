@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
 
-use super::files::{EXIT, KEEPER, KeeperRecord, LOCK, LOG, SOCKET, store};
+use super::files::{Durability, EXIT, KEEPER, KeeperRecord, LOCK, LOG, SOCKET, store};
 use super::screen::Screen;
 use super::scrollback::Scrollback;
 use super::serve::{Keeper, State};
@@ -82,7 +82,7 @@ fn begin(spec: &KeeperSpec) -> Result<Keeper, StartError> {
         boot: process::boot_id().map_err(setup)?,
         started_at_ms: clock::now_ms(),
     };
-    store(&dir, KEEPER, &record).map_err(directory)?;
+    store(&dir, KEEPER, &record, Durability::Process).map_err(directory)?;
     Ok(Keeper {
         dir,
         tree: Tree::new(record.keeper),

@@ -1,6 +1,8 @@
 //! The files of a run directory, for the keeper that writes them and the daemon that finds them again.
 //!
-//! `keeper.json` and `exit.json` are written to a neighbour, synced and renamed: a reader sees a whole file or none.
+//! `keeper.json` and `exit.json` are written to a neighbour and renamed: a reader sees a whole file or none. The exit
+//! is also synced, because it must outlast the machine; who the keeper was means nothing after a reboot, and syncing
+//! it would double the time a run takes to start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -124,21 +126,44 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, KeeperError> {
     };
     let mut text = Vec::new();
     file.take(RECORD_MAX).read_to_end(&mut text).map_err(failed)?;
+    if text.iter().all(|byte| *byte == 0) {
+        // What a crash of the machine leaves of a file that was not synced.
+        return Ok(None);
+    }
     serde_json::from_slice(&text)
         .map(Some)
         .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
-/// Writes a record so that it is whole on disk, or absent, whatever happens meanwhile.
-pub(super) fn store<T: Serialize>(dir: &Path, name: &str, record: &T) -> io::Result<()> {
+/// Whether a record outlasts the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It outlasts this process.
+    Process,
+    /// It outlasts a power cut.
+    Machine,
+}
+
+/// Writes a record so that readers see it whole or not at all.
+pub(super) fn store<T: Serialize>(
+    dir: &Path,
+    name: &str,
+    record: &T,
+    durability: Durability,
+) -> io::Result<()> {
     let mut text = serde_json::to_vec(record)?;
     text.push(b'\n');
     let beside: PathBuf = dir.join(format!("{name}.new"));
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
     file.write_all(&text)?;
-    file.sync_all()?;
+    if durability == Durability::Machine {
+        file.sync_all()?;
+    }
     fs::rename(&beside, dir.join(name))?;
-    File::open(dir)?.sync_all()
+    match durability {
+        Durability::Machine => File::open(dir)?.sync_all(),
+        Durability::Process => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -160,13 +185,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(find(dir.path()).unwrap(), Found::Nothing);
         let us = record(ProcessRef::current().unwrap());
-        store(dir.path(), KEEPER, &us).unwrap();
+        store(dir.path(), KEEPER, &us, Durability::Process).unwrap();
         assert_eq!(find(dir.path()).unwrap(), Found::Running(us.clone()));
         let earlier_boot = KeeperRecord { boot: "another".to_owned(), ..us.clone() };
-        store(dir.path(), KEEPER, &earlier_boot).unwrap();
+        store(dir.path(), KEEPER, &earlier_boot, Durability::Process).unwrap();
         assert_eq!(find(dir.path()).unwrap(), Found::Vanished(earlier_boot));
         let dead = record(ProcessRef { start_time: 1, ..us.keeper });
-        store(dir.path(), KEEPER, &dead).unwrap();
+        store(dir.path(), KEEPER, &dead, Durability::Process).unwrap();
         assert_eq!(find(dir.path()).unwrap(), Found::Vanished(dead));
         let exit = ExitRecord {
             exit: Exit::Code(7),
@@ -175,12 +200,21 @@ mod tests {
             killed_processes: 1,
             survivors: 0,
         };
-        store(dir.path(), EXIT, &exit).unwrap();
+        store(dir.path(), EXIT, &exit, Durability::Machine).unwrap();
         assert_eq!(
             fs::read_to_string(dir.path().join(EXIT)).unwrap(),
             "{\"code\":7,\"cause\":\"agent\",\"ended_at_ms\":9,\"killed_processes\":1,\"survivors\":0}\n"
         );
         assert_eq!(find(dir.path()).unwrap(), Found::Exited(exit));
+    }
+
+    #[test]
+    fn what_a_power_cut_leaves_of_a_record_is_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        for left in [&b""[..], &[0; 40]] {
+            fs::write(dir.path().join(KEEPER), left).unwrap();
+            assert_eq!(find(dir.path()).unwrap(), Found::Nothing);
+        }
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub(super) struct State {
     next_client: u64,
     attached_ever: Attached,
     input: Vec<u8>,
+    /// Where output is read to; always [`CHUNK_MAX`] long.
+    buffer: Vec<u8>,
     /// End of input has been asked for and waits until the input is written.
     closing_input: Closing,
     nudged_until: Option<Instant>,
@@ -107,6 +109,7 @@ impl State {
             next_client: 1,
             attached_ever: Attached::Never,
             input: Vec::new(),
+            buffer: vec![0; CHUNK_MAX],
             closing_input: Closing::No,
             nudged_until: None,
             last_output_at_ms: 0,
@@ -260,7 +263,8 @@ impl Keeper {
     }
 
     fn read_output(&mut self, stream: Stream) {
-        let mut buffer = vec![0; CHUNK_MAX];
+        // Taken out so that it can be read while the rest of the keeper changes.
+        let mut buffer = std::mem::take(&mut self.state.buffer);
         let mut length = 0;
         for _ in 0..READS_MAX {
             match self.io.read(stream, &mut buffer[length..]) {
@@ -271,10 +275,10 @@ impl Keeper {
                 break;
             }
         }
-        buffer.truncate(length);
         if length > 0 {
-            self.on_output(stream, &buffer);
+            self.on_output(stream, &buffer[..length]);
         }
+        self.state.buffer = buffer;
     }
 
     fn on_output(&mut self, stream: Stream, bytes: &[u8]) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::super::connection::{Role, Told};
-use super::super::files::{self, EXIT, EndCause, Exit, ExitRecord};
+use super::super::files::{self, Durability, EXIT, EndCause, Exit, ExitRecord};
 use super::super::message::{Exited, FromKeeper, Killed};
 use super::super::tree::Left;
 use super::{Keeper, State};
@@ -145,7 +145,8 @@ impl Keeper {
 
     fn drain(&mut self, now: Instant, survivors: u32) {
         self.io.release();
-        self.state.empty_since = Some(now);
+        // Not the turn's time: the kill itself has taken some of it.
+        self.state.empty_since = Some(Instant::now());
         self.state.phase = Phase::Draining { until: now + DRAIN_MAX, survivors };
     }
 
@@ -162,7 +163,7 @@ impl Keeper {
             survivors,
         };
         // If the disk does not take it, the daemon finds a vanished keeper; clients are told in any case.
-        let _ = files::store(&self.dir, EXIT, &record);
+        let _ = files::store(&self.dir, EXIT, &record, Durability::Machine);
         let until = now + self.tell_max();
         let until = self.first_client_deadline().map_or(until, |deadline| deadline.max(until));
         self.state.phase = Phase::Ended { until, survivors };

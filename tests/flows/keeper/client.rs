@@ -110,8 +110,10 @@ impl Client {
     pub(super) fn status(&mut self) -> Status {
         self.say(ToKeeper::Status);
         loop {
-            if let Some(FromKeeper::Status(status)) = self.next() {
-                return status;
+            match self.next() {
+                Some(FromKeeper::Status(status)) => return status,
+                Some(_) => {}
+                None => panic!("the keeper closed instead of telling its status"),
             }
         }
     }

@@ -174,6 +174,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn any_stream_can_be_taken_over_at_any_point(
             bytes in prop::collection::vec(prop_oneof![

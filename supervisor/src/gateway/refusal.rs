@@ -158,6 +158,9 @@ mod tests {
         402 application/json retry=false {"type":"error","error":{"type":"billing_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
         400 application/json retry=false {"type":"error","error":{"type":"invalid_request_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
         400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
+        402 application/json retry=false {"type":"error","error":{"type":"billing_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
+        400 application/json retry=false {"type":"error","error":{"type":"invalid_request_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
+        400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
         402 application/json retry=false {"error":{"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}
         400 application/json retry=false {"error":{"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","type":"invalid_request_error","param":null,"code":null}}
         400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse

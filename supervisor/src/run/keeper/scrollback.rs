@@ -110,24 +110,35 @@ fn open(dir: &Path) -> io::Result<File> {
 
 /// The newest output of the run in `dir`, oldest byte first, at most `max_bytes`; for anybody who may read the
 /// directory, whether the keeper still lives or not. Empty if there never was any.
+///
+/// While the run writes faster than it is read, the older half may be missing; there is never a gap.
 pub fn read_scrollback(dir: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut halves = (None, None);
     for _ in 0..READ_TRIES {
         let new = open_existing(&dir.join(SCROLLBACK))?;
         let old = open_existing(&dir.join(SCROLLBACK_OLD))?;
-        let turned = match (&new, &old) {
-            (Some(new), Some(old)) => new.metadata()?.ino() == old.metadata()?.ino(),
-            (None, Some(_)) => true,
-            _ => false,
-        };
-        if turned {
-            continue;
+        let (new_id, old_id) = (inode(new.as_ref())?, inode(old.as_ref())?);
+        // The newer half is missing for a moment, or has just become the older one: that one is all there is.
+        if new_id.is_none() || new_id == old_id {
+            halves = (old, None);
+            break;
         }
-        let newer = tail(new, max_bytes)?;
-        let mut bytes = tail(old, max_bytes.saturating_sub(newer.len() as u64))?;
-        bytes.extend_from_slice(&newer);
-        return Ok(bytes);
+        // Only if the newer half is still the newer one is the other the half before it.
+        if inode(open_existing(&dir.join(SCROLLBACK))?.as_ref())? == new_id {
+            halves = (old, new);
+            break;
+        }
+        halves = (None, new);
     }
-    Err(io::ErrorKind::WouldBlock.into())
+    let (old, new) = halves;
+    let newer = tail(new, max_bytes)?;
+    let mut bytes = tail(old, max_bytes.saturating_sub(newer.len() as u64))?;
+    bytes.extend_from_slice(&newer);
+    Ok(bytes)
+}
+
+fn inode(half: Option<&File>) -> io::Result<Option<u64>> {
+    half.map(|half| half.metadata().map(|meta| meta.ino())).transpose()
 }
 
 fn tail(half: Option<File>, max_bytes: u64) -> io::Result<Vec<u8>> {
@@ -187,6 +198,38 @@ mod tests {
             let newest = all.len().saturating_sub(1000).max(start);
             prop_assert_eq!(read_scrollback(dir.path(), 1000).unwrap(), &all[newest..]);
         }
+    }
+
+    #[test]
+    fn reading_beside_a_fast_writer_gives_a_piece_without_a_gap() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut scrollback = Scrollback::create(dir.path(), 8192).unwrap();
+        let reader = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut reads = 0;
+                for _ in 0..3000 {
+                    let bytes = read_scrollback(dir.path(), u64::MAX).unwrap();
+                    // Not the first number, which may be cut.
+                    let numbers: Vec<u64> = String::from_utf8(bytes)
+                        .unwrap()
+                        .split_inclusive('\n')
+                        .skip(1)
+                        .filter(|line| line.ends_with('\n'))
+                        .map(|line| line.trim().parse().unwrap())
+                        .collect();
+                    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+                    reads += usize::from(!numbers.is_empty());
+                }
+                reads
+            });
+            let mut n = 0u64;
+            while !reader.is_finished() {
+                scrollback.append(format!("{n}\n").as_bytes()).unwrap();
+                n += 1;
+            }
+            reader.join().unwrap()
+        });
+        assert!(reader > 100, "{reader}");
     }
 
     #[test]

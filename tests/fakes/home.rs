@@ -142,8 +142,10 @@ impl Home {
     /// Adds the scripted stdio server.
     pub(crate) fn mcp_stdio(&mut self, name: &str, server: &Stdio) -> &mut Self {
         let command = serde_json::json!(Stdio::command());
+        // An empty value is an error in the configuration.
+        let given = server.env().into_iter().filter(|(_, value)| !value.is_empty());
         let env: Vec<String> =
-            server.env().iter().map(|(key, value)| format!("{key} = {}", serde_json::json!(value))).collect();
+            given.map(|(key, value)| format!("{key} = {}", serde_json::json!(value))).collect();
         self.config(&format!("[mcp.servers.{name}]\ncommand = {command}\nenv = {{ {} }}\n", env.join(", ")))
     }
 

@@ -3,4 +3,5 @@
 mod daemon;
 mod demo;
 mod keeper;
+mod real;
 mod runs;

@@ -1,0 +1,209 @@
+//! The real coding agents under agentsup: Claude Code, Codex and OpenCode as npm installs them, against a scripted model
+//! and scripted MCP servers. Here is the world they share; each agent has a room, and hostile repositories have one.
+
+mod claude;
+mod codex;
+mod hostile;
+mod opencode;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::fakes::ask::Ask;
+use crate::fakes::cli::Output;
+use crate::fakes::home::{ANTHROPIC_KEY, Home, Manifest, OPENAI_KEY, agent_binary};
+use crate::fakes::mcp::{McpScript, McpServer, Stdio};
+use crate::fakes::model::{ModelServer, Price, Script, Turn, Usage};
+
+/// An agent's whole run, on a machine that is busy with other tests.
+const RUN_TIMEOUT: Duration = Duration::from_secs(180);
+/// One thing on an agent's screen.
+const SCREEN_TIMEOUT: Duration = Duration::from_secs(90);
+/// What the file holds that no agent may read.
+const SECRET: &str = "the-private-key-of-the-user";
+/// The longest answer that Claude Code and OpenCode ask for under agentsup: what a call can cost is mostly this.
+const MAX_OUTPUT: u64 = 32_000;
+
+/// The list prices that the fakes bill, in nano-USD a token.
+fn price(model: &str) -> Price {
+    match model {
+        "claude-opus-5-5" => {
+            Price { input: 4000, output: 20_000, cache_read: 200, cache_write_5m: 5000, cache_write_1h: 8000 }
+        }
+        "claude-sonnet-5" => {
+            Price { input: 2000, output: 10_000, cache_read: 200, cache_write_5m: 2500, cache_write_1h: 4000 }
+        }
+        "gpt-6.1-sol" => {
+            Price { input: 2000, output: 10_000, cache_read: 100, cache_write_5m: 2500, cache_write_1h: 5000 }
+        }
+        other => panic!("the model `{other}` was not expected"),
+    }
+}
+
+/// A home with one agent `bot`, a model and two MCP servers: `notes` over stdio, `docs` over HTTP.
+struct World {
+    home: Home,
+    model: ModelServer,
+    notes: Stdio,
+    docs: McpServer,
+    place: Place,
+}
+
+/// Where things are, and what the run looked like from outside while the model was asked.
+#[derive(Clone)]
+struct Place {
+    root: PathBuf,
+    token: Arc<Mutex<Option<String>>>,
+}
+
+impl Place {
+    /// The only worktree.
+    fn worktree(&self) -> PathBuf {
+        let entries = std::fs::read_dir(self.root.join("agentsup/worktrees")).expect("the worktrees");
+        let found: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        assert_eq!(found.len(), 1, "one worktree: {found:?}");
+        found[0].clone()
+    }
+
+    /// A path in the worktree, as agents name files.
+    fn file(&self, name: &str) -> String {
+        self.worktree().join(name).display().to_string()
+    }
+
+    /// The path of the file that no agent may read.
+    fn secret(&self) -> String {
+        self.root.join("user/.ssh/id_rsa").display().to_string()
+    }
+
+    /// Asserts that no process of the run and no file of it holds a provider's key. To be asked while the agent runs.
+    fn assert_no_key_inside(&self) {
+        let mut processes = 0;
+        for entry in std::fs::read_dir("/proc").expect("the processes").flatten() {
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let environment = String::from_utf8_lossy(&environment);
+            let is_ours = environment.contains(&self.root.display().to_string());
+            let token = environment.split('\0').find_map(|line| line.strip_prefix("AGENTSUP_RUN_TOKEN="));
+            let Some(token) = token.filter(|_| is_ours) else { continue };
+            processes += 1;
+            *self.token.lock().expect("the token") = Some(token.to_owned());
+            for key in [ANTHROPIC_KEY, OPENAI_KEY] {
+                assert!(!environment.contains(key), "a provider's key in the agent's environment");
+            }
+        }
+        assert!(processes > 0, "the agent is found by its token");
+        self.assert_no_key_in_files();
+    }
+
+    fn assert_no_key_in_files(&self) {
+        let mut files = Vec::new();
+        collect(&self.root.join("agentsup/runs"), &mut files);
+        collect(&self.root.join("agentsup/worktrees"), &mut files);
+        for file in files {
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            for key in [ANTHROPIC_KEY, OPENAI_KEY] {
+                let found = bytes.windows(key.len()).any(|window| window == key.as_bytes());
+                assert!(!found, "a provider's key in `{}`", file.display());
+            }
+        }
+    }
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => collect(&entry.path(), files),
+            Ok(kind) if kind.is_file() => files.push(entry.path()),
+            _ => {}
+        }
+    }
+}
+
+impl World {
+    /// The world of the program `agent`, whose provider has the key `key`.
+    fn new(agent: &str, key: &str, cap: &str, script: impl FnOnce(Script, &Place) -> Script) -> Self {
+        agent_binary(agent);
+        let mut home = Home::new();
+        let place = Place { root: home.path(""), token: Arc::default() };
+        let model = ModelServer::start(script(Script::new(key), &place));
+        let notes = Stdio::new(&home.path("notes"));
+        let docs = McpServer::start(McpScript::default());
+        home.providers(&model.url(), &model.openai_url());
+        home.mcp_stdio("notes", &notes).mcp_http("docs", &docs.url());
+        home.agent("bot", &Manifest::default().mcp(&["notes/write_note", "docs/echo"]).cap(cap));
+        std::fs::create_dir_all(home.path("user/.ssh")).expect("create a directory");
+        std::fs::write(home.path("user/.ssh/id_rsa"), SECRET).expect("write the secret");
+        Self { home, model, notes, docs, place }
+    }
+
+    /// `agentsup run` with these words, to its end.
+    fn run(&self, args: &[&str]) -> Output {
+        let words: Vec<&str> = std::iter::once("run").chain(args.iter().copied()).collect();
+        self.home.cli(&words).timeout(RUN_TIMEOUT).run()
+    }
+
+    fn audit(&self) -> Audit {
+        Audit(self.home.run(&["audit", "list", "--json"]).ok().json_lines())
+    }
+
+    /// Asserts that the books balance: the ledger holds what the provider bills, the log is whole, keys are where they
+    /// belong, and the token is worth nothing any more.
+    fn assert_books(&self) {
+        let budget = self.home.run(&["budget", "show", "bot", "--json"]).ok().json();
+        let billed = self.model.billed_nano_usd(price);
+        let ledger = (&budget["posted_nano_usd"], &budget["pending_nano_usd"]);
+        assert_eq!(ledger, (&json!(billed), &json!(0)), "{budget}");
+        self.home.run(&["audit", "verify"]).ok();
+        let token = self.place.token.lock().expect("the token").clone().expect("a step looked inside");
+        self.model.assert_only_its_key(&token);
+        self.place.assert_no_key_in_files();
+        for call in self.docs.requests() {
+            assert!(!call.contains(&token), "the run's token at an MCP server: {call:?}");
+        }
+    }
+}
+
+/// The lines of `audit list --json`.
+struct Audit(Vec<Value>);
+
+impl Audit {
+    /// `(target, what it acted upon, outcome)` of what was decided so.
+    fn of(&self, action: &str, decision: &str) -> Vec<(String, String, String)> {
+        let text = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
+        self.0
+            .iter()
+            .filter(|line| line["action"] == action && line["decision"] == decision)
+            .map(|line| (text(line, "target"), text(line, "on"), text(line, "outcome")))
+            .collect()
+    }
+
+    fn targets(&self, action: &str, decision: &str) -> Vec<String> {
+        self.of(action, decision).into_iter().map(|(target, _, _)| target).collect()
+    }
+
+    /// The sentence that contains all of these.
+    fn require_sentence(&self, words: &[&str]) -> String {
+        let sentences: Vec<&str> = self.0.iter().filter_map(|line| line["sentence"].as_str()).collect();
+        let found = sentences.iter().find(|sentence| words.iter().all(|word| sentence.contains(word)));
+        (*found.unwrap_or_else(|| panic!("no sentence with {words:?} in {sentences:#?}"))).to_owned()
+    }
+}
+
+/// Asserts that one of the last tools' answers to the model contains `text`.
+fn assert_told(ask: &Ask, text: &str) {
+    let results = ask.results();
+    assert!(results.iter().any(|result| result.contains(text)), "`{text}` is not in {results:?}");
+}
+
+/// Asserts that the last tool was denied, in words, and gave nothing away.
+fn assert_denied(ask: &Ask) {
+    assert_told(ask, "agentsup denied");
+    assert!(!ask.request.contains(SECRET), "the secret reached the model");
+}
+
+/// An answer as long as it may be, so that a budget for less than two such calls admits no second one.
+fn longest(turn: Turn, tokens: u64) -> Turn {
+    turn.usage(Usage::new(100, tokens))
+}

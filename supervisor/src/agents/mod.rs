@@ -112,6 +112,9 @@ pub enum AdapterError {
     /// An argument would switch off what the supervision rests on.
     #[error("`{0}` cannot be used under agentsup, which sets it itself")]
     ReservedArgument(String),
+    /// The repository carries code that the agent would run inside itself, beside the hooks.
+    #[error("the repository's `{0}` would run inside the agent, past its hooks")]
+    RepositoryCode(String),
 }
 
 impl AdapterError {
@@ -120,6 +123,7 @@ impl AdapterError {
         match self {
             Self::NoCommand => "agentsup run command -- PROGRAM ARGS…",
             Self::ReservedArgument(_) => "leave the argument out",
+            Self::RepositoryCode(_) => "remove it from the commit you start from, or use another agent",
         }
     }
 }

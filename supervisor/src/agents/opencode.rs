@@ -2,7 +2,8 @@
 //!
 //! It has no hooks but plugins, and runs every tool if its plugin does not load; so models stay closed to the run
 //! until the plugin has announced itself. All configuration is inline, which beats a repository's; a repository's own
-//! plugins, tools and servers are not loaded (`OPENCODE_DISABLE_PROJECT_CONFIG`), its `AGENTS.md` is.
+//! tools and servers are not loaded (`OPENCODE_DISABLE_PROJECT_CONFIG`), its `AGENTS.md` is. Its plugins are loaded all
+//! the same, into the agent's own process, so a repository that carries any is refused.
 
 use serde_json::{Value, json};
 
@@ -30,7 +31,15 @@ pub(super) const ADAPTER: Adapter = Adapter {
 const MODEL: &str = "anthropic/claude-sonnet-5";
 const PLUGIN: &str = include_str!("opencode/plugin.js");
 
+/// Where a repository's plugins are looked for.
+const REPOSITORY_CODE: [&str; 2] = [".opencode/plugin", ".opencode/plugins"];
+
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
+    if let Some(code) =
+        REPOSITORY_CODE.iter().find(|path| ground.worktree.join(path).symlink_metadata().is_ok())
+    {
+        return Err(AdapterError::RepositoryCode((*code).to_owned()));
+    }
     let path = |name: &str| ground.dir.join(name).to_string_lossy().into_owned();
     let flags = ["AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "SHARE", "PROJECT_CONFIG"];
     let mut env: Vec<(String, String)> =
@@ -148,6 +157,23 @@ mod tests {
     #[test]
     fn a_tool_without_arguments_cannot_be_read() {
         assert_eq!(read(&json!({ "event": "before", "tool": "bash" })), Err(HookError("args")));
+    }
+
+    #[test]
+    fn a_repository_with_plugins_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join(".opencode/plugins")).unwrap();
+        let ground = Ground {
+            dir: "/run-dir".as_ref(),
+            worktree: dir.path(),
+            origin: "http://127.0.0.1:1",
+            token: "ast_secret",
+            own_program: "/opt/agentsup".as_ref(),
+            home: None,
+            version: Some("1.18.33"),
+            args: &[],
+        };
+        assert_eq!(prepare(&ground), Err(AdapterError::RepositoryCode(".opencode/plugins".into())));
     }
 
     #[test]

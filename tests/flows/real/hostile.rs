@@ -166,7 +166,7 @@ fn opencodes_settings_tools_and_servers_have_no_effect() {
         denied_once(script, place, |place| Turn::tool("read", json!({ "filePath": place.secret() })))
     });
     let attack = Attack::new(&world);
-    // Not `.opencode/plugin/` and `.opencode/plugins/`: 1.18.33 imports what lies there even so. A known hole.
+    // `.opencode/plugin/` and `.opencode/plugins/` are imported even so: the test below.
     for (file, mark) in [(".opencode/tool/x.js", "tool"), (".opencode/tools/x.js", "tools")] {
         world.home.commit(file, &attack.module(mark), "Add a tool");
     }
@@ -194,4 +194,22 @@ fn opencodes_settings_tools_and_servers_have_no_effect() {
     assert_held(&world, "claude-sonnet-5", "read");
     let asked = world.model.seen_kind(Kind::Main);
     assert!(asked[0].request.contains("Remember the walrus."), "what is harmless still counts");
+}
+
+#[test]
+fn opencode_does_not_start_where_a_repository_brings_plugins() {
+    for directory in ["plugin", "plugins"] {
+        let world =
+            World::new("opencode", ANTHROPIC_KEY, "10.00 USD", |script, _| script.turn(Turn::text("never")));
+        let attack = Attack::new(&world);
+        world.home.commit(&format!(".opencode/{directory}/x.js"), &attack.module("plugin"), "Add a plugin");
+        let run = world.run(&["opencode", "--", "run", "Read the key"]);
+        run.exits(2);
+        let told =
+            format!("the repository's `.opencode/{directory}` would run inside the agent, past its hooks");
+        assert!(run.stderr.contains(&told), "{run}");
+        attack.assert_nothing();
+        assert_eq!(world.model.seen().len(), 0);
+        assert_eq!(world.home.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1);
+    }
 }

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::output;
-use super::run::exit_code;
 use super::{Outcome, ask};
 use crate::api::ops::RunShow;
 use crate::core::error::{Code, Failure};
 use crate::run::attach::{self, Attached, DetachKeys, Ends};
+use crate::run::keeper::{EndCause, Exit};
 use crate::run::view::RunParams;
 
 /// Join this terminal to a run
@@ -57,4 +57,13 @@ pub(super) fn join(dir: &Path, keys: &DetachKeys) -> Result<Attached, Failure> {
     let stdin = io::stdin();
     output::with_streams(|out, err| attach::attach(dir, Ends { input: stdin.as_fd(), out, err }, keys))
         .map_err(|error| Failure::new(Code::Internal, error.to_string()))
+}
+
+/// The agent's own code; 128 and the signal's number as a shell would say; 93 if somebody killed it.
+pub(super) fn exit_code(exit: Exit, cause: EndCause) -> ExitCode {
+    match (cause, exit) {
+        (EndCause::Kill, _) => ExitCode::from(Code::Killed.exit_code()),
+        (_, Exit::Code(code)) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        (_, Exit::Signal(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+    }
 }

@@ -15,7 +15,7 @@ use crate::core::run::RunState;
 use crate::demo;
 use crate::run::attach::{Attached, DetachKeys};
 use crate::run::changes::Changes;
-use crate::run::keeper::{EndCause, Exit, FirstClient, Io};
+use crate::run::keeper::{FirstClient, Io};
 use crate::run::launch::{StartParams, Started};
 use crate::run::stop::{KillParams, Target, WaitParams};
 use crate::run::view::{RunParams, RunView, WorktreeState};
@@ -181,7 +181,7 @@ fn end(started: &Started, attached: Attached, format: Format) -> Outcome {
                 Ok((view, changes)) => tell_end(&view, changes.as_ref(), format),
                 Err(failure) => output::warn(failure),
             }
-            Ok(exit_code(exit, cause))
+            Ok(attach::exit_code(exit, cause))
         }
     }
 }
@@ -224,14 +224,5 @@ fn tell_end(view: &RunView, changes: Option<&Changes>, format: Format) {
             "run {} · {how} · nothing changed, worktree removed · {spend} spent",
             view.id
         )),
-    }
-}
-
-/// The agent's own code; 128 and the signal's number as a shell would say; 93 if somebody killed it.
-pub(super) fn exit_code(exit: Exit, cause: EndCause) -> ExitCode {
-    match (cause, exit) {
-        (EndCause::Kill, _) => ExitCode::from(Code::Killed.exit_code()),
-        (_, Exit::Code(code)) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
-        (_, Exit::Signal(signal)) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
     }
 }

@@ -2,7 +2,6 @@
 //! its client's connection, because what was decided must be settled even if the client has gone.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
@@ -24,11 +23,8 @@ use super::call::Call;
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::{Provider, Route};
-use super::relay::{Ledger, Relay};
+use super::relay::{DRAIN, Ledger, Relay};
 use super::{Gateway, bound, headers, refusal};
-
-/// How long the provider is still waited for when the client has gone, to learn what the call cost.
-pub(super) const DRAIN: Duration = Duration::from_secs(120);
 
 /// Where the response goes.
 type Reply = oneshot::Sender<Response<Body>>;

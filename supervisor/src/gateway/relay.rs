@@ -19,10 +19,12 @@ use crate::registry::Snapshot;
 use crate::sys::http::{Body, BodyError};
 
 use super::anchor::{Anchors, Prompt};
-use super::exchange::DRAIN;
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::Provider;
+
+/// How long the provider is still waited for when the client has gone, to learn what the call cost.
+pub(super) const DRAIN: Duration = Duration::from_secs(120);
 
 /// The longest silence of a provider within an answer, and of a client that does not read.
 const SILENCE: Duration = Duration::from_secs(300);

@@ -20,7 +20,7 @@ pub type ServerView = ServerStatus;
 /// Parameters of [`add`]: a command or a URL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddParams {
-    /// Its name; tools are called `<name>__<tool>` by agents and `<name>/<tool>` in manifests.
+    /// Its name; tools are called `<name>_<tool>` by agents and `<name>/<tool>` in manifests.
     pub name: String,
     /// A program and its arguments.
     #[serde(default)]

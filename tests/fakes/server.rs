@@ -203,6 +203,8 @@ async fn accept<F>(
     F: Future<Output = Response<StreamBody>> + Send + 'static,
 {
     while let Ok((stream, _)) = listener.accept().await {
+        // Otherwise an answer in two pieces waits for the other side's delayed acknowledgement.
+        stream.set_nodelay(true).expect("set TCP_NODELAY");
         let answer = answer.clone();
         let answering = service_fn(move |request: Request<Incoming>| {
             let answer = answer.clone();

@@ -1,8 +1,9 @@
 //! What a call's arguments say it would touch, as far as their names and shapes show it without knowing the tool.
 //!
 //! A string counts as a path if its member is named like one or if it is spelt like one that begins at the root or at
-//! home; as a host if it is an address. Whatever is nested counts too. Facts only ever tighten a decision: a string
-//! that merely looks like a path can deny, never allow.
+//! home, or climbs; as a host if it is an address. Whatever is nested counts too. Facts only ever tighten a decision: a
+//! string that merely looks like a path can deny, never allow. Invariant: nothing is left out to save work. What is too
+//! much or too deep to be looked at is refused, or an agent could hide a path behind it.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -38,10 +39,12 @@ const PATH_NAMES: &[&str] = &[
     "rootpath",
     "repopath",
 ];
-/// A call that names more is judged by the first so many; policies refuse that many anyway.
+/// The most paths and hosts of one call; no real tool takes more.
 const FACTS_MAX: usize = 1_000;
-const DEPTH_MAX: usize = 32;
-/// Longer strings are content.
+/// As deep as `canonical` goes.
+const DEPTH_MAX: usize = 64;
+/// The longest path that the system takes. A longer string that is only spelt like one is content, unless it is long
+/// by detours.
 const PATH_BYTES_MAX: usize = 4_096;
 
 /// The facts of `arguments`, a JSON object.
@@ -107,13 +110,16 @@ fn members(object: &str, found: &mut Found, depth: usize) -> Result<(), WireErro
 }
 
 fn look(value: &str, is_path: bool, found: &mut Found, depth: usize) -> Result<(), WireError> {
-    if depth > DEPTH_MAX || found.paths.len() + found.hosts.len() >= FACTS_MAX {
-        return Ok(());
+    if depth > DEPTH_MAX {
+        return Err(WireError::Shape("nested too deeply"));
+    }
+    if found.paths.len() + found.hosts.len() > FACTS_MAX {
+        return Err(WireError::Shape("too many paths and hosts in one call"));
     }
     match value.as_bytes().first() {
         Some(b'{') => members(value, found, depth),
         Some(b'[') => elements(value)?.into_iter().try_for_each(|each| look(each, is_path, found, depth + 1)),
-        Some(b'"') if value.len() <= PATH_BYTES_MAX => {
+        Some(b'"') => {
             if let Some(text) = string(value) {
                 judge(&text, is_path, found);
             }
@@ -132,18 +138,36 @@ fn judge(text: &str, is_path: bool, found: &mut Found) {
                 found.paths.push(
                     url.to_file_path().map_or_else(|()| rest.to_owned(), |path| path.display().to_string()),
                 );
+                return;
             }
             Ok(url) => {
                 found.hosts.extend(url.host_str().map(|host| host.trim_end_matches('.').to_lowercase()))
             }
             Err(_) => {}
         }
-        return;
     }
-    let is_one_line = !text.is_empty() && !text.contains(['\n', '\0']);
-    if is_one_line && (is_path || text.starts_with('/') || text.starts_with("~/")) {
+    // An address can be a path as well: `x://../../../etc` leads to `/etc` for a server that takes it for one.
+    if !text.is_empty() && !text.contains('\0') && (is_path || is_spelt_like_a_path(text)) {
         found.paths.push(text.to_owned());
     }
+}
+
+fn is_spelt_like_a_path(text: &str) -> bool {
+    let begins = ["/", "~/", "../"].iter().any(|start| text.starts_with(start));
+    let climbs = begins || text.contains("/../");
+    climbs && !text.contains('\n') && (text.len() <= PATH_BYTES_MAX || straight(text) <= PATH_BYTES_MAX)
+}
+
+/// The length, in bytes, of a path without its detours.
+fn straight(text: &str) -> usize {
+    let kept = Path::new(text).components().fold(Vec::new(), |mut kept, part| {
+        match part {
+            Component::ParentDir => drop(kept.pop()),
+            part => kept.push(part.as_os_str().len() + 1),
+        }
+        kept
+    });
+    kept.into_iter().sum()
 }
 
 #[cfg(test)]
@@ -174,16 +198,40 @@ mod tests {
 
     #[test]
     fn content_is_no_path() {
-        let (paths, hosts) =
-            found(r#"{"content":"/ first\nline","text":"see http :// x","path":"","f":"a/b"}"#);
+        let long = format!("/* {} */", "x".repeat(PATH_BYTES_MAX));
+        let (paths, hosts) = found(&format!(
+            r#"{{"content":"/ first\nline","text":"see http :// x","path":"","f":"a/b","code":"{long}"}}"#
+        ));
         assert_eq!((paths, hosts), (Vec::<String>::new(), Vec::<String>::new()));
     }
 
     #[test]
-    fn too_much_is_cut_off() {
-        let many = format!(r#"{{"paths":[{}"x"]}}"#, r#""x","#.repeat(5_000));
-        assert_eq!(found(&many).0.len(), FACTS_MAX);
-        let deep = format!(r#"{{"a":{}"/x"{}}}"#, "[".repeat(60), "]".repeat(60));
-        assert_eq!(found(&deep).0.len(), 0);
+    fn a_path_cannot_hide_behind_its_spelling() {
+        let dots = "/.".repeat(PATH_BYTES_MAX);
+        let escaped = "\\u002f\\u002e".repeat(PATH_BYTES_MAX);
+        for (arguments, path) in [
+            (format!(r#"{{"q":"{dots}/etc/shadow"}}"#), format!("{dots}/etc/shadow")),
+            (format!(r#"{{"q":"{escaped}/etc/shadow"}}"#), format!("{dots}/etc/shadow")),
+            (format!(r#"{{"path":"{dots}/etc/shadow"}}"#), format!("{dots}/etc/shadow")),
+            (r#"{"q":"../x"}"#.into(), "../x".into()),
+            (r#"{"q":"a/../../x"}"#.into(), "a/../../x".into()),
+            (r#"{"path":"a\nb"}"#.into(), "a\nb".into()),
+            (r#"{"path":"x://../../../etc/shadow"}"#.into(), "x://../../../etc/shadow".into()),
+        ] {
+            assert!(found(&arguments).0 == [path], "{}", &arguments[..40.min(arguments.len())]);
+        }
+        let address = found(r#"{"url":"https://example.com/a/../b"}"#);
+        assert_eq!(address, (vec!["https://example.com/a/../b".to_owned()], vec!["example.com".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_too_much_to_look_at_is_refused() {
+        let refused = |arguments: &str| members(arguments, &mut Found::default(), 0).is_err();
+        let hosts = r#""http://h","#.repeat(5_000);
+        assert!(refused(&format!(r#"{{"urls":[{hosts}"/etc/shadow"]}}"#)));
+        let deep = format!(r#"{{"a":{}"/x"{}}}"#, "[".repeat(70), "]".repeat(70));
+        assert!(refused(&deep));
+        let deep = format!(r#"{{"a":{}"/x"{}}}"#, "[".repeat(40), "]".repeat(40));
+        assert_eq!(found(&deep).0, ["/x"]);
     }
 }

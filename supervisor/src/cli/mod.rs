@@ -178,6 +178,46 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// What hints and examples name exists: every command that a literal of a hint begins with.
+    #[test]
+    fn every_hint_names_a_command_that_exists() {
+        let mut dirs = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
+        let mut hints = 0;
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    dirs.push(path);
+                    continue;
+                }
+                let text: String =
+                    std::fs::read_to_string(&path).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+                for opening in ["hint(", "Some("] {
+                    for (at, _) in text.match_indices(opening) {
+                        let rest = text[at + opening.len()..].trim_start();
+                        let rest = ["format!(", "format_args!("]
+                            .iter()
+                            .find_map(|call| rest.strip_prefix(call))
+                            .unwrap_or(rest);
+                        let Some(rest) = rest.trim_start().strip_prefix("\"agentsup ") else { continue };
+                        assert!(names_a_command(rest), "{}: agentsup {:.40}", path.display(), rest);
+                        hints += 1;
+                    }
+                }
+            }
+        }
+        assert!(hints > 20, "only {hints} hints were found");
+    }
+
+    fn names_a_command(text: &str) -> bool {
+        let mut words = text.split(|letter: char| !letter.is_ascii_lowercase() && letter != '-');
+        let cli = Cli::command();
+        let verb = words.next().and_then(|word| cli.find_subcommand(word).cloned());
+        verb.is_some_and(|verb| {
+            !verb.has_subcommands() || words.next().is_some_and(|word| verb.find_subcommand(word).is_some())
+        })
+    }
+
     #[test]
     fn every_verb_ends_its_help_with_examples() {
         for verb in Cli::command().get_subcommands() {

@@ -46,8 +46,13 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryError {
     /// No such agent is registered.
-    #[error("no agent `{0}` is registered")]
-    UnknownAgent(String),
+    #[error("no agent `{name}` is registered")]
+    UnknownAgent {
+        /// What was asked for.
+        name: String,
+        /// The whole references of those that are.
+        registered: Vec<String>,
+    },
     /// The name alone is not enough.
     #[error("`{name}` means more than one agent: {}", .candidates.join(", "))]
     AmbiguousAgent {
@@ -84,11 +89,14 @@ impl RegistryError {
     /// The exact command that helps.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownAgent(_) => Some("agentsup agent list".into()),
+            Self::UnknownAgent { registered, .. } if registered.is_empty() => Some("agentsup init".into()),
+            Self::UnknownAgent { registered, .. } => Some(format!("one of: {}", registered.join(", "))),
             Self::AmbiguousAgent { candidates, .. } | Self::ChooseAgent { candidates, .. } => {
                 candidates.first().map(|first| format!("--agent {first}"))
             }
-            Self::NoAgentFor(_) => Some("agentsup init".into()),
+            Self::NoAgentFor(adapter) => {
+                Some(format!("agentsup init, or add `{adapter}` to the `adapters` of an agent's manifest"))
+            }
             Self::Invalid { .. } => Some("agentsup doctor".into()),
             Self::Watch(_) => None,
         }
@@ -98,7 +106,7 @@ impl RegistryError {
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
         let code = match &error {
-            RegistryError::UnknownAgent(_) => Code::NotFound,
+            RegistryError::UnknownAgent { .. } => Code::NotFound,
             RegistryError::AmbiguousAgent { .. } | RegistryError::ChooseAgent { .. } => Code::Usage,
             RegistryError::NoAgentFor(_) => Code::Denied,
             RegistryError::Invalid { .. } => Code::ConfigInvalid,
@@ -120,7 +128,10 @@ impl Snapshot {
             self.agents.iter().filter(|agent| agent.reference.answers_to(text)).collect();
         match found.as_slice() {
             [agent] => Ok(agent),
-            [] => Err(self.or_invalid(RegistryError::UnknownAgent(text.to_owned()))),
+            [] => Err(self.or_invalid(RegistryError::UnknownAgent {
+                name: text.to_owned(),
+                registered: self.agents.iter().map(|agent| agent.reference.to_string()).collect(),
+            })),
             many => {
                 Err(RegistryError::AmbiguousAgent { name: text.to_owned(), candidates: references(many) })
             }

@@ -336,7 +336,10 @@ fn an_agent_is_found_by_any_of_its_names() {
         snapshot.require_agent("a"),
         Err(RegistryError::AmbiguousAgent { name: "a".into(), candidates: candidates.clone() })
     );
-    assert_eq!(snapshot.require_agent("x"), Err(RegistryError::UnknownAgent("x".into())));
+    assert_eq!(
+        snapshot.require_agent("x"),
+        Err(RegistryError::UnknownAgent { name: "x".into(), registered: candidates.clone() })
+    );
     assert_eq!(
         snapshot.default_agent("claude"),
         Err(RegistryError::ChooseAgent { adapter: "claude".into(), candidates })

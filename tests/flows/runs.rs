@@ -90,6 +90,8 @@ fn without_a_manifest_or_a_budget_nothing_runs() {
     home.run(&["init", "--cap", "1.00 USD"]).ok();
     home.run(&["run", "command", "--", "true"]).ok();
     assert_eq!(home.run(&["init", "--cap", "2.00 USD", "--json"]).ok().json()["state"], "kept");
+    // Nobody is asked for an amount that would not be used.
+    assert_eq!(home.run(&["init", "--json"]).ok().json()["state"], "kept");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `agentsup init`: a personal agent and its budget, asked for.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::output::{self, Answer, Format};
 use super::{Outcome, ask};
-use crate::api::answers::manifests::{InitParams, InitState};
+use crate::api::answers::manifests::{InitParams, InitState, Initialised};
 use crate::api::ops::ManifestInit;
 use crate::core::error::{Code, Failure};
 
@@ -29,25 +30,27 @@ pub(super) struct Args {
 }
 
 pub(super) fn perform(args: &Args) -> Outcome {
-    let cap = match &args.cap {
-        Some(cap) => cap.clone(),
-        None => ask_cap()?,
-    };
-    let written = ask(async |client| client.call::<ManifestInit>(InitParams { cap }).await)?;
+    let mut written = write(args.cap.clone())?;
+    if written.state == InitState::Absent {
+        written = write(Some(ask_cap()?))?;
+    }
     match args.answer.format() {
         Format::Json => output::json(&written),
         Format::Text => {
             output::line(format_args!("{}, owned by {}", written.agent, written.owner));
+            let file = written.file.as_deref().unwrap_or(Path::new("")).display();
             match written.state {
-                InitState::New => output::narrate(format_args!("written to `{}`", written.file.display())),
-                InitState::Kept => {
-                    output::warn(format_args!("`{}` was there and stays as it is", written.file.display()));
-                }
+                InitState::New | InitState::Absent => output::narrate(format_args!("written to `{file}`")),
+                InitState::Kept => output::warn(format_args!("`{file}` was there and stays as it is")),
             }
             output::hint("agentsup key set anthropic, then agentsup run claude in a git repository");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn write(cap: Option<String>) -> Result<Initialised, Failure> {
+    ask(async |client| client.call::<ManifestInit>(InitParams { cap }).await)
 }
 
 fn ask_cap() -> Result<String, Failure> {

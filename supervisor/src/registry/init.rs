@@ -48,6 +48,21 @@ pub fn owner_of(login: &str) -> Option<Owner> {
     format!("user:default/{name}").parse().ok()
 }
 
+/// Where the personal agent and its budget are written.
+fn personal_file(home: &Home) -> PathBuf {
+    home.manifests_dir().join("personal.yaml")
+}
+
+/// The file of the personal agent, if anything is there.
+pub fn existing(home: &Home) -> Result<Option<PathBuf>, WriteError> {
+    let path = personal_file(home);
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(WriteError { path, source }),
+    }
+}
+
 /// The personal agent and its budget, in one file: everything a developer's own agent needs, within a monthly cap.
 pub fn personal(home: &Home, owner: &Owner, adapters: &[&str], cap: NanoUsd) -> Draft {
     // A tenth above the cap, so that the last call of a month does not stop half-way.
@@ -88,7 +103,7 @@ spec:
         owner = owner.reference(),
         adapters = adapters.join(", "),
     );
-    Draft { path: home.manifests_dir().join("personal.yaml"), text }
+    Draft { path: personal_file(home), text }
 }
 
 /// The demo's agent and its budget, so small that the demo meets its end.
@@ -166,8 +181,10 @@ mod tests {
         let owner = owner_of("alice").unwrap();
         let cap: NanoUsd = "50.00 USD".parse().unwrap();
         let drafts = [personal(&home, &owner, &["claude", "command"], cap), demo(&home, &owner)];
+        assert_eq!(existing(&home).unwrap(), None);
         assert_eq!(drafts.each_ref().map(|draft| write(draft).unwrap()), [Written::New, Written::New]);
 
+        assert_eq!(existing(&home).unwrap().as_ref(), Some(&drafts[0].path));
         let snapshot = load(&home);
         assert_eq!(snapshot.problems, []);
         let names: Vec<String> = snapshot.agents.iter().map(|agent| agent.reference.to_string()).collect();

@@ -17,24 +17,24 @@ use crate::sys::env::Env;
 /// Parameters of [`init`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InitParams {
-    /// The monthly cap, such as `20.00 USD`.
-    pub cap: String,
+    /// The monthly cap, such as `20.00 USD`; without it nothing is written.
+    pub cap: Option<String>,
 }
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Initialised {
-    /// The file.
-    pub file: PathBuf,
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
     /// The agent.
     pub agent: String,
     /// Its accountable human.
     pub owner: Owner,
-    /// Whether the file was written now or was there already.
+    /// What became of the file.
     pub state: InitState,
 }
 
-/// Whether a manifest is new.
+/// What became of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InitState {
@@ -42,18 +42,28 @@ pub enum InitState {
     New,
     /// A file was there and stays as it is.
     Kept,
+    /// No file is there, and none was written, because no cap was given.
+    Absent,
 }
 
 /// Writes the personal agent and its budget; never over a file that is there.
 pub async fn init(app: &App, params: InitParams) -> Result<Initialised, Failure> {
-    let cap: NanoUsd = params.cap.parse().map_err(|error| {
+    let owner = owner()?;
+    let Some(cap) = params.cap else { return found(app, owner) };
+    let cap: NanoUsd = cap.parse().map_err(|error| {
         Failure::new(Code::Usage, format!("{error}")).hint("agentsup init --cap '20.00 USD'")
     })?;
-    let owner = owner()?;
     let names: Vec<&str> =
         ADAPTERS.iter().map(|adapter| adapter.name).filter(|name| *name != demo::NAME).collect();
     let draft = init::personal(&app.home, &owner, &names, cap);
     write(app, draft, PERSONAL_AGENT, owner).await
+}
+
+fn found(app: &App, owner: Owner) -> Result<Initialised, Failure> {
+    let file =
+        init::existing(&app.home).map_err(|error| Failure::new(Code::ConfigInvalid, error.to_string()))?;
+    let state = if file.is_some() { InitState::Kept } else { InitState::Absent };
+    Ok(Initialised { file, agent: PERSONAL_AGENT.to_owned(), owner, state })
 }
 
 /// Writes the demo's agent and its budget, if they are not there.
@@ -91,5 +101,5 @@ async fn write(app: &App, draft: Draft, agent: &str, owner: Owner) -> Result<Ini
         let text = format!("{agent} was registered, owned by {owner}");
         app.gate.note(EventEntry::new("agent-registered", text)).await?;
     }
-    Ok(Initialised { file: path, agent: agent.to_owned(), owner, state })
+    Ok(Initialised { file: Some(path), agent: agent.to_owned(), owner, state })
 }

@@ -31,10 +31,10 @@ pub(super) fn perform(args: &Args) -> Outcome {
                 output::warn(note);
             }
             output::narrate(format_args!(
-                "{} changed, {} insertions, {} deletions, {}, {} uncommitted",
+                "{} changed, {}, {}, {}, {} uncommitted",
                 output::count(u64::try_from(changes.files.len()).unwrap_or(u64::MAX), "file"),
-                changes.insertions,
-                changes.deletions,
+                output::count(changes.insertions, "insertion"),
+                output::count(changes.deletions, "deletion"),
                 output::count(changes.commits, "commit"),
                 output::count(changes.uncommitted, "file"),
             ));

@@ -68,7 +68,7 @@ pub enum SecretError {
     #[error("the keyring has no key `{0}`")]
     KeyringMissing(String),
     /// There is no keyring, or it is locked.
-    #[error("the keyring cannot be used: {0}")]
+    #[error("no keyring can be used: {0}")]
     KeyringUnusable(String),
     /// The keyring did not answer.
     #[error("the keyring did not answer within {0} ms; it may be locked")]
@@ -97,7 +97,8 @@ impl SecretError {
             }
             Self::KeyringMissing(name) => Some(format!("agentsup key set {name}")),
             Self::KeyringUnusable(_) | Self::KeyringSilent(_) => Some(
-                "unlock the keyring, or name an environment variable in config.toml: key = \"env:NAME\""
+                "unlock the keyring, or name a variable in config.toml, such as: \
+                 [providers.anthropic] key = \"env:ANTHROPIC_API_KEY\""
                     .into(),
             ),
         }

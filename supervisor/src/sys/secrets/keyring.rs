@@ -106,7 +106,7 @@ fn open() -> Result<Arc<CredentialStore>, Error> {
 /// The error without what it may carry of the secret itself.
 fn explain(error: &Error) -> String {
     match error {
-        Error::PlatformFailure(source) => format!("it is not there: {source}"),
+        Error::PlatformFailure(source) => format!("none is running here ({source})"),
         Error::NoStorageAccess(_) => "it is locked, or there is no default keyring".into(),
         Error::Ambiguous(entries) => format!("it has {} entries of that name", entries.len()),
         Error::TooLong(attribute, limit) => format!("`{attribute}` is longer than {limit}"),

@@ -188,7 +188,7 @@ fn inside_no_keyring() {
     assert!(matches!(error, SecretError::KeyringUnusable(_) | SecretError::KeyringSilent(_)), "{error}");
     assert_eq!(
         error.hint().unwrap(),
-        "unlock the keyring, or name an environment variable in config.toml: key = \"env:NAME\""
+        "unlock the keyring, or name a variable in config.toml, such as: [providers.anthropic] key = \"env:ANTHROPIC_API_KEY\""
     );
     println!("{error}");
     assert!(!home.key_index().exists());

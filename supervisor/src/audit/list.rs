@@ -1,6 +1,6 @@
 //! The log as people and scripts read it: one line per decision, its outcome joined.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::store::{Connection, StoreError, records};
 /// Rows read at a time.
 const PAGE: u32 = 512;
 /// Lines of one answer at most; who wants more asks again after the last.
-const LIMIT: usize = 10_000;
+const LIMIT: usize = if cfg!(test) { 20 } else { 10_000 };
 
 /// What to list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -29,7 +29,8 @@ pub struct List {
     pub run: Option<RunId>,
     /// Only agents that answer to this.
     pub agent: Option<String>,
-    /// At most so many lines, the newest ones; 10 000 if absent or more.
+    /// Only so many lines, the newest ones, at most 10 000. Without it the oldest 10 000, so that the next question can
+    /// begin after them.
     pub last: Option<usize>,
 }
 
@@ -75,31 +76,61 @@ pub struct Listed {
 /// # Errors
 /// Those of the database, or when a row holds no record.
 pub fn list(connection: &Connection, query: &List) -> Result<Vec<Listed>, StoreError> {
-    let mut lines: Vec<Listed> = Vec::new();
-    let mut of: HashMap<RecordId, usize> = HashMap::new();
+    let mut lines = Lines::default();
     let mut after = query.after;
-    loop {
+    while !lines.is_done(query) {
         let page = records::page(connection, after, PAGE)?;
         let Some(last) = page.last() else { break };
         after = last.seq;
         for stored in &page {
-            let record = stored.record()?;
-            if let Entry::Outcome(outcome) = &record.entry {
-                if let Some(line) = of.get(&outcome.of).and_then(|index| lines.get_mut(*index)) {
-                    join(line, outcome);
-                }
-            } else if wanted(query, &record) {
-                of.insert(record.id, lines.len());
-                lines.push(line(record));
-            }
+            lines.take(query, stored.record()?);
         }
     }
-    let keep = query.last.unwrap_or(LIMIT).min(LIMIT);
-    lines.drain(..lines.len().saturating_sub(keep));
+    let mut lines = Vec::from(lines.kept);
     for line in &mut lines {
         line.sentence = tell(line);
     }
     Ok(lines)
+}
+
+/// The lines found so far, never more than [`LIMIT`].
+#[derive(Default)]
+struct Lines {
+    kept: VecDeque<Listed>,
+    /// Lines that were kept for a while and gave way to newer ones.
+    dropped: usize,
+    /// Where the lines stand whose effects have not ended yet, counted from the first that was ever kept.
+    open: HashMap<RecordId, usize>,
+}
+
+impl Lines {
+    fn take(&mut self, query: &List, record: Record) {
+        if let Entry::Outcome(outcome) = &record.entry {
+            let at = self.open.remove(&outcome.of).and_then(|at| at.checked_sub(self.dropped));
+            if let Some(line) = at.and_then(|at| self.kept.get_mut(at)) {
+                join(line, outcome);
+            }
+            return;
+        }
+        let is_full = query.last.is_none() && self.kept.len() >= LIMIT;
+        if is_full || !wanted(query, &record) {
+            return;
+        }
+        if matches!(&record.entry, Entry::Decision(decision) if decision.decision != Decision::Deny) {
+            self.open.insert(record.id, self.dropped + self.kept.len());
+        }
+        self.kept.push_back(line(record));
+        if self.kept.len() > query.last.unwrap_or(LIMIT).min(LIMIT) {
+            let gone = self.kept.pop_front();
+            self.dropped += 1;
+            gone.map(|line| self.open.remove(&line.id));
+        }
+    }
+
+    /// Whether nothing that follows matters any more.
+    fn is_done(&self, query: &List) -> bool {
+        query.last.is_none() && self.kept.len() >= LIMIT && self.open.is_empty()
+    }
 }
 
 fn who(record: &Record) -> Option<&Who> {
@@ -182,4 +213,41 @@ fn tell(line: &Listed) -> String {
         outcome: line.outcome.as_deref(),
         at: &time_of_day,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::core::record::EventEntry;
+    use crate::store::Store;
+
+    async fn listed(store: &Store, query: List) -> Vec<u64> {
+        let lines = store.read(move |connection| list(connection, &query)).await.unwrap();
+        lines.iter().map(|line| line.seq).collect()
+    }
+
+    #[tokio::test]
+    async fn a_long_log_is_read_page_by_page_and_no_line_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("a.db")).unwrap();
+        for number in 0..50 {
+            let event = Entry::Event(EventEntry::new("tried", format!("event {number}")));
+            store.write(move |tx| records::append(tx, event)).await.unwrap();
+        }
+        let mut all = Vec::new();
+        while let page =
+            listed(&store, List { after: all.last().copied().unwrap_or(0), ..List::default() }).await
+            && !page.is_empty()
+        {
+            assert!(page.len() <= LIMIT);
+            all.extend(page);
+        }
+        assert_eq!(all, (1..=50).collect::<Vec<u64>>());
+        let last = |last| List { last: Some(last), ..List::default() };
+        assert_eq!(listed(&store, last(3)).await, [48, 49, 50]);
+        assert_eq!(listed(&store, last(1_000)).await, (31..=50).collect::<Vec<u64>>());
+        assert_eq!(listed(&store, last(0)).await, [0_u64; 0]);
+    }
 }

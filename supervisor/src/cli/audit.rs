@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::builder::RangedU64ValueParser;
+
 use super::output::{self, Answer, Format};
 use super::{Outcome, ask};
 use crate::api::answers::audit::{ListParams, Verified};
 use crate::api::ops::{AuditList, AuditVerify, Nothing};
-use crate::audit::Summary;
+use crate::audit::{Listed, Summary};
 use crate::core::error::{Code, Failure};
 
 /// Read and verify the record of everything that was decided
@@ -40,8 +42,8 @@ struct ListArgs {
     /// Only records after this number
     #[arg(long, value_name = "SEQ", default_value_t = 0)]
     after: u64,
-    /// Only the newest so many
-    #[arg(long, value_name = "N")]
+    /// Only the newest so many, at most 10000
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     last: Option<usize>,
     #[command(flatten)]
     answer: Answer,
@@ -65,18 +67,32 @@ pub(super) fn perform(args: Args) -> Outcome {
 }
 
 fn list(args: ListArgs) -> Outcome {
-    let params = ListParams { after: args.after, run: args.run, agent: args.agent, last: args.last };
-    let lines = ask(async |client| client.call::<AuditList>(params).await)?;
-    for line in &lines {
-        match args.answer.format() {
-            Format::Json => output::json(line),
-            Format::Text => output::line(output::printable(&line.sentence)),
+    let mut params = ListParams { after: args.after, run: args.run, agent: args.agent, last: args.last };
+    let format = args.answer.format();
+    ask(async |client| {
+        let mut count = 0;
+        // A long record comes in several answers; the last of them is empty.
+        loop {
+            let lines = client.call::<AuditList>(params.clone()).await?;
+            lines.iter().for_each(|line| tell(line, format));
+            count += lines.len();
+            match lines.last() {
+                Some(line) if params.last.is_none() => params.after = line.seq,
+                _ => break,
+            }
         }
+        if count == 0 {
+            output::narrate("nothing is recorded");
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn tell(line: &Listed, format: Format) {
+    match format {
+        Format::Json => output::json(line),
+        Format::Text => output::line(output::printable(&line.sentence)),
     }
-    if lines.is_empty() {
-        output::narrate("nothing is recorded");
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// A whole record, in a line.

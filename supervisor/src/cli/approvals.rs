@@ -1,10 +1,8 @@
 //! `agentsup approvals`, `approve`, `deny`: questions to people.
 
-use std::process::ExitCode;
-
-use super::output::{self, Answer, Format, Tone, cell};
+use super::output::{self, Answer, Cell, Tone, cell};
 use super::{Outcome, ask};
-use crate::api::answers::approvals::{AnswerParams, Verdict};
+use crate::api::answers::approvals::{AnswerParams, Asked, Verdict};
 use crate::api::ops::{ApprovalAnswer, ApprovalList, Nothing};
 use crate::sys::clock;
 
@@ -50,51 +48,43 @@ pub(super) struct DenyArgs {
 
 pub(super) fn list(args: &ListArgs) -> Outcome {
     let asked = ask(async |client| client.call::<ApprovalList>(Nothing {}).await)?;
-    if args.answer.format() == Format::Json {
-        output::json(&asked);
-        return Ok(ExitCode::SUCCESS);
-    }
-    let now = clock::now_ms();
-    let rows: Vec<_> = asked
-        .iter()
-        .map(|question| {
-            let left = question.expires_at_ms.saturating_sub(now).max(0) / 1000;
-            let what = question.command.as_ref().unwrap_or(&question.on);
-            vec![
-                cell(question.id.short()).tone(Tone::Strong),
-                cell(&question.agent),
-                cell(question.run.short()),
-                cell(format_args!("{} {}", question.target, what)),
-                cell(question.why.join("; ")),
-                cell(format_args!("{left} s")),
-            ]
-        })
-        .collect();
-    output::table(&["ID", "AGENT", "RUN", "WANTS", "WHY", "LEFT"], &rows, "nobody asks for anything");
-    Ok(ExitCode::SUCCESS)
+    Ok(args.answer.give(&asked, |asked| {
+        let now = clock::now_ms();
+        let rows: Vec<_> = asked.iter().map(|question| row(question, now)).collect();
+        output::table(&["ID", "AGENT", "RUN", "WANTS", "WHY", "LEFT"], &rows, "nobody asks for anything");
+    }))
+}
+
+fn row(question: &Asked, now_ms: i64) -> Vec<Cell> {
+    let left = question.expires_at_ms.saturating_sub(now_ms).max(0) / 1000;
+    let what = question.command.as_ref().unwrap_or(&question.on);
+    vec![
+        cell(question.id.short()).tone(Tone::Strong),
+        cell(&question.agent),
+        cell(question.run.short()),
+        cell(format_args!("{} {}", question.target, what)),
+        cell(question.why.join("; ")),
+        cell(format_args!("{left} s")),
+    ]
 }
 
 pub(super) fn approve(args: ApproveArgs) -> Outcome {
     let params = AnswerParams { id: args.id, answer: Verdict::Approve, reason: None };
-    answer(params, args.answer.format())
+    answer(params, &args.answer)
 }
 
 pub(super) fn deny(args: DenyArgs) -> Outcome {
     let params = AnswerParams { id: args.id, answer: Verdict::Deny, reason: args.reason };
-    answer(params, args.answer.format())
+    answer(params, &args.answer)
 }
 
-fn answer(params: AnswerParams, format: Format) -> Outcome {
+fn answer(params: AnswerParams, answer: &Answer) -> Outcome {
     let verb = match params.answer {
         Verdict::Approve => "approved",
         Verdict::Deny => "denied",
     };
     let question = ask(async |client| client.call::<ApprovalAnswer>(params).await)?;
-    match format {
-        Format::Json => output::json(&question),
-        Format::Text => {
-            output::line(format_args!("{verb}: {} {} of {}", question.target, question.on, question.agent));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(answer.give(&question, |question| {
+        output::line(format_args!("{verb}: {} {} of {}", question.target, question.on, question.agent));
+    }))
 }

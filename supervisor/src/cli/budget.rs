@@ -1,8 +1,6 @@
 //! `agentsup budget`: what may be spent and what is left.
 
-use std::process::ExitCode;
-
-use super::output::{self, Answer, Cell, Format, Tone, cell};
+use super::output::{self, Answer, Cell, Tone, cell};
 use super::{Outcome, ask};
 use crate::api::answers::budgets::{BudgetView, ShowParams};
 use crate::api::ops::{BudgetList, BudgetShow, Nothing};
@@ -52,36 +50,27 @@ pub(super) fn perform(args: Args) -> Outcome {
 
 fn list(args: &ListArgs) -> Outcome {
     let budgets = ask(async |client| client.call::<BudgetList>(Nothing {}).await)?;
-    match args.answer.format() {
-        Format::Json => output::json(&budgets),
-        Format::Text => {
-            let rows: Vec<_> = budgets.iter().map(row).collect();
-            let columns = ["BUDGET", "PERIOD", "SPENT", "HELD", "CAP", "BURST"];
-            output::table(&columns, &rows, "no budgets; agentsup init writes one");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(args.answer.give(&budgets, |budgets| {
+        let rows: Vec<_> = budgets.iter().map(row).collect();
+        let columns = ["BUDGET", "PERIOD", "SPENT", "HELD", "CAP", "BURST"];
+        output::table(&columns, &rows, "no budgets; agentsup init writes one");
+    }))
 }
 
 fn show(args: ShowArgs) -> Outcome {
-    let format = args.answer.format();
     let budget = ask(async |client| client.call::<BudgetShow>(ShowParams { name: args.name }).await)?;
-    match format {
-        Format::Json => output::json(&budget),
-        Format::Text => {
-            let amounts = Amounts::of(&budget);
-            output::facts(&[
-                ("budget", cell(format_args!("{}/{}", budget.namespace, budget.name)).tone(Tone::Strong)),
-                ("period", cell(format_args!("{} ({})", budget.period, budget.period_id))),
-                ("cap", cell(amounts.cap)),
-                ("burst", cell(amounts.burst)),
-                ("spent", spent(&budget, amounts.posted)),
-                ("held", cell(amounts.pending)),
-                ("alert at", cell(format_args!("{} %", budget.alert_at_percent))),
-            ]);
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(args.answer.give(&budget, |budget| {
+        let amounts = Amounts::of(budget);
+        output::facts(&[
+            ("budget", cell(format_args!("{}/{}", budget.namespace, budget.name)).tone(Tone::Strong)),
+            ("period", cell(format_args!("{} ({})", budget.period, budget.period_id))),
+            ("cap", cell(amounts.cap)),
+            ("burst", cell(amounts.burst)),
+            ("spent", spent(budget, amounts.posted)),
+            ("held", cell(amounts.pending)),
+            ("alert at", cell(format_args!("{} %", budget.alert_at_percent))),
+        ]);
+    }))
 }
 
 fn row(budget: &BudgetView) -> Vec<Cell> {

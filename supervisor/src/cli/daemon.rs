@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::output::{self, Answer, Format, Tone, cell};
+use super::output::{self, Answer, Tone, cell};
 use super::{Outcome, ask_of};
 use crate::api::answers::daemon::Status;
 use crate::api::client::Absent;
@@ -42,17 +42,9 @@ struct Answered {
 
 pub(super) fn perform(args: &Args) -> Outcome {
     match &args.verb {
-        Verb::Start(args) => {
-            let status = status(Absent::Start)?;
-            show(&status, args.answer.format());
-            Ok(ExitCode::SUCCESS)
-        }
-        Verb::Status(args) => {
-            let status = status(Absent::Fail)?;
-            show(&status, args.answer.format());
-            Ok(ExitCode::SUCCESS)
-        }
-        Verb::Stop(args) => stop(args.answer.format()),
+        Verb::Start(args) => Ok(args.answer.give(&status(Absent::Start)?, show)),
+        Verb::Status(args) => Ok(args.answer.give(&status(Absent::Fail)?, show)),
+        Verb::Stop(args) => stop(&args.answer),
     }
 }
 
@@ -60,11 +52,7 @@ fn status(absent: Absent) -> Result<Status, Failure> {
     ask_of(absent, async |client| client.call::<DaemonStatus>(Nothing {}).await)
 }
 
-fn show(status: &Status, format: Format) {
-    if format == Format::Json {
-        output::json(status);
-        return;
-    }
+fn show(status: &Status) {
     output::facts(&[
         ("daemon", cell(format_args!("running, process {}", status.pid)).tone(Tone::Good)),
         ("version", cell(&status.version)),
@@ -79,7 +67,7 @@ fn show(status: &Status, format: Format) {
     }
 }
 
-fn stop(format: Format) -> Outcome {
+fn stop(answer: &Answer) -> Outcome {
     let stopped = ask_of(Absent::Fail, async |client| {
         let stopping = client.call::<DaemonStop>(Nothing {}).await?;
         client.gone().await?;
@@ -93,17 +81,13 @@ fn stop(format: Format) -> Outcome {
         }
         Err(failure) => return Err(failure),
     };
-    match format {
-        Format::Json => output::json(&stopping),
-        Format::Text => {
-            output::line(format_args!("the daemon (process {}) has ended", stopping.pid));
-            if stopping.runs > 0 {
-                let runs = output::count(stopping.runs, "run");
-                output::warn(format_args!("{runs} without models and tools until the next command"));
-            }
+    Ok(answer.give(&stopping, |stopping| {
+        output::line(format_args!("the daemon (process {}) has ended", stopping.pid));
+        if stopping.runs > 0 {
+            let runs = output::count(stopping.runs, "run");
+            output::warn(format_args!("{runs} without models and tools until the next command"));
         }
-    }
-    Ok(ExitCode::SUCCESS)
+    }))
 }
 
 fn socket_answers() -> Result<bool, Failure> {

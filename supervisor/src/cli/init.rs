@@ -1,9 +1,8 @@
 //! `agentsup init`: a personal agent and its budget, asked for.
 
 use std::path::Path;
-use std::process::ExitCode;
 
-use super::output::{self, Answer, Format};
+use super::output::{self, Answer};
 use super::{Outcome, ask};
 use crate::api::answers::manifests::{InitParams, InitState, Initialised};
 use crate::api::ops::ManifestInit;
@@ -34,19 +33,15 @@ pub(super) fn perform(args: &Args) -> Outcome {
     if written.state == InitState::Absent {
         written = write(Some(ask_cap()?))?;
     }
-    match args.answer.format() {
-        Format::Json => output::json(&written),
-        Format::Text => {
-            output::line(format_args!("{}, owned by {}", written.agent, written.owner));
-            let file = written.file.as_deref().unwrap_or(Path::new("")).display();
-            match written.state {
-                InitState::New | InitState::Absent => output::narrate(format_args!("written to `{file}`")),
-                InitState::Kept => output::warn(format_args!("`{file}` was there and stays as it is")),
-            }
-            output::hint("agentsup key set anthropic, then agentsup run claude in a git repository");
+    Ok(args.answer.give(&written, |written| {
+        output::line(format_args!("{}, owned by {}", written.agent, written.owner));
+        let file = written.file.as_deref().unwrap_or(Path::new("")).display();
+        match written.state {
+            InitState::New | InitState::Absent => output::narrate(format_args!("written to `{file}`")),
+            InitState::Kept => output::warn(format_args!("`{file}` was there and stays as it is")),
         }
-    }
-    Ok(ExitCode::SUCCESS)
+        output::hint("agentsup key set anthropic, then agentsup run claude in a git repository");
+    }))
 }
 
 fn write(cap: Option<String>) -> Result<Initialised, Failure> {

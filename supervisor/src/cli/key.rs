@@ -3,9 +3,8 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::AsFd as _;
-use std::process::ExitCode;
 
-use super::output::{self, Answer, Format, Tone, cell};
+use super::output::{self, Answer, Cell, Tone, cell};
 use super::{Outcome, ask};
 use crate::api::answers::keys::{KeyState, KeyView, NameParams, SetParams};
 use crate::api::ops::{KeyList, KeyRemove, KeySet, Nothing};
@@ -64,24 +63,13 @@ pub(super) fn perform(args: Args) -> Outcome {
 
 fn set(args: NameArgs) -> Outcome {
     let value = read_value(&args.name)?;
-    let format = args.answer.format();
     let key = ask(async |client| client.call::<KeySet>(SetParams { name: args.name, value }).await)?;
-    show(&key, format, "is in the keyring");
-    Ok(ExitCode::SUCCESS)
+    Ok(args.answer.give(&key, |key| output::line(format_args!("`{}` is in the keyring", key.name))))
 }
 
 fn remove(args: NameArgs) -> Outcome {
-    let format = args.answer.format();
     let key = ask(async |client| client.call::<KeyRemove>(NameParams { name: args.name }).await)?;
-    show(&key, format, "is removed");
-    Ok(ExitCode::SUCCESS)
-}
-
-fn show(key: &KeyView, format: Format, what: &str) {
-    match format {
-        Format::Json => output::json(key),
-        Format::Text => output::line(format_args!("`{}` {what}", key.name)),
-    }
+    Ok(args.answer.give(&key, |key| output::line(format_args!("`{}` is removed", key.name))))
 }
 
 /// A key is a line; anything longer than this is something else.
@@ -106,21 +94,16 @@ fn read_value(name: &str) -> Result<String, Failure> {
 
 fn list(args: &ListArgs) -> Outcome {
     let keys = ask(async |client| client.call::<KeyList>(Nothing {}).await)?;
-    match args.answer.format() {
-        Format::Json => output::json(&keys),
-        Format::Text => {
-            let rows: Vec<_> = keys
-                .iter()
-                .map(|key| {
-                    let state = match key.state {
-                        KeyState::Set => cell("set").tone(Tone::Good),
-                        KeyState::Missing => cell("missing").tone(Tone::Warning),
-                    };
-                    vec![cell(&key.place).tone(Tone::Strong), state, cell(key.used_by.join(", "))]
-                })
-                .collect();
-            output::table(&["KEY", "STATE", "USED BY"], &rows, "no keys are stored or needed");
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(args.answer.give(&keys, |keys| {
+        let rows: Vec<_> = keys.iter().map(row).collect();
+        output::table(&["KEY", "STATE", "USED BY"], &rows, "no keys are stored or needed");
+    }))
+}
+
+fn row(key: &KeyView) -> Vec<Cell> {
+    let state = match key.state {
+        KeyState::Set => cell("set").tone(Tone::Good),
+        KeyState::Missing => cell("missing").tone(Tone::Warning),
+    };
+    vec![cell(&key.place).tone(Tone::Strong), state, cell(key.used_by.join(", "))]
 }

@@ -1,11 +1,10 @@
 //! `agentsup mcp`: the MCP servers behind the proxy.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 
-use super::output::{self, Answer, Format, Tone, cell};
+use super::output::{self, Answer, Cell, Tone, cell};
 use super::{Outcome, ask};
-use crate::api::answers::mcp::{AddParams, ServerState};
+use crate::api::answers::mcp::{AddParams, ServerState, ServerView};
 use crate::api::ops::{McpAdd, McpList, Nothing};
 use crate::core::error::{Code, Failure};
 
@@ -68,48 +67,38 @@ pub(super) fn perform(args: Args) -> Outcome {
 
 fn list(args: &ListArgs) -> Outcome {
     let servers = ask(async |client| client.call::<McpList>(Nothing {}).await)?;
-    match args.answer.format() {
-        Format::Json => output::json(&servers),
-        Format::Text => {
-            let rows: Vec<_> = servers
-                .iter()
-                .map(|server| {
-                    let state = match server.state {
-                        ServerState::Idle => cell("idle").tone(Tone::Faint),
-                        ServerState::Starting => cell("starting").tone(Tone::Warning),
-                        ServerState::Ready => cell("ready").tone(Tone::Good),
-                        ServerState::Failed => cell("failed").tone(Tone::Bad),
-                    };
-                    let tools = server.tools.map_or_else(|| "?".to_owned(), |tools| tools.to_string());
-                    vec![
-                        cell(&server.name).tone(Tone::Strong),
-                        cell(&server.transport),
-                        state,
-                        cell(tools),
-                        cell(server.last_error.as_deref().unwrap_or_default()),
-                    ]
-                })
-                .collect();
-            let empty = "no MCP servers; agentsup mcp add NAME -- COMMAND adds one";
-            output::table(&["SERVER", "TRANSPORT", "STATE", "TOOLS", "LAST ERROR"], &rows, empty);
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(args.answer.give(&servers, |servers| {
+        let rows: Vec<_> = servers.iter().map(row).collect();
+        let empty = "no MCP servers; agentsup mcp add NAME -- COMMAND adds one";
+        output::table(&["SERVER", "TRANSPORT", "STATE", "TOOLS", "LAST ERROR"], &rows, empty);
+    }))
+}
+
+fn row(server: &ServerView) -> Vec<Cell> {
+    let state = match server.state {
+        ServerState::Idle => cell("idle").tone(Tone::Faint),
+        ServerState::Starting => cell("starting").tone(Tone::Warning),
+        ServerState::Ready => cell("ready").tone(Tone::Good),
+        ServerState::Failed => cell("failed").tone(Tone::Bad),
+    };
+    let tools = server.tools.map_or_else(|| "?".to_owned(), |tools| tools.to_string());
+    vec![
+        cell(&server.name).tone(Tone::Strong),
+        cell(&server.transport),
+        state,
+        cell(tools),
+        cell(server.last_error.as_deref().unwrap_or_default()),
+    ]
 }
 
 fn add(args: AddArgs) -> Outcome {
-    let format = args.answer.format();
     let settings = args.set.iter().map(|text| setting(text)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let params = AddParams { name: args.name, command: args.command, url: args.url, settings };
     let server = ask(async |client| client.call::<McpAdd>(params).await)?;
-    match format {
-        Format::Json => output::json(&server),
-        Format::Text => {
-            output::line(format_args!("`{}` is configured", server.name));
-            output::hint(format_args!("agents need `{}/*` in their manifest's `tools.mcp`", server.name));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(args.answer.give(&server, |server| {
+        output::line(format_args!("`{}` is configured", server.name));
+        output::hint(format_args!("agents need `{}/*` in their manifest's `tools.mcp`", server.name));
+    }))
 }
 
 fn setting(text: &str) -> Result<(String, String), Failure> {

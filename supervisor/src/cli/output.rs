@@ -40,6 +40,15 @@ impl Answer {
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::Text }
     }
+
+    /// Gives the answer: as JSON if that was asked for, else as `tell` tells it.
+    pub(crate) fn give<T: Serialize>(&self, value: &T, tell: impl FnOnce(&T)) -> ExitCode {
+        match self.format() {
+            Format::Json => json(value),
+            Format::Text => tell(value),
+        }
+        ExitCode::SUCCESS
+    }
 }
 
 /// How a table cell is shown.

@@ -347,6 +347,15 @@ fn an_agent_is_found_by_any_of_its_names() {
     assert_eq!(snapshot.default_agent("codex"), Err(RegistryError::NoAgentFor("codex".into())));
 }
 
+#[test]
+fn a_pipe_among_the_manifests_is_a_problem_and_no_wait() {
+    let fixture = Fixture::new(&[]);
+    fs::create_dir_all(fixture.home.manifests_dir()).unwrap();
+    let pipe = fixture.home.manifests_dir().join("a.yaml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(fixture.problems(), ["manifests/a.yaml: cannot be read: is not a file"]);
+}
+
 async fn until(
     watch: &mut watch::Receiver<Arc<Snapshot>>,
     mut wanted: impl FnMut(&Snapshot) -> bool,

@@ -103,7 +103,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     let started_at_ms = clock::now_ms();
     let app = Arc::new(App {
         home,
-        store,
+        store: store.clone(),
         registry,
         gate,
         runs,
@@ -124,6 +124,9 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::join!(loopback::serve(door, doors, shutdown.clone()), server::serve(socket, app, activity));
     gateway.finish(CALLS_TIMEOUT).await;
     proxy.shutdown().await;
+    if let Err(error) = store.sync().await {
+        tracing::error!(%error, "the end of the record may not be on the disk");
+    }
     tracing::info!("the daemon ends");
     // Held until the process is gone: whoever waits for it waits for that.
     std::mem::forget(lock);

@@ -29,7 +29,7 @@ use crate::core::usage::{Charge, Outcome};
 use crate::registry::{Registry, Snapshot};
 use crate::store::ledger::{self};
 use crate::store::runs::{self, KeeperRef, RunChange, RunRow};
-use crate::store::{Store, StoreError, records};
+use crate::store::{Store, StoreError, Transaction, records};
 use crate::sys::clock;
 
 pub use live::{LiveRun, token_hash};
@@ -209,7 +209,7 @@ impl Gate {
         }
         let permit = match &action {
             Action::Llm(llm) => self.reserve(&snapshot, live, llm, entry).await?,
-            _ => self.record(live, entry).await?,
+            _ => self.record(live, &action, entry).await?,
         };
         // A kill that fell between the decision and its record comes first.
         if live.state().is_final() {
@@ -238,13 +238,17 @@ impl Gate {
         Evaluation::of(reasons)
     }
 
-    async fn record(&self, live: &LiveRun, entry: DecisionEntry) -> Result<Permit, Refusal> {
-        let record = self
-            .inner
-            .store
-            .write(move |tx| records::append(tx, Entry::Decision(entry)))
-            .await
-            .map_err(|error| refuse::unavailable(&error))?;
+    async fn record(
+        &self,
+        live: &LiveRun,
+        action: &Action,
+        entry: DecisionEntry,
+    ) -> Result<Permit, Refusal> {
+        // An agent calls many tools and waits for each; what it starts or whom it calls is rarer and weighs more.
+        let may_be_late = matches!(action, Action::Tool(_));
+        let append = move |tx: &Transaction<'_>| records::append(tx, Entry::Decision(entry));
+        let written = self.inner.store.write_synced_if(move |_| !may_be_late, append).await;
+        let record = written.map_err(|error| refuse::unavailable(&error))?;
         Ok(Permit::new(self.clone(), Claim { record, run: live.run.id, held: None }))
     }
 
@@ -257,7 +261,7 @@ impl Gate {
     ) -> Refusal {
         // Whatever was asked, what is refused is denied.
         entry.decision = Decision::Deny;
-        match self.inner.store.write(move |tx| records::append(tx, Entry::Decision(entry))).await {
+        match self.inner.store.write_soon(move |tx| records::append(tx, Entry::Decision(entry))).await {
             Ok(record) => refuse::denied(kind, evaluation, action, record),
             Err(error) => refuse::unavailable(&error),
         }

@@ -45,16 +45,20 @@ impl Permit {
         self.claim.as_ref().map(|claim| claim.record)
     }
 
-    /// Records how the effect ended and closes the reservation; durable when it answers.
+    /// Records how the effect ended and closes the reservation. A power cut in the next tenth of a second may undo
+    /// it: then the reservation is open at the daemon's next start and taken as spent, which is never less, because
+    /// an amount beyond the reservation is on the disk first.
     ///
     /// # Errors
     /// Those of the store. The reservation then stays open and is taken as spent at the daemon's next start.
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), StoreError> {
         let Some(claim) = self.claim.take() else { return Ok(()) };
         let at_ms = clock::now_ms();
-        let result = self.gate.store().write(move |tx| close(tx, &claim, &outcome, at_ms)).await;
+        let overrun = |overrun: &NanoUsd| *overrun != NanoUsd::ZERO;
+        let store = self.gate.store();
+        let result = store.write_synced_if(overrun, move |tx| close(tx, &claim, &outcome, at_ms)).await;
         self.gate.tell_settled();
-        result
+        result.map(drop)
     }
 }
 
@@ -65,7 +69,7 @@ impl Drop for Permit {
         let outcome =
             Outcome { status: "abandoned".to_owned(), charge: claim.held.as_ref().map(|_| Charge::Assumed) };
         let record = claim.record;
-        if let Err(error) = self.gate.store().enqueue(move |tx| close(tx, &claim, &outcome, at_ms)) {
+        if let Err(error) = self.gate.store().enqueue(move |tx| close(tx, &claim, &outcome, at_ms).map(drop)) {
             // Safe: the reservation stays pending, and the daemon's next start takes it as spent.
             tracing::error!(%error, %record, "an abandoned permit could not be recorded");
         }
@@ -73,13 +77,14 @@ impl Drop for Permit {
     }
 }
 
-/// Closes the reservation and appends the outcome, the alert and the overrun that follow from it.
-pub(super) fn close(
+/// Closes the reservation and appends the outcome, the alert and the overrun that follow from it. Answers by how much
+/// it cost more than was held.
+fn close(
     tx: &Transaction<'_>,
     claim: &Claim,
     outcome: &Outcome,
     at_ms: i64,
-) -> Result<(), StoreError> {
+) -> Result<NanoUsd, StoreError> {
     let closed = match (&claim.held, outcome.charge) {
         (Some(held), charge) => {
             // A flow that forgot to say what was billed must not make it free.
@@ -100,11 +105,10 @@ pub(super) fn close(
         cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
     };
     records::append(tx, Entry::Outcome(entry))?;
-    if let (Some(held), Some(closed)) = (&claim.held, closed) {
-        tell_overrun(tx, held, &closed)?;
-        tell_alert(tx, &held.budget, &closed)?;
-    }
-    Ok(())
+    let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(NanoUsd::ZERO) };
+    tell_overrun(tx, held, &closed)?;
+    tell_alert(tx, &held.budget, &closed)?;
+    Ok(closed.overrun)
 }
 
 fn tell_overrun(tx: &Transaction<'_>, held: &Held, closed: &Closed) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use crate::core::budget::{self, Balance, Fit};
 use crate::core::decision::{Decision, Refusal};
 use crate::core::ids::RecordId;
 use crate::core::manifest::TokenBudget;
+use crate::core::money::NanoUsd;
 use crate::core::record::{DecisionEntry, Entry};
 use crate::registry::Snapshot;
 use crate::store::ledger::{self, Account, Hold};
@@ -22,9 +23,16 @@ const HEADROOM_WAIT: Duration = Duration::from_secs(60);
 
 /// What became of asking the ledger.
 enum Admission {
-    Held(Claim),
+    Held(Claim, Bound),
     Later,
     Refused(Balance, RecordId),
+}
+
+impl Admission {
+    /// Then it must be on the disk before the provider sees the first byte.
+    fn holds_money(&self) -> bool {
+        matches!(self, Self::Held(_, bound) if bound.cost != NanoUsd::ZERO || bound.tokens() > 0)
+    }
 }
 
 impl Gate {
@@ -51,11 +59,13 @@ impl Gate {
             let admission = self
                 .inner
                 .store
-                .write(move |tx| admit_call(tx, &hold, entry, of_budget, last_try))
+                .write_synced_if(Admission::holds_money, move |tx| {
+                    admit_call(tx, &hold, entry, of_budget, last_try)
+                })
                 .await
                 .map_err(|error| refuse::unavailable(&error))?;
             match admission {
-                Admission::Held(claim) => return Ok(Permit::new(self.clone(), claim)),
+                Admission::Held(claim, _) => return Ok(Permit::new(self.clone(), claim)),
                 Admission::Refused(balance, record) => {
                     return Err(refuse::over_budget(&budget, &balance, &bound, &live.run, record));
                 }
@@ -111,7 +121,8 @@ fn admit_call(
             entry.reserved_nano_usd = Some(hold.bound.cost.nano());
             records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
             let held = Held { reservation: hold.id, budget };
-            Ok(Admission::Held(Claim { record: hold.record, run: hold.run, held: Some(held) }))
+            let claim = Claim { record: hold.record, run: hold.run, held: Some(held) };
+            Ok(Admission::Held(claim, hold.bound))
         }
         Fit::Later if !last_try => Ok(Admission::Later),
         Fit::Later | Fit::Never => {

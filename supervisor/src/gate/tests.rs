@@ -1,5 +1,7 @@
 //! The gate over a real store: what is denied first, then what is allowed, then what the money does.
 
+mod crash;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

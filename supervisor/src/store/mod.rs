@@ -1,8 +1,9 @@
 //! Ledger and audit log in one SQLite file: one writer, durable commits, append-only records.
 //!
 //! Owns the schema and every statement: one file per table. Invariants: all writes go through one thread, in order;
-//! a write that has answered is on the disk (`synchronous=FULL`); a failed write leaves nothing behind. Must not
-//! decide anything: callers bring what is to be written.
+//! a write that has answered outlives the process, and unless it was one that may be late, a power cut; what a power
+//! cut takes is the newest tenth of a second, never something before it; a failed write leaves nothing behind. Must
+//! not decide anything: callers bring what is to be written.
 
 mod db;
 pub mod ledger;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 pub use rusqlite::{Connection, Transaction};
 
-pub use writer::WriteQueueError;
+pub use writer::{CommitError, WriteQueueError};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +52,7 @@ pub enum StoreError {
     Random(#[from] crate::sys::ids::RandomError),
     /// The batch that held this write could not be committed.
     #[error("the commit failed: {0}")]
-    Commit(Arc<rusqlite::Error>),
+    Commit(CommitError),
 }
 
 impl StoreError {
@@ -74,7 +75,7 @@ impl Store {
     /// When the file cannot be opened or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = db::open_writer(path)?;
-        Ok(Self { writer: writer::Writer::start(connection), readers: Arc::new(db::Readers::new(path)) })
+        Ok(Self { writer: writer::Writer::start(connection, path), readers: Arc::new(db::Readers::new(path)) })
     }
 
     /// Runs `work` in the writer's next transaction and answers once that is on the disk. If `work` fails, nothing
@@ -87,10 +88,44 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.write(work).await
+        self.writer.write(work, |_| true).await
     }
 
-    /// Queues `work` without waiting for it: for destructors only, where nobody can wait.
+    /// As [`Store::write`], but answers once it is committed: on the disk it is a tenth of a second later. For what
+    /// is worth no more than the process that did it, or means the worse if it is lost.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_soon<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.write(work, |_| false).await
+    }
+
+    /// As [`Store::write`] where `needs_sync` says so of what `work` answers, else as [`Store::write_soon`].
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_synced_if<T, F, S>(&self, needs_sync: S, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        S: Fn(&T) -> bool + Send + 'static,
+    {
+        self.writer.write(work, needs_sync).await
+    }
+
+    /// Answers once everything written so far is on the disk: before anybody else relies on it.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn sync(&self) -> Result<(), StoreError> {
+        self.writer.write(|_| Ok(()), |()| true).await
+    }
+
+    /// Queues `work` as [`Store::write_soon`] does, without waiting for it: for destructors, where nobody can wait.
     ///
     /// # Errors
     /// When the queue is full or closed; `work` was not run.

@@ -1,0 +1,96 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::store::{db, meta};
+
+/// Longer than any sync may be put off, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct World {
+    writer: Writer,
+    syncs: Arc<AtomicUsize>,
+    database: PathBuf,
+    ended: tokio::task::JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut LogFile)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("agentsup.db");
+        let connection = db::open_writer(&database).unwrap();
+        let mut disk = Disk { connection, log: LogFile::of(&database), unsynced: false };
+        change(&mut disk.log);
+        let syncs = Arc::clone(&disk.log.syncs);
+        let (queue, received) = mpsc::channel(QUEUE);
+        let ended = tokio::spawn(write_until_closed(disk, received));
+        Self { writer: Writer { queue }, syncs, database, ended, _dir: dir }
+    }
+
+    fn syncs(&self) -> usize {
+        self.syncs.load(Ordering::SeqCst)
+    }
+
+    async fn set(&self, value: &'static str, needs_sync: bool) -> Result<(), StoreError> {
+        self.writer.write(move |tx| meta::set(tx, "key", value), move |()| needs_sync).await
+    }
+}
+
+#[tokio::test]
+async fn only_what_asks_for_it_waits_for_the_disk() {
+    let world = World::new();
+    world.set("soon", false).await.unwrap();
+    assert_eq!(world.syncs(), 0);
+    world.set("now", true).await.unwrap();
+    assert_eq!(world.syncs(), 1);
+    // What failed left nothing that could need it.
+    let failed: Result<(), _> = world.writer.write(|_| Err(StoreError::Closed), |()| true).await;
+    assert!(failed.is_err());
+    assert_eq!(world.syncs(), 1);
+}
+
+#[tokio::test]
+async fn what_may_be_late_is_on_the_disk_soon_however_busy_the_writer_is() {
+    let world = World::new();
+    let busy = async {
+        while world.syncs() == 0 {
+            world.set("soon", false).await.unwrap();
+        }
+    };
+    timeout(PATIENCE, busy).await.unwrap();
+    // And with nobody writing any more.
+    world.set("soon", false).await.unwrap();
+    let (before, idle) = (world.syncs(), async {
+        while world.syncs() < 2 {
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(before >= 1);
+    timeout(PATIENCE, idle).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_the_writer_leaves_nothing_unsynced() {
+    let world = World::new();
+    world.set("soon", false).await.unwrap();
+    let (syncs, ended) = (Arc::clone(&world.syncs), world.ended);
+    drop(world.writer);
+    timeout(PATIENCE, ended).await.unwrap().unwrap();
+    assert_eq!(syncs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn after_the_disk_has_failed_nothing_is_believed_any_more() {
+    let world = World::with(|log| log.path = "/nowhere/at/all".into());
+    world.set("soon", false).await.unwrap();
+    let error = world.set("now", true).await.unwrap_err();
+    assert!(error.to_string().starts_with("the commit failed: the disk did not take it"), "{error}");
+    // Not even what could be late.
+    assert!(world.set("soon", false).await.is_err());
+    std::fs::write(world.database.with_file_name("unrelated"), "x").unwrap();
+    assert!(world.set("soon", false).await.is_err());
+}

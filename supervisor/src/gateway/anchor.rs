@@ -1,17 +1,21 @@
 //! Anchors: what the provider has counted for a run's earlier prompts, so that the next prompt, which mostly repeats
 //! them, is bounded tightly: the exact count of the earlier prompt plus one token for each byte that it did not have.
 //!
-//! Invariants: an anchor serves only the run, model and settings it was measured under; a part counts as repeated as
-//! often as the earlier prompt had it; a cache mark may move, and its bytes are counted as new. Memory is bounded.
+//! Invariants: an anchor serves only the run, model, settings and feature headers it was measured under; a part counts
+//! as repeated as often as the earlier prompt had it; a cache mark may move, and its bytes are counted as new. What a
+//! provider leaves out once it is stale (thinking) counts as repeated only if nothing that made it stale is gone: where
+//! the new prompt has all of the earlier one, in its order. Memory is bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use super::call::Call;
+use super::call::{self, Call};
 use super::scan::{Content, Token, Tokens};
 use crate::core::ids::RunId;
+
+use http::HeaderMap;
 
 /// Anchors kept for all runs together, and how many of a run's latest are tried.
 const KEPT: usize = 256;
@@ -24,6 +28,7 @@ type Digest = [u8; 32];
 pub(super) struct Prompt {
     key: Digest,
     parts: Vec<Part>,
+    settings: Content,
     marks: u64,
 }
 
@@ -48,31 +53,43 @@ pub(super) struct Anchored {
 
 impl Prompt {
     /// Takes a call's prompt apart.
-    pub(super) fn of(run: RunId, provider: &str, call: &Call<'_>) -> Self {
+    pub(super) fn of(run: RunId, provider: &str, call: &Call<'_>, headers: &HeaderMap) -> Self {
         let mut key = Sha256::new();
         for text in [run.to_string().as_bytes(), provider.as_bytes(), call.model.as_bytes()] {
             feed(&mut key, b'k', text);
         }
+        for (name, value) in headers.iter().filter(|(name, _)| switches_features(name.as_str())) {
+            feed(&mut key, b'h', name.as_str().as_bytes());
+            feed(&mut key, b'h', value.as_bytes());
+        }
+        let mut settings = Content::default();
         for (name, value) in &call.settings {
             feed(&mut key, b'k', name);
             feed_value(&mut key, value);
+            settings.add(value, call.kinds);
         }
         let mut marks = 0;
-        let mut part = |json: &&[u8]| {
+        let mut part = |part: &call::Part<'_>| {
+            let json = part.json;
             let mut digest = Sha256::new();
             marks += feed_value(&mut digest, json);
-            let mut content = Content::default();
+            let mut content = Content { opaque: part.is_reference, ..Content::default() };
             content.add(json, call.kinds);
             Part { digest: digest.finalize().into(), bytes: json.len() as u64 + 1, content }
         };
         let parts = call.parts.iter().map(&mut part).collect();
-        Self { key: key.finalize().into(), parts, marks }
+        Self { key: key.finalize().into(), parts, settings, marks }
     }
 
-    /// What all the parts hold besides text.
+    /// What all of it holds besides text.
     pub(super) fn content(&self) -> Content {
-        self.parts.iter().fold(Content::default(), |sum, part| sum.with(part.content))
+        self.parts.iter().fold(self.settings, |sum, part| sum.with(part.content))
     }
+}
+
+/// Whether a header may change how a prompt is counted.
+fn switches_features(header: &str) -> bool {
+    header.ends_with("-beta") || header.ends_with("-version")
 }
 
 fn feed(hash: &mut Sha256, tag: u8, text: &[u8]) {
@@ -99,7 +116,8 @@ fn feed_value(hash: &mut Sha256, json: &[u8]) -> u64 {
 
 struct Anchor {
     key: Digest,
-    parts: HashMap<Digest, u32>,
+    parts: Vec<Digest>,
+    times: HashMap<Digest, u32>,
     counted: u64,
 }
 
@@ -112,12 +130,13 @@ pub(super) struct Anchors {
 impl Anchors {
     /// Keeps what the provider counted for a prompt.
     pub(super) fn remember(&self, prompt: &Prompt, counted: u64) {
-        let mut parts = HashMap::with_capacity(prompt.parts.len());
-        for part in &prompt.parts {
-            *parts.entry(part.digest).or_insert(0) += 1;
+        let parts: Vec<Digest> = prompt.parts.iter().map(|part| part.digest).collect();
+        let mut times = HashMap::with_capacity(parts.len());
+        for part in &parts {
+            *times.entry(*part).or_insert(0) += 1;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.push_front(Anchor { key: prompt.key, parts, counted });
+        known.push_front(Anchor { key: prompt.key, parts, times, counted });
         known.truncate(KEPT);
     }
 
@@ -129,6 +148,7 @@ impl Anchors {
             (
                 anchored.content.opaque,
                 anchored.content.images,
+                anchored.content.references,
                 anchored.counted.saturating_add(anchored.bytes),
             )
         })
@@ -137,12 +157,13 @@ impl Anchors {
 
 impl Anchor {
     fn measure(&self, prompt: &Prompt) -> Anchored {
-        let mut left = self.parts.clone();
+        let mut left = self.times.clone();
         let mut measured =
             Anchored { counted: self.counted, bytes: prompt.marks, content: Content::default() };
+        let all_is_left = self.is_all_in(prompt);
         for part in &prompt.parts {
             match left.get_mut(&part.digest) {
-                Some(times) if *times > 0 => *times -= 1,
+                Some(times) if *times > 0 && (all_is_left || !part.content.fleeting) => *times -= 1,
                 _ => {
                     measured.bytes = measured.bytes.saturating_add(part.bytes);
                     measured.content = measured.content.with(part.content);
@@ -151,14 +172,26 @@ impl Anchor {
         }
         measured
     }
+
+    /// Whether the prompt has every part of the earlier one, in its order.
+    fn is_all_in(&self, prompt: &Prompt) -> bool {
+        let mut now = prompt.parts.iter();
+        self.parts.iter().all(|before| now.any(|part| part.digest == *before))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::scan::{CacheWrites, Kinds};
+    use crate::gateway::scan::Kinds;
 
-    const KINDS: Kinds = Kinds { images: &["image"], opaque: &["document"] };
+    const KINDS: Kinds = Kinds {
+        images: &["image"],
+        image_tokens: 1000,
+        references: &["tool_reference"],
+        fleeting: &["thinking"],
+        opaque: &["document"],
+    };
 
     fn run(seed: u8) -> RunId {
         RunId::from_parts(1, [seed; 10])
@@ -166,18 +199,18 @@ mod tests {
 
     fn call<'a>(parts: &[&'a str], settings: &[(&'a str, &'a str)]) -> Call<'a> {
         Call {
-            model: "m".into(),
-            max_output: None,
-            cache: CacheWrites::None,
-            unbounded: None,
-            parts: parts.iter().map(|part| part.as_bytes()).collect(),
+            parts: parts.iter().map(|part| call::Part::of(part.as_bytes())).collect(),
             settings: settings.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect(),
-            kinds: KINDS,
+            ..Call::of("m".into(), KINDS)
         }
     }
 
     fn prompt(parts: &[&str]) -> Prompt {
-        Prompt::of(run(1), "p", &call(parts, &[]))
+        of(run(1), "p", &call(parts, &[]))
+    }
+
+    fn of(run: RunId, provider: &str, call: &Call<'_>) -> Prompt {
+        Prompt::of(run, provider, call, &HeaderMap::new())
     }
 
     fn measured(before: &[&str], now: &[&str]) -> Option<(u64, u64, u64)> {
@@ -212,9 +245,29 @@ mod tests {
         let anchors = Anchors::default();
         anchors.remember(&prompt(&["1"]), 10);
         assert!(anchors.measure(&prompt(&["1"])).is_some());
-        assert!(anchors.measure(&Prompt::of(run(2), "p", &call(&["1"], &[]))).is_none());
-        assert!(anchors.measure(&Prompt::of(run(1), "q", &call(&["1"], &[]))).is_none());
-        assert!(anchors.measure(&Prompt::of(run(1), "p", &call(&["1"], &[("thinking", "{}")]))).is_none());
+        assert!(anchors.measure(&of(run(2), "p", &call(&["1"], &[]))).is_none());
+        assert!(anchors.measure(&of(run(1), "q", &call(&["1"], &[]))).is_none());
+        assert!(anchors.measure(&of(run(1), "p", &call(&["1"], &[("thinking", "{}")]))).is_none());
+        let with = |name: &'static str| {
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), "1".parse().unwrap())]);
+            anchors.measure(&Prompt::of(run(1), "p", &call(&["1"], &[]), &headers)).is_some()
+        };
+        assert!(with("x-request-id"));
+        assert!(!with("anthropic-beta"));
+    }
+
+    /// A provider leaves an earlier turn's thinking out; a prompt that goes back to that turn has it again.
+    #[test]
+    fn thinking_is_not_repeated_once_something_is_gone() {
+        let thinking = format!(r#"{{"type":"thinking","signature":"{}"}}"#, "x".repeat(5000));
+        let (thinking, bytes) = (thinking.as_str(), thinking.len() as u64 + 1);
+        let (question, result) = (r#""question""#, r#""result""#);
+        // added to, in whatever place: stale things stay stale
+        assert_eq!(measured(&[thinking, result, question], &[thinking, result, question, "1"]), Some((1000, 2, 0)));
+        assert_eq!(measured(&[thinking, question, "1"], &["2", thinking, question, "1"]), Some((1000, 2, 0)));
+        // rewound, and reordered
+        assert_eq!(measured(&[thinking, result, question], &[thinking, result]), Some((1000, bytes, 0)));
+        assert_eq!(measured(&[thinking, question], &[question, thinking]), Some((1000, bytes, 0)));
     }
 
     #[test]

@@ -9,11 +9,10 @@ use crate::core::action::{Bound, Objection};
 use super::anchor::{Anchored, Prompt};
 use super::call::Call;
 use super::prices::Price;
+use super::scan::Content;
 
 /// Tokens that a provider adds by itself: the frame of messages and tools.
 const FRAME_TOKENS: u64 = 2048;
-/// More than any image costs at full resolution on the wires that are spoken.
-const IMAGE_TOKENS: u64 = 16_384;
 
 /// What may come on top of the list price without being asked for, as a fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ pub(super) fn bound(
         reason: format!("the call does not limit its output, and that of `{}` is not known", call.model),
         hint: Some(format!("add max_output to [prices.\"{}\"] in config.toml", call.model.escape_default())),
     })?;
-    let input_tokens = input_tokens(prompt, body_bytes, anchored, price.context()).ok_or_else(|| {
+    let input_tokens = input_tokens(call, prompt, body_bytes, anchored, price.context()).ok_or_else(|| {
         let reason = format!("the call holds a file, and how much `{}` accepts is not known", call.model);
         Objection { reason, hint: Some("send text instead of files".to_owned()) }
     })?;
@@ -61,19 +60,24 @@ pub(super) fn bound(
 
 /// The least of what is certain: the model's window, one token a byte, or an earlier count plus what is new.
 fn input_tokens(
+    call: &Call<'_>,
     prompt: &Prompt,
     body_bytes: usize,
     anchored: Option<Anchored>,
     window: Option<u64>,
 ) -> Option<u64> {
-    let size = |tokens: u64, images: u64| {
-        tokens.saturating_add(images.saturating_mul(IMAGE_TOKENS)).saturating_add(FRAME_TOKENS)
+    let size = |tokens: u64, content: &Content| {
+        let images = content.images.saturating_mul(call.kinds.image_tokens);
+        // Deferred tools are not in the prompt until they are mentioned, and then as a whole.
+        let tools = content.references.saturating_mul(call.largest_tool);
+        let added = call.added_tokens.saturating_add(FRAME_TOKENS);
+        tokens.saturating_add(images).saturating_add(tools).saturating_add(added)
     };
     let content = prompt.content();
-    let by_byte = (!content.opaque).then(|| size(body_bytes as u64, content.images));
+    let by_byte = (!content.opaque).then(|| size(body_bytes as u64, &content));
     let by_anchor = anchored
         .filter(|anchored| !anchored.content.opaque)
-        .map(|anchored| size(anchored.counted.saturating_add(anchored.bytes), anchored.content.images));
+        .map(|anchored| size(anchored.counted.saturating_add(anchored.bytes), &anchored.content));
     [window, by_byte, by_anchor].into_iter().flatten().min()
 }
 

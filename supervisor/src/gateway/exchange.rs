@@ -19,7 +19,7 @@ use crate::sys::secrets::{self, SecretRef};
 use crate::sys::upstream::UpstreamError;
 
 use super::anchor::Prompt;
-use super::call::Call;
+use super::call::{Call, shown};
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::{Provider, Route};
@@ -96,15 +96,14 @@ impl Exchange {
 
     fn prepare(&self, body: &[u8]) -> Result<Prepared, Objected> {
         if self.route == Route::Unknown || !self.snapshot.config.providers.contains_key(&self.named) {
-            let reason =
-                format!("`{} /{}{}` is not a call that can be metered", self.method, self.named, self.path);
-            return Err(self.object(reason, None));
+            let asked = shown(&format!("{} /{}{}", self.method, self.named, self.path));
+            return Err(self.object(format!("`{asked}` is not a call that can be metered"), None));
         }
         let call = self
             .provider
             .read_call(body)
             .map_err(|error| self.object(error.to_string(), None).with_status(StatusCode::BAD_REQUEST))?;
-        let model = call.model.clone().into_owned();
+        let model = shown(&call.model);
         if self.route == Route::Free {
             let bound = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
             return Ok(Prepared { model, bound, billing: None });
@@ -117,10 +116,10 @@ impl Exchange {
 
     fn bill(&self, call: &Call<'_>, body_bytes: usize) -> Result<(Bound, Billing), Objection> {
         let price = self.price(&call.model).ok_or_else(|| Objection {
-            reason: format!("no price is known for the model `{}`", call.model),
+            reason: format!("no price is known for the model `{}`", shown(&call.model)),
             hint: Some(prices::lines_to_add(&call.model)),
         })?;
-        let prompt = Prompt::of(self.live.run.id, &self.named, call);
+        let prompt = Prompt::of(self.live.run.id, &self.named, call, &self.headers);
         let anchored = self.gateway.anchors.measure(&prompt);
         let bound = bound::bound(call, &prompt, body_bytes, anchored, &price, self.provider.surcharge())?;
         Ok((bound, Billing { price, prompt, reader: self.provider.reader(call) }))
@@ -131,7 +130,7 @@ impl Exchange {
     }
 
     fn object(&self, reason: String, hint: Option<String>) -> Objected {
-        let model = format!("{} {}", self.method, self.path);
+        let model = shown(&format!("{} {}", self.method, self.path));
         Objected { model, objection: Objection { reason, hint }, status: None }
     }
 
@@ -186,8 +185,7 @@ impl Exchange {
                 Some(Ledger::new(meter, permit, price, prompt, status.to_string(), snapshot))
             }
             None => {
-                // Free, or refused before it began, which no provider bills.
-                settle(permit, status.to_string(), Charge::Void).await;
+                settle(permit, status.to_string(), charge_of(status)).await;
                 None
             }
         };
@@ -316,8 +314,12 @@ impl From<UpstreamError> for Failure {
 
 /// Puts the provider's key in. The error says what to do, and never what the key is.
 async fn set_key(provider: &dyn Provider, headers: &mut HeaderMap, place: SecretRef) -> Result<(), Failure> {
-    let key = tokio::task::spawn_blocking(move || secrets::load_secret(&place)).await;
-    let key = key.map_err(|_| Failure::before_sending("its key could not be read"))?;
+    let key = match secrets::secret_at_hand(&place) {
+        Some(key) => key,
+        None => tokio::task::spawn_blocking(move || secrets::load_secret(&place))
+            .await
+            .map_err(|_| Failure::before_sending("its key could not be read"))?,
+    };
     let key = key.map_err(|error| Failure {
         hint: error.hint(),
         ..Failure::before_sending(&format!("no key: {error}"))
@@ -328,10 +330,21 @@ async fn set_key(provider: &dyn Provider, headers: &mut HeaderMap, place: Secret
     })
 }
 
+/// An answer that has no usage is free, or refused before it began, which no provider bills. But where something
+/// between here and the provider lost patience, the provider may have gone on.
+fn charge_of(status: StatusCode) -> Charge {
+    if matches!(status.as_u16(), 504 | 524) { Charge::Assumed } else { Charge::Void }
+}
+
+/// What is compressed although it was not to be is no stream of events: nothing can be read of it or added to it.
 fn framing(response: &Response<Incoming>) -> Framing {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    let streamed = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    if streamed { Framing::Events } else { Framing::Json }
+    let is = |name, prefix: &[u8]| {
+        let value: Option<&http::HeaderValue> = response.headers().get(name);
+        value.is_some_and(|value| value.as_bytes().starts_with(prefix))
+    };
+    let encoded = response.headers().contains_key(header::CONTENT_ENCODING)
+        && !is(header::CONTENT_ENCODING, b"identity");
+    if is(header::CONTENT_TYPE, b"text/event-stream") && !encoded { Framing::Events } else { Framing::Json }
 }
 
 /// The client may be gone; then nobody is there to be told.

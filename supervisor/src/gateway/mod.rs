@@ -114,16 +114,18 @@ impl Gateway {
         target: &Target<'_>,
     ) -> Exchange {
         let token = web::bearer(request.headers()).unwrap_or_default();
-        let leaks = target.query.is_some_and(|query| query.contains(token));
+        let clean = |text: &str| if token.is_empty() { text.to_owned() } else { text.replace(token, "…") };
+        let whole = [target.name, target.path, target.query.unwrap_or_default()];
+        let leaks = whole.iter().any(|place| !token.is_empty() && place.contains(token));
         let snapshot = self.registry.current();
         Exchange {
             gateway: self.clone(),
             live,
             provider,
             route: if leaks { Route::Unknown } else { route },
-            named: target.name.to_owned(),
+            named: call::shown(&clean(target.name)),
             method: request.method().clone(),
-            path: target.path.to_owned(),
+            path: clean(target.path),
             query: target.query.map(str::to_owned),
             headers: headers::to_provider(request.headers(), token),
             snapshot,

@@ -158,6 +158,10 @@ pub(super) enum CacheWrites {
 pub(super) struct Content {
     /// Images, each with a size limit of its own.
     pub(super) images: u64,
+    /// Mentions of a tool that put its whole definition into the prompt.
+    pub(super) references: u64,
+    /// Something that the provider leaves out of the prompt once later content has made it stale.
+    pub(super) fleeting: bool,
     /// Something whose tokens have nothing to do with its bytes: a file, a document, a reference.
     pub(super) opaque: bool,
     /// Cache marks.
@@ -169,6 +173,12 @@ pub(super) struct Content {
 pub(super) struct Kinds {
     /// Kinds that hold one image.
     pub(super) images: &'static [&'static str],
+    /// The most tokens that one image is counted as.
+    pub(super) image_tokens: u64,
+    /// Kinds that stand for a tool's definition.
+    pub(super) references: &'static [&'static str],
+    /// Kinds that are left out of later prompts: the model's thinking.
+    pub(super) fleeting: &'static [&'static str],
     /// Kinds that hold, or refer to, something of unknown size.
     pub(super) opaque: &'static [&'static str],
 }
@@ -179,6 +189,8 @@ impl Content {
     pub(super) fn with(self, other: Self) -> Self {
         Self {
             images: self.images.saturating_add(other.images),
+            references: self.references.saturating_add(other.references),
+            fleeting: self.fleeting || other.fleeting,
             opaque: self.opaque || other.opaque,
             cache: self.cache.max(other.cache),
         }
@@ -202,6 +214,8 @@ impl Content {
                 }
                 Token::Text(text) if key == b"type" => {
                     self.images += u64::from(named(kinds.images, text));
+                    self.references += u64::from(named(kinds.references, text));
+                    self.fleeting |= named(kinds.fleeting, text);
                     self.opaque |= named(kinds.opaque, text) || text.contains(&b'\\');
                 }
                 Token::Text(text) if key == b"ttl" && text != b"5m" && self.cache != CacheWrites::None => {
@@ -221,7 +235,13 @@ mod tests {
 
     use super::*;
 
-    const KINDS: Kinds = Kinds { images: &["image"], opaque: &["document"] };
+    const KINDS: Kinds = Kinds {
+        images: &["image"],
+        image_tokens: 1000,
+        references: &["tool_reference"],
+        fleeting: &["thinking"],
+        opaque: &["document"],
+    };
 
     fn content(value: &Value) -> Content {
         let mut content = Content::default();
@@ -254,6 +274,8 @@ mod tests {
         let nested = json!([{"type": "tool_result", "content": [{"type": "image"}, {"type": "image"}]}]);
         assert_eq!(content(&nested), Content { images: 2, ..Content::default() });
         assert!(content(&json!({"content": [{"type": "document"}]})).opaque);
+        assert!(content(&json!({"content": [{"type": "thinking"}]})).fleeting);
+        assert_eq!(content(&json!([{"type": "tool_reference"}, {"type": "tool_reference"}])).references, 2);
         assert_eq!(content(&json!({"text": "\"type\": \"image\""})), Content::default());
         assert_eq!(content(&json!({"type": {"enum": ["image"]}})), Content::default());
     }

@@ -131,6 +131,45 @@ async fn what_the_provider_refuses_passes_and_costs_nothing() {
     );
 }
 
+/// Something between here and the provider lost patience; the provider may have gone on.
+#[tokio::test]
+async fn a_time_out_on_the_way_counts_in_full() {
+    for (status, posted) in [("504 Gateway Timeout", held()), ("503 Service Unavailable", 0)] {
+        let fake = Fake::start(move |_| whole(status, "text/html", b"late")).await;
+        let world = World::new(fake.port, PLENTY, STYLE).await;
+        let (_, body) = text(world.post(MESSAGES, REQUEST).await).await;
+        assert_eq!((body.as_str(), world.balance().await), ("late", (posted, 0)));
+    }
+}
+
+/// An answer that was compressed although it was not to be: it passes, nothing is put into it, and it counts in full.
+#[tokio::test]
+async fn a_compressed_answer_passes_and_counts_in_full() {
+    const BODY: &[u8] = b"\x1f\x8b\x08 not to be read\n\n";
+    let fake = Fake::start(|_| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\n\
+                    transfer-encoding: chunked\r\n\r\n";
+        vec![fake::send(head), chunk(BODY), stream_end()]
+    })
+    .await;
+    let world = World::new(fake.port, PLENTY, STYLE).await;
+    let response = world.post(MESSAGES, REQUEST).await;
+    assert_eq!(bytes(response).await, BODY);
+    assert_eq!(world.balance().await, (held(), 0));
+}
+
+/// 200, and then an error for an answer: nothing is known, so it counts in full.
+#[tokio::test]
+async fn a_success_that_is_an_error_counts_in_full() {
+    const ERROR: &[u8] = br#"{"type":"error","error":{"type":"api_error","message":"Internal"}}"#;
+    for body in [ERROR, b"", b"null", b"<html>"] {
+        let fake = Fake::start(|_| whole("200 OK", "application/json", body)).await;
+        let world = World::new(fake.port, PLENTY, STYLE).await;
+        assert_eq!(bytes(world.post(MESSAGES, REQUEST).await).await, body);
+        assert_eq!(world.balance().await, (held(), 0));
+    }
+}
+
 #[tokio::test]
 async fn a_stream_cut_between_events_ends_with_an_error_and_counts_in_full() {
     let cut = STREAM.len() - b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".len();
@@ -308,7 +347,8 @@ async fn a_conversation_holds_little_more_than_it_adds() {
     let body = request(r#",{"role":"assistant","content":"hello"}"#);
     let provider = providers::by_name("anthropic").unwrap();
     let call = provider.read_call(body.as_bytes()).unwrap();
-    let prompt = anchor::Prompt::of(world.live.run.id, "anthropic", &call);
+    let headers = headers::to_provider(&http::HeaderMap::new(), TOKEN);
+    let prompt = anchor::Prompt::of(world.live.run.id, "anthropic", &call, &headers);
     let price = prices::price("claude-opus-5-5", &snapshot.config.prices).unwrap();
     let anchored = world.gateway.anchors.measure(&prompt);
     let bound = bound::bound(&call, &prompt, body.len(), anchored, &price, provider.surcharge()).unwrap();

@@ -1,8 +1,10 @@
 //! Secrets: provider keys and the like, from the operating system's keyring or from an environment variable. Never in
 //! plain text in a file, never in a log, never in an error.
 //!
-//! A [`Secret`] shows nothing of itself and is zeroed when it is dropped. Every wait for a keyring is bounded.
+//! A [`Secret`] shows nothing of itself and is zeroed when it is dropped. Every wait for a keyring is bounded, and what
+//! it said is kept for a minute at most.
 
+mod kept;
 mod keyring;
 
 use std::collections::BTreeSet;
@@ -12,6 +14,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -20,7 +23,11 @@ use crate::core::error::{Code, Failure};
 use super::env::Env;
 use super::paths::Home;
 
+use kept::Kept;
 pub use keyring::KEYRING_TIMEOUT;
+
+/// What this process's keyring said; there is one keyring, so there is one of these.
+static KEPT: Kept = Kept::new();
 
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,11 +156,20 @@ impl FromStr for SecretRef {
     }
 }
 
-/// Fetches a secret from where it is. Blocks, for a keyring at most [`KEYRING_TIMEOUT`]: call it off the async threads.
-pub fn load_secret(place: &SecretRef) -> Result<Secret, SecretError> {
+/// Fetches a secret from where it is. Blocks for a keyring, which may take [`KEYRING_TIMEOUT`]: call it off the async
+/// threads, or first see whether it is at hand.
+pub fn load_secret(place: &SecretRef) -> Result<Arc<Secret>, SecretError> {
     match place {
-        SecretRef::Env(name) => from_env(Env::current(), name),
-        SecretRef::Keyring(name) => keyring::load(name),
+        SecretRef::Env(name) => from_env(Env::current(), name).map(Arc::new),
+        SecretRef::Keyring(name) => KEPT.load(name, || keyring::load(name)),
+    }
+}
+
+/// What [`load_secret`] would answer, if it would not have to ask the keyring for it. Does not block.
+pub fn secret_at_hand(place: &SecretRef) -> Option<Result<Arc<Secret>, SecretError>> {
+    match place {
+        SecretRef::Env(name) => Some(from_env(Env::current(), name).map(Arc::new)),
+        SecretRef::Keyring(name) => KEPT.at_hand(name),
     }
 }
 
@@ -164,7 +180,9 @@ pub fn set_secret(home: &Home, name: &str, secret: Secret) -> Result<(), SecretE
     if text.is_empty() || text.len() > MAX_SECRET_BYTES || text.chars().any(char::is_control) {
         return Err(SecretError::Unsuitable);
     }
-    keyring::store(&name, secret)?;
+    let stored = keyring::store(&name, secret);
+    KEPT.forget(&name);
+    stored?;
     let mut names = list_secrets(home)?;
     names.insert(name);
     write_index(home, &names)
@@ -173,7 +191,9 @@ pub fn set_secret(home: &Home, name: &str, secret: Secret) -> Result<(), SecretE
 /// Takes a secret out of the keyring and its name out of the index. `false` if there was none.
 pub fn remove_secret(home: &Home, name: &str) -> Result<bool, SecretError> {
     let name = keyring_name(name)?;
-    let removed = keyring::remove(&name)?;
+    let removed = keyring::remove(&name);
+    KEPT.forget(&name);
+    let removed = removed?;
     let mut names = list_secrets(home)?;
     if names.remove(&name) {
         write_index(home, &names)?;

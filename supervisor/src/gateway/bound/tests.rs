@@ -13,6 +13,10 @@ fn run() -> RunId {
     RunId::from_parts(1, [1; 10])
 }
 
+fn prompt_of(provider: &dyn Provider, call: &Call<'_>) -> Prompt {
+    Prompt::of(run(), provider.name(), call, &http::HeaderMap::new())
+}
+
 fn price(model: &str) -> Price {
     prices::price(model, &std::collections::BTreeMap::new()).unwrap()
 }
@@ -20,7 +24,7 @@ fn price(model: &str) -> Price {
 fn bound_of(provider: &dyn Provider, request: &Value, anchors: &Anchors) -> Result<Bound, Objection> {
     let body = request.to_string();
     let call = provider.read_call(body.as_bytes()).unwrap();
-    let prompt = Prompt::of(run(), provider.name(), &call);
+    let prompt = prompt_of(provider, &call);
     let price = price(&call.model);
     bound(&call, &prompt, body.len(), anchors.measure(&prompt), &price, provider.surcharge())
 }
@@ -69,7 +73,7 @@ fn what_is_not_text_counts_at_its_limit() {
         (anthropic(&request).unwrap().input_tokens, request.to_string().len() as u64)
     };
     let (tokens, bytes) = with(json!({"type": "image", "source": {"type": "base64", "data": "aGk="}}));
-    assert_eq!(tokens, bytes + IMAGE_TOKENS + FRAME_TOKENS);
+    assert_eq!(tokens, bytes + 16_384 + FRAME_TOKENS);
     let (tokens, _) = with(json!({"type": "document", "source": {"type": "file", "file_id": "f"}}));
     assert_eq!(tokens, 1_000_000);
 }
@@ -156,25 +160,125 @@ fn what_agents_send_is_admitted() {
     assert!(openai(&codex).is_ok());
 }
 
+/// Where two readers of a body could disagree, it is not passed on.
 #[test]
-fn a_name_spelled_with_escapes_hides_nothing() {
-    for body in [
-        r#"{"model":"claude-opus-5-5","max_tokens":1,"messages":[],"cach\u0065_control":{"type":"ephemeral","ttl":"1h"}}"#,
-        r#"{"model":"claude-opus-5-5","max_tokens":1,"messages":[],"unknown\n":1}"#,
+fn a_body_that_two_readers_may_read_differently_is_refused() {
+    let read = |name: &str, body: &[u8]| {
+        providers::by_name(name).unwrap().read_call(body).map(|_| ()).unwrap_err().to_string()
+    };
+    let escapes = "the request body cannot be read: a field's name has escapes";
+    let twice = "the request body cannot be read: a field is given twice";
+    for (name, body, expected) in [
+        (
+            "anthropic",
+            r#"{"model":"claude-opus-5-5","max_tokens":1,"messages":[],"cach\u0065_control":{"type":"ephemeral","ttl":"1h"}}"#,
+            escapes,
+        ),
+        ("anthropic", r#"{"model":"claude-opus-5-5","max_tokens":1,"messages":[],"unknown\n":1}"#, escapes),
+        ("openai", r#"{"model":"gpt-6.1-sol","input":[],"unknown\u006e":true}"#, escapes),
+        ("anthropic", r#"{"model":"m","max_tokens":1,"messages":[],"thinking":{},"thinking":null}"#, twice),
+        ("openai", r#"{"model":"m","input":[],"truncation":"auto","truncation":"disabled"}"#, twice),
     ] {
-        let call = providers::by_name("anthropic").unwrap().read_call(body.as_bytes()).unwrap();
-        assert_eq!(call.unbounded.as_deref(), Some("a field whose name has escapes"));
+        assert_eq!(read(name, body.as_bytes()), expected, "{body}");
     }
+    // what is read into a type is refused by its reader
+    for body in [
+        r#"{"model":"m","max_tokens":1,"messages":[],"max_tokens":9}"#,
+        r#"{"model":"m","max_tokens":1,"messages":[],"max_t\u006fkens":9}"#,
+        r#"{"model":"m","max_tokens":1,"messages":[],"tools":[{"type":"custom","type":"web_search_20250305"}]}"#,
+        r#"{"model":"m","max_tokens":1,"messages":[{"content":"a","content":[]}]}"#,
+    ] {
+        assert!(read("anthropic", body.as_bytes()).contains("of the wrong type"), "{body}");
+    }
+    // a byte that is no character may become three that are
+    let body = b"{\"model\":\"m\",\"max_tokens\":1,\"messages\":[],\"system\":\"\xff\xff\"}";
+    assert_eq!(read("anthropic", body), "the request body cannot be read: it is not UTF-8");
+    let long = format!(r#"{{"model":"{}","input":[]}}"#, "m".repeat(201));
+    assert_eq!(
+        read("openai", long.as_bytes()),
+        "the request body cannot be read: its model's name is too long"
+    );
     // a known name is the same name however it is spelled
     let body = r#"{"model":"gpt-6.1-sol","input":[],"backgr\u006fund":true}"#;
-    let call = providers::by_name("openai").unwrap().read_call(body.as_bytes()).unwrap();
-    assert!(call.unbounded.is_some());
+    assert!(providers::by_name("openai").unwrap().read_call(body.as_bytes()).is_err());
+}
+
+#[test]
+fn what_the_provider_keeps_counts_as_all_that_the_model_accepts() {
+    let tokens = |item: Value| {
+        let message = json!({"role": "user", "content": "hi"});
+        openai(&json!({"model": "gpt-6.1-sol", "input": [message, item]})).unwrap().input_tokens
+    };
+    for kept in [
+        json!({"id": "msg_1"}),
+        json!({"id": "msg_1", "type": null}),
+        json!({"id": "msg_1", "type": "item_reference"}),
+        json!({"id": "rs_1", "type": "reasoning", "summary": []}),
+        json!({"id": "rs_1", "type": "reasoning", "encrypted_content": null}),
+        json!({"id": "ig_1", "type": "image_generation_call"}),
+        json!({"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}),
+    ] {
+        assert_eq!(tokens(kept.clone()), 1_050_000, "{kept}");
+    }
+    for whole in [
+        json!({"role": "assistant", "content": "hi", "id": "msg_1"}),
+        json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}),
+        json!({"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "abc"}),
+        json!({"type": "function_call", "name": "f", "arguments": "{}", "call_id": "c"}),
+    ] {
+        assert!(tokens(whole.clone()) < 3000, "{whole}");
+    }
+}
+
+/// Tools that the provider describes itself add more than their few bytes.
+#[test]
+fn the_providers_own_words_about_a_tool_count() {
+    let input = |tools: Value| {
+        let request = json!({"model": "claude-opus-5-5", "max_tokens": 1, "messages": [], "tools": tools});
+        anthropic(&request).unwrap().input_tokens - request.to_string().len() as u64
+    };
+    assert_eq!(input(json!([{"name": "own"}, {"type": "custom", "name": "x"}])), FRAME_TOKENS);
+    let all = json!([{"type": "bash_20250124"}, {"type": "text_editor_20250728"}, {"type": "computer_20250124"}]);
+    assert_eq!(input(all), FRAME_TOKENS + 3 * 2048);
+}
+
+/// A deferred tool is not in the prompt that was counted; a mention of it puts all of it there.
+#[test]
+fn a_mention_of_a_deferred_tool_counts_as_the_tool() {
+    let provider = providers::by_name("anthropic").unwrap();
+    let anchors = Anchors::default();
+    let tool = json!({"name": "large", "description": "x".repeat(40_000), "defer_loading": true});
+    let bytes = tool.to_string().len() as u64;
+    let mut request = json!({"model": "claude-opus-5-5", "max_tokens": 1, "tools": [tool],
+        "messages": [{"role": "user", "content": "hi"}]});
+    let body = request.to_string();
+    let call = provider.read_call(body.as_bytes()).unwrap();
+    anchors.remember(&prompt_of(provider, &call), 500);
+    let found = json!({"role": "user", "content": [{"type": "tool_result", "content":
+        [{"type": "tool_reference", "tool_name": "large"}, {"type": "tool_reference", "tool_name": "large"}]}]});
+    request["messages"].as_array_mut().unwrap().push(found.clone());
+    let bound = bound_of(provider, &request, &anchors).unwrap();
+    assert_eq!(bound.input_tokens, 500 + found.to_string().len() as u64 + 1 + 2 * bytes + FRAME_TOKENS);
+}
+
+#[test]
+fn a_cache_mark_costs_wherever_it_stands() {
+    let with = |field: &str| {
+        let mut request = json!({"model": "claude-opus-5-5", "max_tokens": 1, "messages": []});
+        request[field] = json!({"a": {"cache_control": {"type": "ephemeral", "ttl": "1h"}}});
+        let tokens = request.to_string().len() as u64 + FRAME_TOKENS;
+        (anthropic(&request).unwrap().cost, nano((tokens * 8000 + 20_000) * 110 / 100))
+    };
+    for field in ["system", "unknown", "output_config"] {
+        let (bound, expected) = with(field);
+        assert_eq!(bound, expected, "{field}");
+    }
 }
 
 #[test]
 fn a_call_without_any_limit_has_no_bound() {
     let call = providers::by_name("openai").unwrap().read_call(br#"{"model":"mine","input":"x"}"#).unwrap();
-    let prompt = Prompt::of(run(), "openai", &call);
+    let prompt = prompt_of(providers::by_name("openai").unwrap(), &call);
     let given = crate::registry::PriceOverride { input: nano(1), output: nano(1), ..Default::default() };
     let mine = prices::price("mine", &[("mine".to_owned(), given)].into()).unwrap();
     let objection = bound(&call, &prompt, 10, None, &mine, Surcharge::NONE).unwrap_err();
@@ -191,7 +295,7 @@ fn a_conversation_is_bounded_by_what_it_adds() {
     assert!(bound_of(provider, &request, &anchors).unwrap().input_tokens > 100_000);
     let body = request.to_string();
     let call = provider.read_call(body.as_bytes()).unwrap();
-    anchors.remember(&Prompt::of(run(), "anthropic", &call), 25_000);
+    anchors.remember(&prompt_of(provider, &call), 25_000);
     let added = json!({"role": "assistant", "content": "hello"});
     request["messages"].as_array_mut().unwrap().push(added.clone());
     let bound = bound_of(provider, &request, &anchors).unwrap();

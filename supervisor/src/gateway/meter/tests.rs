@@ -159,6 +159,16 @@ fn what_has_no_price_is_no_bill() {
         (ANTHROPIC, r#"{"usage":{"input_tokens":1,"output_tokens":1,"speed":"fast"}}"#, "speed: fast"),
         (
             ANTHROPIC,
+            r#"{"usage":{"input_tokens":1,"output_tokens":1,"inference_geo":"eu"}}"#,
+            "inference_geo: eu",
+        ),
+        (
+            ANTHROPIC,
+            r#"{"usage":{"input_tokens":1,"output_tokens":1,"service_tier":"flash"}}"#,
+            "service_tier: flash",
+        ),
+        (
+            ANTHROPIC,
             r#"{"usage":{"input_tokens":1,"output_tokens":1,"server_tool_use":{"web_search_requests":2}}}"#,
             "web_search",
         ),
@@ -170,6 +180,31 @@ fn what_has_no_price_is_no_bill() {
     ] {
         let bill = read(request, Framing::Json, [answer.as_bytes()]).bill();
         assert_eq!(bill, Err(UnreadableError::Unpriced(what.to_owned())));
+    }
+}
+
+/// Turns that are not the whole bill come on top of it where another model made them.
+#[test]
+fn another_models_turns_are_billed_in_any_case() {
+    let usage = r#"{"input_tokens":100,"output_tokens":50,"iterations":[{"type":"message","input_tokens":1,
+        "output_tokens":1},{"type":"advisor_message","model":"claude-opus-5-5","input_tokens":7,"output_tokens":3}]}"#;
+    let meter = read(ANTHROPIC, Framing::Json, [format!(r#"{{"usage":{usage}}}"#).as_bytes()]);
+    let line = |model: Option<&str>, input_tokens, output_tokens| Line {
+        model: model.map(str::to_owned),
+        usage: Usage { input_tokens, output_tokens, ..Usage::default() },
+    };
+    let lines = vec![line(None, 100, 50), line(Some("claude-opus-5-5"), 7, 3)];
+    assert_eq!(meter.bill(), Ok(Some(Bill { lines, surcharge: Surcharge::NONE, prompt_tokens: None })));
+}
+
+/// Cut at any byte, an answer has all of its bill or none.
+#[test]
+fn an_answer_cut_anywhere_has_no_smaller_bill() {
+    for (request, framing, answer, expected) in golden() {
+        for at in 0..answer.len() {
+            let bill = read(request, framing, [&answer[..at]]).bill().unwrap_or_default();
+            assert!(bill.is_none() || bill == expected, "cut at {at}: {bill:?}");
+        }
     }
 }
 

@@ -6,88 +6,85 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Provider, Route, secret};
+use super::{Provider, Route, Wire};
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
-use crate::gateway::call::{Call, MalformedError};
+use crate::gateway::call::{self, Call, MalformedError, Place, shown};
 use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, CacheWrites, Kinds};
 
 /// A workspace may be bound to a region, which costs this much, without the request saying so.
 const REGIONAL: Surcharge = Surcharge { numerator: 110, denominator: 100 };
 
-const KINDS: Kinds = Kinds { images: &["image"], opaque: &["document", "container_upload"] };
+static WIRE: Wire = Wire {
+    name: "anthropic",
+    routes: &[
+        (Method::POST, "/v1/messages", Route::Call),
+        (Method::POST, "/v1/messages/count_tokens", Route::Free),
+        (Method::GET, "/v1/models", Route::List),
+        (Method::GET, "/v1/models/*", Route::List),
+        (Method::HEAD, "/", Route::Probe),
+        (Method::HEAD, "", Route::Probe),
+        (Method::GET, "/api/hello", Route::Probe),
+        (Method::HEAD, "/api/hello", Route::Probe),
+    ],
+    in_base_url: "",
+    key: Some((HeaderName::from_static("x-api-key"), "")),
+    surcharge: REGIONAL,
+};
+
+const KINDS: Kinds = Kinds {
+    images: &["image"],
+    image_tokens: 16_384,
+    references: &["tool_reference"],
+    fleeting: &["thinking", "redacted_thinking"],
+    opaque: &["document", "container_upload"],
+};
 
 /// Kinds of tools that run where the agent runs. Any other kind runs at the provider, as often as it likes.
 const CLIENT_TOOLS: [&str; 5] = ["custom", "bash_", "text_editor_", "computer_", "memory_"];
+/// More than the provider's own words about a tool of its own making, which are not in the request: 1 234 tokens are
+/// published for the longest, `computer_`.
+const TOOL_TOKENS: u64 = 2048;
 
 pub(super) struct Anthropic;
 
 impl Provider for Anthropic {
-    fn name(&self) -> &'static str {
-        "anthropic"
-    }
-
-    fn route(&self, method: &Method, path: &str, _headers: &HeaderMap) -> Route {
-        match (method, path) {
-            (&Method::POST, "/v1/messages") => Route::Call,
-            (&Method::POST, "/v1/messages/count_tokens") => Route::Free,
-            (&Method::GET, "/v1/models") => Route::List,
-            (&Method::GET, path) if super::is_entry_of("/v1/models/", path) => Route::List,
-            (&Method::HEAD, "/" | "") | (&Method::GET | &Method::HEAD, "/api/hello") => Route::Probe,
-            _ => Route::Unknown,
-        }
-    }
-
-    fn upstream_path<'a>(&self, path: &'a str) -> &'a str {
-        path
-    }
-
-    fn set_key(&self, headers: &mut HeaderMap, key: &str) -> Result<(), header::InvalidHeaderValue> {
-        headers.insert("x-api-key", secret(key)?);
-        Ok(())
+    fn wire(&self) -> &'static Wire {
+        &WIRE
     }
 
     fn read_call<'a>(&self, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
-        let request: Request<'a> = serde_json::from_slice(body)?;
-        let mut call = Call {
-            unbounded: request.unbounded(),
-            model: request.model,
-            max_output: request.max_tokens,
-            cache: CacheWrites::None,
-            parts: Vec::new(),
-            settings: Vec::new(),
-            kinds: KINDS,
-        };
-        let mut marks = scan::Content::default();
-        for (name, value) in scan::members(body) {
-            match name {
-                _ if name.contains(&b'\\') => call.unbounded = Some(super::ESCAPED_NAME.to_owned()),
-                b"messages" => {
-                    for message in scan::elements(value) {
-                        call.unbounded = call.unbounded.or(tool_of_message(message)?);
-                        call.parts.push(message);
-                    }
-                }
-                b"system" | b"tools" => call.parts.extend(scan::elements(value)),
-                b"max_tokens" | b"stream" | b"metadata" => {}
-                b"cache_control" => {
-                    marks.cache = CacheWrites::Short;
-                    marks.add(value, KINDS);
-                }
-                _ => call.settings.push((name, value)),
-            }
+        let request: Request<'a> = serde_json::from_str(call::text(body)?)?;
+        let mut tools = Tools::default();
+        request.tools.iter().flatten().for_each(|tool| tools.see(tool));
+        for message in scan::elements(request.messages.get().as_bytes()) {
+            tools.see_message(message)?;
         }
-        call.cache = marks.cache;
+        let unbounded = tools.at_provider.or_else(|| request.unbounded());
+        let mut marks = scan::Content::default();
+        if let Some(mark) = request.cache_control {
+            marks.cache = CacheWrites::Short;
+            marks.add(mark.get().as_bytes(), KINDS);
+        }
+        let mut call = Call {
+            unbounded,
+            max_output: request.max_tokens,
+            cache: marks.cache,
+            added_tokens: tools.added_tokens,
+            ..Call::of(request.model, KINDS)
+        };
+        call.take_fields(body, |name| match name {
+            b"messages" | b"system" => Place::Prompt,
+            b"tools" => Place::Tools,
+            b"max_tokens" | b"stream" | b"metadata" | b"cache_control" => Place::Aside,
+            _ => Place::Setting,
+        })?;
         Ok(call)
-    }
-
-    fn surcharge(&self) -> Surcharge {
-        REGIONAL
     }
 
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader> {
@@ -121,8 +118,9 @@ struct Request<'a> {
     /// Required by `/v1/messages`, absent from `count_tokens`.
     max_tokens: Option<u64>,
     #[serde(borrow)]
-    #[expect(dead_code, reason = "a request without messages is refused here, not by the provider")]
     messages: &'a RawValue,
+    #[serde(borrow, default)]
+    cache_control: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tools: Option<Vec<Tool<'a>>>,
     #[serde(borrow, default)]
@@ -147,14 +145,6 @@ struct Tool<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-impl Tool<'_> {
-    fn at_provider(&self) -> Option<String> {
-        let kind = self.kind.as_deref()?;
-        let client = CLIENT_TOOLS.iter().any(|known| kind.starts_with(known));
-        (!client).then(|| format!("tools: {kind}"))
-    }
-}
-
 /// A message, of which only the tools it may bring along are read: `content[].tool.definition`.
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -174,22 +164,39 @@ struct Addition<'a> {
     definition: Option<&'a RawValue>,
 }
 
-/// The first tool that a message adds and that runs at the provider.
-fn tool_of_message(message: &[u8]) -> Result<Option<String>, MalformedError> {
-    let message: Message<'_> = serde_json::from_slice(message)?;
-    let blocks: Vec<Block<'_>> = match message.content.map(RawValue::get) {
-        Some(content) if content.starts_with('[') => serde_json::from_str(content)?,
-        _ => return Ok(None),
-    };
-    for tool in blocks.iter().filter_map(|block| block.tool) {
-        // Other blocks may have a `tool` that is no addition.
-        let Ok(addition) = serde_json::from_str::<Addition<'_>>(tool.get()) else { continue };
-        let Some(definition) = addition.definition else { continue };
-        if let Some(kind) = serde_json::from_str::<Tool<'_>>(definition.get())?.at_provider() {
-            return Ok(Some(kind));
+/// What a request's tools come to.
+#[derive(Default)]
+struct Tools {
+    /// The first one that runs at the provider.
+    at_provider: Option<String>,
+    added_tokens: u64,
+}
+
+impl Tools {
+    fn see(&mut self, tool: &Tool<'_>) {
+        let Some(kind) = tool.kind.as_deref().filter(|kind| *kind != "custom") else { return };
+        self.added_tokens = self.added_tokens.saturating_add(TOOL_TOKENS);
+        let client = CLIENT_TOOLS.iter().any(|known| kind.starts_with(known));
+        if !client && self.at_provider.is_none() {
+            self.at_provider = Some(format!("tools: {}", shown(kind)));
         }
     }
-    Ok(None)
+
+    /// Sees the tools that a message adds.
+    fn see_message(&mut self, message: &[u8]) -> Result<(), MalformedError> {
+        let message: Message<'_> = serde_json::from_slice(message)?;
+        let blocks: Vec<Block<'_>> = match message.content.map(RawValue::get) {
+            Some(content) if content.starts_with('[') => serde_json::from_str(content)?,
+            _ => return Ok(()),
+        };
+        for tool in blocks.iter().filter_map(|block| block.tool) {
+            // Other blocks may have a `tool` that is no addition.
+            let Ok(addition) = serde_json::from_str::<Addition<'_>>(tool.get()) else { continue };
+            let Some(definition) = addition.definition else { continue };
+            self.see(&serde_json::from_str(definition.get())?);
+        }
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]
@@ -212,13 +219,10 @@ impl Request<'_> {
         };
         let other = |name: &str, value: &Option<Cow<'_, str>>, known: &[&str]| {
             let value = value.as_ref().filter(|value| !known.contains(&value.as_ref()))?;
-            Some(format!("{name}: {value}"))
+            Some(format!("{name}: {}", shown(value)))
         };
         let edits = self.context_management.iter().flat_map(|context| &context.edits);
-        let mut tools = self.tools.iter().flatten();
-        tools
-            .find_map(Tool::at_provider)
-            .or_else(|| given("mcp_servers", &self.mcp_servers))
+        given("mcp_servers", &self.mcp_servers)
             .or_else(|| given("fallbacks", &self.fallbacks))
             .or_else(|| self.container.map(|_| "container".to_owned()))
             .or_else(|| other("speed", &self.speed, &["standard"]))
@@ -226,7 +230,7 @@ impl Request<'_> {
             .or_else(|| other("inference_geo", &self.inference_geo, &["global", "us"]))
             .or_else(|| {
                 let mut edits = edits.filter(|edit| !edit.kind.starts_with("clear_"));
-                edits.next().map(|edit| format!("context_management: {}", edit.kind))
+                edits.next().map(|edit| format!("context_management: {}", shown(&edit.kind)))
             })
     }
 }
@@ -294,6 +298,7 @@ struct Billed {
     server_tool_use: Option<ServerToolUse>,
     speed: Option<String>,
     inference_geo: Option<String>,
+    service_tier: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -339,11 +344,20 @@ impl MessageReader {
         self.regional |= billed.inference_geo.as_deref() == Some("us");
         self.edited |= applied.is_some_and(|applied| !applied.applied_edits.is_empty());
         let searches = billed.server_tool_use.and_then(|used| used.web_search_requests).unwrap_or(0);
-        match billed.speed.as_deref() {
-            _ if searches > 0 => Err(UnreadableError::Unpriced("web_search".to_owned())),
-            None | Some("standard") => Ok(()),
-            Some(speed) => Err(UnreadableError::Unpriced(format!("speed: {speed}"))),
+        if searches > 0 {
+            return Err(UnreadableError::Unpriced("web_search".to_owned()));
         }
+        // `priority` is paid for in advance and `batch` is cheaper; the list price is on the safe side.
+        for (name, value, priced) in [
+            ("speed", billed.speed, &["standard"][..]),
+            ("service_tier", billed.service_tier, &["standard", "priority", "batch"]),
+            ("inference_geo", billed.inference_geo, &["us", "global", "not_available"]),
+        ] {
+            if let Some(value) = value.filter(|value| !priced.contains(&value.as_str())) {
+                return Err(UnreadableError::Unpriced(format!("{name}: {}", shown(&value))));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -376,11 +390,17 @@ impl Reader for MessageReader {
             |turn: &Iteration| Line { model: turn.model.clone(), usage: turn.counts.usage(self.asked) };
         let turns: Vec<Line> = self.iterations.iter().map(turn).collect();
         let in_turns = turns.iter().map(|line| line.usage.total()).fold(0, u64::saturating_add);
-        // Turns that say less than the whole are not all of it.
+        // Turns that say less than the whole are not all of it; another model's are never in it.
         let by_turn = !turns.is_empty() && in_turns >= top.total();
+        let lines = if by_turn {
+            turns
+        } else {
+            let others = turns.into_iter().filter(|line| line.model.is_some());
+            std::iter::once(Line { model: None, usage: top }).chain(others).collect()
+        };
         let one_prompt = !self.edited && self.iterations.len() <= 1;
         Some(Bill {
-            lines: if by_turn { turns } else { vec![Line { model: None, usage: top }] },
+            lines,
             surcharge: if self.regional { REGIONAL } else { Surcharge::NONE },
             prompt_tokens: one_prompt.then(|| top.total().saturating_sub(top.output_tokens)),
         })

@@ -1,41 +1,30 @@
 //! The demo's scripted model: Anthropic's wire, no key, nothing but calls.
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode};
 
 use super::anthropic::Anthropic;
-use super::{Provider, Route};
+use super::{Provider, Route, Wire};
 use crate::gateway::bound::Surcharge;
 use crate::gateway::call::{Call, MalformedError};
 use crate::gateway::meter::Reader;
 
+static WIRE: Wire = Wire {
+    name: "demo",
+    routes: &[(Method::POST, "/v1/messages", Route::Call)],
+    in_base_url: "",
+    key: None,
+    surcharge: Surcharge::NONE,
+};
+
 pub(super) struct Demo;
 
 impl Provider for Demo {
-    fn name(&self) -> &'static str {
-        "demo"
-    }
-
-    fn route(&self, method: &Method, path: &str, headers: &HeaderMap) -> Route {
-        match Anthropic.route(method, path, headers) {
-            Route::Call => Route::Call,
-            _ => Route::Unknown,
-        }
-    }
-
-    fn upstream_path<'a>(&self, path: &'a str) -> &'a str {
-        path
-    }
-
-    fn set_key(&self, _headers: &mut HeaderMap, _key: &str) -> Result<(), header::InvalidHeaderValue> {
-        Ok(())
+    fn wire(&self) -> &'static Wire {
+        &WIRE
     }
 
     fn read_call<'a>(&self, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
         Anthropic.read_call(body)
-    }
-
-    fn surcharge(&self) -> Surcharge {
-        Surcharge { numerator: 1, denominator: 1 }
     }
 
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader> {

@@ -7,7 +7,9 @@ mod anthropic;
 mod demo;
 mod openai;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::header::{InvalidHeaderValue, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use zeroize::Zeroizing;
 
 use super::bound::Surcharge;
 use super::call::{Call, MalformedError};
@@ -38,25 +40,30 @@ pub(super) enum Route {
     Unknown,
 }
 
-/// One wire.
-pub(super) trait Provider: Sync {
+/// What a method and a path mean; a path that ends in `/*` stands for one entry below it.
+pub(super) type RouteRow = (Method, &'static str, Route);
+
+/// What is data about a wire.
+pub(super) struct Wire {
     /// The name in the configuration and in the path.
-    fn name(&self) -> &'static str;
+    name: &'static str,
+    /// All that can be asked of it.
+    routes: &'static [RouteRow],
+    /// What the configured base URL has of every path already.
+    in_base_url: &'static str,
+    /// The header for the key and what stands before it there; none where there is no key.
+    key: Option<(HeaderName, &'static str)>,
+    /// What may come on top of the list price of a call.
+    surcharge: Surcharge,
+}
 
-    /// What a request is. The path is what comes after the provider's name, without the query.
-    fn route(&self, method: &Method, path: &str, headers: &HeaderMap) -> Route;
-
-    /// The path below the configured base URL.
-    fn upstream_path<'a>(&self, path: &'a str) -> &'a str;
-
-    /// Puts the key where this provider wants it.
-    fn set_key(&self, headers: &mut HeaderMap, key: &str) -> Result<(), http::header::InvalidHeaderValue>;
+/// One wire: its data, and what it takes to read it.
+pub(super) trait Provider: Sync {
+    /// What is data about it.
+    fn wire(&self) -> &'static Wire;
 
     /// Reads a call.
     fn read_call<'a>(&self, body: &'a [u8]) -> Result<Call<'a>, MalformedError>;
-
-    /// What may come on top of the list price of this call.
-    fn surcharge(&self) -> Surcharge;
 
     /// A reader of the answer.
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader>;
@@ -68,21 +75,53 @@ pub(super) trait Provider: Sync {
     fn stream_error(&self, message: &str) -> Vec<u8>;
 }
 
-/// Why a body is not read further: no client spells its fields so, and one that does may hide something.
-const ESCAPED_NAME: &str = "a field whose name has escapes";
+impl dyn Provider + '_ {
+    /// The name in the configuration and in the path.
+    pub(super) fn name(&self) -> &'static str {
+        self.wire().name
+    }
+
+    /// What may come on top of the list price of a call.
+    pub(super) fn surcharge(&self) -> Surcharge {
+        self.wire().surcharge
+    }
+
+    /// What a request is. The path is what comes after the provider's name, without the query.
+    pub(super) fn route(&self, method: &Method, path: &str, headers: &HeaderMap) -> Route {
+        let rows = self.wire().routes;
+        let is = |named: &str| match named.strip_suffix('*') {
+            Some(list) => is_entry_of(list, path),
+            None => named == path,
+        };
+        let calls = rows.iter().any(|(_, named, route)| *route == Route::Call && is(named));
+        if calls && *method == Method::GET && headers.contains_key(UPGRADE) {
+            return Route::Upgrade;
+        }
+        let found = rows.iter().find(|(by, named, _)| by == method && is(named));
+        found.map_or(Route::Unknown, |(_, _, route)| *route)
+    }
+
+    /// The path below the configured base URL.
+    pub(super) fn upstream_path<'a>(&self, path: &'a str) -> &'a str {
+        path.strip_prefix(self.wire().in_base_url).unwrap_or(path)
+    }
+
+    /// Puts the key where this provider wants it, as a value that is not shown.
+    pub(super) fn set_key(&self, headers: &mut HeaderMap, key: &str) -> Result<(), InvalidHeaderValue> {
+        let Some((name, before)) = &self.wire().key else { return Ok(()) };
+        let whole = Zeroizing::new([before, key].concat());
+        let mut value = HeaderValue::from_str(&whole)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+        Ok(())
+    }
+}
 
 /// Whether a path is one entry below a list, and not further down.
 fn is_entry_of(list: &str, path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     let entry = path.strip_prefix(list).unwrap_or_default();
     !entry.is_empty() && entry.bytes().all(plain) && !entry.starts_with('.')
-}
-
-/// A header value that is not shown.
-fn secret(value: &str) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
-    let mut value = HeaderValue::from_str(value)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -6,88 +6,90 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::header::AUTHORIZATION;
+use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Provider, Route, secret};
+use super::{Provider, Route, Wire};
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
-use crate::gateway::call::{Call, MalformedError};
+use crate::gateway::call::{self, Call, MalformedError, Place, shown};
 use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, CacheWrites, Kinds};
 
+static WIRE: Wire = Wire {
+    name: "openai",
+    routes: &[
+        (Method::POST, "/v1/responses", Route::Call),
+        (Method::GET, "/v1/models", Route::List),
+        (Method::GET, "/v1/models/*", Route::List),
+    ],
+    in_base_url: "/v1",
+    key: Some((AUTHORIZATION, "Bearer ")),
+    surcharge: Surcharge::NONE,
+};
+
 const KINDS: Kinds = Kinds {
     images: &["input_image", "computer_screenshot"],
-    opaque: &["input_file", "input_audio", "item_reference"],
+    // Models that count by tiles take up to 48 169 tokens for one.
+    image_tokens: 49_152,
+    references: &[],
+    fleeting: &["reasoning"],
+    opaque: &["input_file", "input_audio", "item_reference", "image_generation_call"],
 };
 
 /// Kinds of tools that run where the agent runs. Any other kind runs at the provider, as often as it likes.
 const CLIENT_TOOLS: [&str; 5] = ["function", "custom", "namespace", "local_shell", "apply_patch"];
+/// More than the provider's own words about a tool of its own making, which are not in the request.
+const TOOL_TOKENS: u64 = 2048;
 
 pub(super) struct OpenAi;
 
 impl Provider for OpenAi {
-    fn name(&self) -> &'static str {
-        "openai"
-    }
-
-    fn route(&self, method: &Method, path: &str, headers: &HeaderMap) -> Route {
-        match (method, path) {
-            (&Method::POST, "/v1/responses") => Route::Call,
-            (&Method::GET, "/v1/responses") if headers.contains_key(header::UPGRADE) => Route::Upgrade,
-            (&Method::GET, "/v1/models") => Route::List,
-            (&Method::GET, path) if super::is_entry_of("/v1/models/", path) => Route::List,
-            _ => Route::Unknown,
-        }
-    }
-
-    /// The base URL in the configuration has the version already.
-    fn upstream_path<'a>(&self, path: &'a str) -> &'a str {
-        path.strip_prefix("/v1").unwrap_or(path)
-    }
-
-    fn set_key(&self, headers: &mut HeaderMap, key: &str) -> Result<(), header::InvalidHeaderValue> {
-        headers.insert(header::AUTHORIZATION, secret(&format!("Bearer {key}"))?);
-        Ok(())
+    fn wire(&self) -> &'static Wire {
+        &WIRE
     }
 
     fn read_call<'a>(&self, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
-        let request: Request<'a> = serde_json::from_slice(body)?;
+        let request: Request<'a> = serde_json::from_str(call::text(body)?)?;
         let mut call = Call {
             unbounded: request.unbounded(),
-            model: request.model,
             max_output: request.max_output_tokens,
             // Writing to the cache needs no asking for.
             cache: CacheWrites::Short,
-            parts: Vec::new(),
-            settings: Vec::new(),
-            kinds: KINDS,
+            added_tokens: added_tokens(request.tools.iter().flatten()),
+            ..Call::of(request.model, KINDS)
         };
-        for (name, value) in scan::members(body) {
-            match name {
-                _ if name.contains(&b'\\') => call.unbounded = Some(super::ESCAPED_NAME.to_owned()),
-                b"input" => {
-                    for item in scan::elements(value) {
-                        call.unbounded = call.unbounded.or(tools_of_item(item)?);
-                        call.parts.push(item);
-                    }
-                }
-                b"instructions" | b"tools" => call.parts.extend(scan::elements(value)),
-                b"max_output_tokens" | b"stream" | b"metadata" | b"client_metadata" => {}
-                _ => {
-                    if name.starts_with(b"prompt_cache_") && name != b"prompt_cache_key" && value != b"null" {
-                        call.cache = CacheWrites::Long;
-                    }
-                    call.settings.push((name, value));
-                }
+        call.take_fields(body, |name| match name {
+            b"input" | b"instructions" => Place::Prompt,
+            b"tools" => Place::Tools,
+            b"max_output_tokens" | b"stream" | b"metadata" | b"client_metadata" => Place::Aside,
+            _ => Place::Setting,
+        })?;
+        let long = |(name, value): &(&[u8], &[u8])| {
+            name.starts_with(b"prompt_cache_") && *name != b"prompt_cache_key" && *value != b"null"
+        };
+        if call.settings.iter().any(long) {
+            call.cache = CacheWrites::Long;
+        }
+        let mut referring = Vec::new();
+        for json in scan::elements(request.input.get().as_bytes()) {
+            let Some(item) = Item::of(json)? else { continue };
+            let tools = || item.tools.iter().flatten();
+            call.refuse(tools().find_map(Tool::at_provider));
+            call.added_tokens = call.added_tokens.saturating_add(added_tokens(tools()));
+            if item.is_kept_at_provider() {
+                referring.push(json);
+            }
+        }
+        let mut parts = call.parts.iter_mut();
+        for json in referring {
+            if let Some(part) = parts.find(|part| std::ptr::eq(part.json, json)) {
+                part.is_reference = true;
             }
         }
         Ok(call)
-    }
-
-    fn surcharge(&self) -> Surcharge {
-        Surcharge::NONE
     }
 
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader> {
@@ -131,7 +133,6 @@ struct Request<'a> {
     model: Cow<'a, str>,
     max_output_tokens: Option<u64>,
     #[serde(borrow)]
-    #[expect(dead_code, reason = "a request without input is refused here, not by the provider")]
     input: &'a RawValue,
     #[serde(borrow, default)]
     tools: Option<Vec<Tool<'a>>>,
@@ -148,20 +149,40 @@ struct Request<'a> {
     service_tier: Option<Cow<'a, str>>,
 }
 
-/// An item of the input; some bring tools of their own.
+/// An item of the input; some bring tools of their own, and some are only named here and kept at the provider.
 #[derive(Deserialize)]
 struct Item<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    role: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    encrypted_content: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tools: Option<Vec<Tool<'a>>>,
 }
 
-/// The first tool that an item brings along and that runs at the provider.
-fn tools_of_item(item: &[u8]) -> Result<Option<String>, MalformedError> {
-    if !item.starts_with(b"{") {
-        return Ok(None);
+impl<'a> Item<'a> {
+    fn of(item: &'a [u8]) -> Result<Option<Self>, MalformedError> {
+        if item.starts_with(b"{") { Ok(Some(serde_json::from_slice(item)?)) } else { Ok(None) }
     }
-    let item: Item<'_> = serde_json::from_slice(item)?;
-    Ok(item.tools.iter().flatten().find_map(Tool::at_provider))
+
+    /// Whether the provider takes its content from what it has stored, so that its size does not show here.
+    fn is_kept_at_provider(&self) -> bool {
+        match self.kind.as_deref() {
+            // A message need not say that it is one, and neither need a reference; but a message has a role.
+            None => self.role.is_none(),
+            Some("reasoning" | "compaction") => self.encrypted_content.is_none(),
+            Some(_) => false,
+        }
+    }
+}
+
+fn added_tokens<'a>(tools: impl Iterator<Item = &'a Tool<'a>>) -> u64 {
+    let own = |tool: &&Tool<'_>| {
+        !matches!(tool.kind.as_deref(), None | Some("function" | "custom" | "namespace"))
+    };
+    TOOL_TOKENS.saturating_mul(tools.filter(own).count() as u64)
 }
 
 #[derive(Deserialize)]
@@ -179,7 +200,7 @@ impl Tool<'_> {
         let inner = || self.tools.iter().flatten().find_map(Tool::at_provider);
         let kind = self.kind.as_deref()?;
         let client = CLIENT_TOOLS.contains(&kind) || self.execution.as_deref() == Some("client");
-        if client { inner() } else { Some(format!("tools: {kind}")) }
+        if client { inner() } else { Some(format!("tools: {}", shown(kind))) }
     }
 }
 
@@ -195,7 +216,7 @@ impl Request<'_> {
             .or_else(|| given("conversation", self.conversation))
             .or_else(|| given("prompt", self.prompt))
             .or_else(|| given("context_management", self.context_management.iter().flatten().next().copied()))
-            .or_else(|| tier.map(|tier| format!("service_tier: {tier}")))
+            .or_else(|| tier.map(|tier| format!("service_tier: {}", shown(tier))))
     }
 }
 
@@ -237,7 +258,7 @@ impl ResponseReader {
         match response.service_tier.as_deref() {
             // `flex` is cheaper; the list price is on the safe side.
             None | Some("auto" | "default" | "standard" | "flex") => Ok(()),
-            Some(tier) => Err(UnreadableError::Unpriced(format!("service_tier: {tier}"))),
+            Some(tier) => Err(UnreadableError::Unpriced(format!("service_tier: {}", shown(tier)))),
         }
     }
 }

@@ -42,6 +42,7 @@ fn only_what_can_be_metered_has_a_route() {
         ("anthropic", "GET", "/v1/models/%2e%2e%2ffiles", Route::Unknown),
         ("anthropic", "POST", "/v1/files", Route::Unknown),
         ("anthropic", "POST", "/v1/complete", Route::Unknown),
+        ("anthropic", "HEAD", "", Route::Probe),
         ("demo", "POST", "/v1/messages", Route::Call),
         ("demo", "GET", "/v1/models", Route::Unknown),
         ("openai", "POST", "/v1/responses", Route::Call),

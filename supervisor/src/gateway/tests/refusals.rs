@@ -66,6 +66,34 @@ async fn what_cannot_be_metered_is_refused_and_recorded() {
     assert_eq!((fake.seen().len(), world.balance().await), (0, (0, 0)));
 }
 
+/// Names come from the agent and go into the record: they are cut, and the token is not among them.
+#[tokio::test]
+async fn what_is_recorded_holds_no_prompt_and_no_token() {
+    let (fake, world) = untouched().await;
+    let secret = "s3cret".repeat(1000);
+    let request = |field: &str, value: serde_json::Value| {
+        let mut request = serde_json::json!({"model": "claude-opus-5-5", "max_tokens": 1, "messages": []});
+        request[field] = value;
+        request.to_string()
+    };
+    for (rest, body) in [
+        (MESSAGES.to_owned(), request("model", serde_json::json!(secret))),
+        (MESSAGES.to_owned(), request("speed", serde_json::json!(secret))),
+        (MESSAGES.to_owned(), request("tools", serde_json::json!([{"type": secret}]))),
+        (format!("/anthropic/{secret}"), request("speed", serde_json::json!("x"))),
+        (format!("/{secret}/v1/messages"), request("speed", serde_json::json!("x"))),
+        (format!("/anthropic/v1/{TOKEN}/x"), request("speed", serde_json::json!("x"))),
+        (format!("/{TOKEN}/v1/x"), request("speed", serde_json::json!("x"))),
+    ] {
+        let (status, _) = text(world.post(&rest, body).await).await;
+        assert!([400, 402].contains(&status), "{status}");
+    }
+    let told = world.sentences().await.join("\n");
+    assert!(told.len() < 7 * 600, "{told}");
+    assert!(!told.contains(TOKEN), "{told}");
+    assert!(fake.seen().is_empty());
+}
+
 #[tokio::test]
 async fn a_body_that_cannot_be_read_is_told_apart_and_recorded() {
     let (fake, world) = untouched().await;

@@ -166,6 +166,13 @@ fn inside_an_unlocked_keyring() {
         set_secret(&home, "anthropic", Secret::new(key.into())).unwrap();
         assert_eq!(load_secret(&place).unwrap().reveal(), key);
     }
+    // More at once than may be under way.
+    KEPT.forget("anthropic");
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| assert_eq!(load_secret(&place).unwrap().reveal(), "sk-ant-2 ünï"));
+        }
+    });
     set_secret(&home, "openai", Secret::new("sk-oai".into())).unwrap();
     assert_eq!(list_secrets(&home).unwrap(), BTreeSet::from(["anthropic".into(), "openai".into()]));
     let index = fs::read_to_string(home.key_index()).unwrap();

@@ -49,6 +49,7 @@ struct Inner {
     approvals: Approvals,
     live: live::LiveRuns,
     settled: watch::Sender<u64>,
+    lines: reserve::Lines,
 }
 
 impl Gate {
@@ -60,6 +61,7 @@ impl Gate {
             approvals: Approvals::default(),
             live: live::LiveRuns::default(),
             settled: watch::Sender::new(0),
+            lines: reserve::Lines::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -203,12 +205,14 @@ impl Gate {
                 _ => None,
             },
             reserved_nano_usd: None,
+            budget: None,
+            period: None,
         };
         if evaluation.decision != Decision::Allow {
             return Err(self.record_refusal(entry, kind, &evaluation, &action).await);
         }
         let permit = match &action {
-            Action::Llm(llm) => self.reserve(&snapshot, live, llm, entry).await?,
+            Action::Llm(llm) => self.reserve(live, llm, entry).await?,
             _ => self.record(live, &action, entry).await?,
         };
         // A kill that fell between the decision and its record comes first.
@@ -238,12 +242,7 @@ impl Gate {
         Evaluation::of(reasons)
     }
 
-    async fn record(
-        &self,
-        live: &LiveRun,
-        action: &Action,
-        entry: DecisionEntry,
-    ) -> Result<Permit, Refusal> {
+    async fn record(&self, live: &LiveRun, action: &Action, entry: DecisionEntry) -> Result<Permit, Refusal> {
         // An agent calls many tools and waits for each; what it starts or whom it calls is rarer and weighs more.
         let may_be_late = matches!(action, Action::Tool(_));
         let append = move |tx: &Transaction<'_>| records::append(tx, Entry::Decision(entry));

@@ -1,14 +1,19 @@
-//! Checking that the log is whole: every hash, every link, every number, and that ledger and log agree.
+//! Checking that the log is whole: every hash, every link, every number and column, that ledger and log agree, that
+//! every account is the sum of its reservations, and that the file is sound.
+//!
+//! What it cannot see by itself is an end that was cut off or written anew by someone who can write the file: for that
+//! the head is told, to be compared with one that was noted elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::canonical;
 use crate::core::decision::Decision;
 use crate::core::record::{Entry, GENESIS, hash};
+use crate::store::ledger::{self, Account, Booked};
 use crate::store::records::{self, StoredRecord};
-use crate::store::{Connection, StoreError, ledger};
+use crate::store::{self, Connection, StoreError};
 
 /// Rows read at a time.
 const PAGE: u32 = 1024;
@@ -35,9 +40,9 @@ pub struct Finding {
 }
 
 /// Money as the log tells it, by the record of the decision: reserved, and posted once its outcome is known.
-#[derive(Default)]
 struct Told {
     seq: u64,
+    account: Option<Account>,
     reserved: i64,
     posted: Option<i64>,
 }
@@ -47,27 +52,90 @@ struct Told {
 /// # Errors
 /// Those of the database.
 pub fn verify(connection: &Connection) -> Result<Result<Summary, Finding>, StoreError> {
-    let mut prev = GENESIS;
-    let mut seq = 0;
-    let mut money = HashMap::new();
-    loop {
-        let page = records::page(connection, seq, PAGE)?;
-        if page.is_empty() {
-            break;
-        }
-        for stored in &page {
-            seq += 1;
-            match check(stored, seq, prev, &mut money) {
-                Ok(hash) => prev = hash,
-                Err(what) => return Ok(Err(Finding { seq, what })),
+    let mut log = Log { prev: GENESIS, seq: 0, money: HashMap::new() };
+    let found = log.walk(connection).and_then(|walked| match walked {
+        Ok(()) => log.agree(connection),
+        Err(what) => Ok(Err(Finding { seq: log.seq, what })),
+    });
+    match found {
+        // A file that cannot be read through is not whole, and that is the answer.
+        Err(error) if error.is_damage() => Ok(Err(Finding { seq: log.seq + 1, what: error.to_string() })),
+        Err(error) => Err(error),
+        Ok(found) => Ok(found.map(|reservations| Summary {
+            records: log.seq,
+            head: hex::encode(log.prev),
+            reservations,
+        })),
+    }
+}
+
+/// As much of the log as was read.
+struct Log {
+    prev: [u8; 32],
+    seq: u64,
+    money: HashMap<String, Told>,
+}
+
+impl Log {
+    fn walk(&mut self, connection: &Connection) -> Result<Result<(), String>, StoreError> {
+        loop {
+            let page = records::page(connection, self.seq, PAGE)?;
+            if page.is_empty() {
+                return Ok(Ok(()));
+            }
+            for stored in &page {
+                self.seq += 1;
+                match check(stored, self.seq, self.prev, &mut self.money) {
+                    Ok(hash) => self.prev = hash,
+                    Err(what) => return Ok(Err(what)),
+                }
             }
         }
     }
-    Ok(agree(connection, &money)?.map(|reservations| Summary {
-        records: seq,
-        head: hex::encode(prev),
-        reservations,
-    }))
+
+    /// Every reservation has its decision, with the same amounts, every amount of the log is in the ledger, and what
+    /// budgets have spent is the sum of it.
+    fn agree(&self, connection: &Connection) -> Result<Result<u64, Finding>, StoreError> {
+        let booked = ledger::booked(connection)?;
+        let after = self.seq + 1;
+        let known: HashSet<&str> = booked.iter().map(|row| row.record.as_str()).collect();
+        let lost = self.money.iter().filter(|(id, _)| !known.contains(id.as_str()));
+        let lost = lost.map(|(_, told)| (told.seq, "the ledger has no reservation for it".to_owned()));
+        let first = booked.iter().filter_map(|row| self.differs(row)).chain(lost).min();
+        let found = |seq: u64, what: String| Ok(Err(Finding { seq, what }));
+        if let Some((seq, what)) = first {
+            return found(seq, what);
+        }
+        if let Some(Account { budget, period }) = ledger::unbalanced(connection)? {
+            let what = format!("the budget `{budget}` has not spent in `{period}` what its calls did");
+            return found(after, what);
+        }
+        if !records::is_guarded(connection)? {
+            return found(after, "the triggers that keep the log append-only are gone".to_owned());
+        }
+        if let Some(damage) = store::damage(connection)? {
+            return found(after, format!("the file is damaged: {damage}"));
+        }
+        Ok(Ok(u64::try_from(booked.len()).unwrap_or(u64::MAX)))
+    }
+
+    /// Where and how a reservation is not what the log tells.
+    fn differs(&self, row: &Booked) -> Option<(u64, String)> {
+        let Some(told) = self.money.get(&row.record) else {
+            return Some((
+                self.seq + 1,
+                format!("the ledger names `{}`, which the log does not have", row.record),
+            ));
+        };
+        let what = if told.reserved != row.reserved_nano_usd || told.posted != row.posted_nano_usd {
+            "the ledger has other amounts for it"
+        } else if told.account.as_ref().is_some_and(|account| *account != row.account) {
+            "the ledger has it in another budget or period"
+        } else {
+            return None;
+        };
+        Some((told.seq, what.to_owned()))
+    }
 }
 
 fn check(
@@ -90,6 +158,9 @@ fn check(
     if record.prev != hex::encode(prev) {
         return Err("it does not follow the record before it".to_owned());
     }
+    if record.at_ms != stored.at_ms || record.run().map(|run| run.to_string()) != stored.run {
+        return Err("its columns are not what its bytes say".to_owned());
+    }
     let hash = hash(&stored.body);
     if hash.as_slice() != stored.hash {
         return Err("its bytes do not have the stored hash".to_owned());
@@ -97,7 +168,13 @@ fn check(
     match &record.entry {
         Entry::Decision(decision) if decision.decision == Decision::Allow => {
             if let Some(reserved) = decision.reserved_nano_usd {
-                money.insert(stored.id.clone(), Told { seq, reserved, posted: None });
+                let account = match (&decision.budget, &decision.period) {
+                    (Some(budget), Some(period)) => {
+                        Some(Account { budget: budget.clone(), period: period.clone() })
+                    }
+                    _ => None,
+                };
+                money.insert(stored.id.clone(), Told { seq, account, reserved, posted: None });
             }
         }
         Entry::Outcome(outcome) => {
@@ -113,27 +190,6 @@ fn check(
     Ok(hash)
 }
 
-/// Every reservation has its decision, with the same amounts, and every amount of the log is in the ledger.
-fn agree(connection: &Connection, money: &HashMap<String, Told>) -> Result<Result<u64, Finding>, StoreError> {
-    let booked = ledger::booked(connection)?;
-    let found = |seq: u64, what: String| Ok(Err(Finding { seq, what }));
-    for row in &booked {
-        let Some(told) = money.get(&row.record) else {
-            let head = records::head(connection)?.seq;
-            return found(
-                head + 1,
-                format!("the ledger names `{}`, which the log does not have", row.record),
-            );
-        };
-        if told.reserved != row.reserved_nano_usd || told.posted != row.posted_nano_usd {
-            return found(told.seq, "the ledger has other amounts for it".to_owned());
-        }
-    }
-    if booked.len() != money.len() {
-        let known: std::collections::HashSet<&str> = booked.iter().map(|row| row.record.as_str()).collect();
-        let lost =
-            money.iter().filter(|(id, _)| !known.contains(id.as_str())).map(|(_, told)| told.seq).min();
-        return found(lost.unwrap_or(0), "the ledger has no reservation for it".to_owned());
-    }
-    Ok(Ok(u64::try_from(booked.len()).unwrap_or(u64::MAX)))
-}
+#[cfg(test)]
+#[path = "verify/tests.rs"]
+mod tests;

@@ -56,6 +56,12 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// Whether the call can cost anything at all.
+    #[must_use]
+    pub const fn is_billed(&self) -> bool {
+        self.cost.nano() > 0 || self.tokens() > 0
+    }
+
     /// Input plus output.
     #[must_use]
     pub const fn tokens(&self) -> u64 {

@@ -73,6 +73,12 @@ pub struct DecisionEntry {
     /// What was reserved for it, in nano-USD.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reserved_nano_usd: Option<i64>,
+    /// In which budget, as `<namespace>/<name>`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub budget: Option<String>,
+    /// In which of its periods.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub period: Option<String>,
 }
 
 /// An allowed action's effect ended.

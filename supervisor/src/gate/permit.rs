@@ -69,7 +69,8 @@ impl Drop for Permit {
         let outcome =
             Outcome { status: "abandoned".to_owned(), charge: claim.held.as_ref().map(|_| Charge::Assumed) };
         let record = claim.record;
-        if let Err(error) = self.gate.store().enqueue(move |tx| close(tx, &claim, &outcome, at_ms).map(drop)) {
+        if let Err(error) = self.gate.store().enqueue(move |tx| close(tx, &claim, &outcome, at_ms).map(drop))
+        {
             // Safe: the reservation stays pending, and the daemon's next start takes it as spent.
             tracing::error!(%error, %record, "an abandoned permit could not be recorded");
         }
@@ -79,12 +80,7 @@ impl Drop for Permit {
 
 /// Closes the reservation and appends the outcome, the alert and the overrun that follow from it. Answers by how much
 /// it cost more than was held.
-fn close(
-    tx: &Transaction<'_>,
-    claim: &Claim,
-    outcome: &Outcome,
-    at_ms: i64,
-) -> Result<NanoUsd, StoreError> {
+fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> Result<NanoUsd, StoreError> {
     let closed = match (&claim.held, outcome.charge) {
         (Some(held), charge) => {
             // A flow that forgot to say what was billed must not make it free.

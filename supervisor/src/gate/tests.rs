@@ -286,6 +286,38 @@ async fn a_call_waits_for_headroom_that_is_only_pending() {
     assert_eq!(total(&world.store).await, (60, 0));
 }
 
+/// A small call does not overtake a large one that waits, or the large one would never get its turn.
+#[tokio::test]
+async fn those_who_wait_for_headroom_get_it_in_order() {
+    let world = world(100, 0).await;
+    let first = world.gate.decide(&world.live, llm(90)).await.unwrap();
+    let (gate, live) = (world.gate.clone(), Arc::clone(&world.live));
+    let large = tokio::spawn(async move { gate.decide(&live, llm(50)).await });
+    let in_line = async {
+        while !world.gate.inner.lines.is_waiting("team/purse") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), in_line).await.unwrap();
+    let mut small = Box::pin(world.gate.decide(&world.live, llm(10)));
+    let early = tokio::time::timeout(std::time::Duration::from_millis(200), &mut small).await;
+    assert!(early.is_err(), "the small call fits, but it is not its turn");
+    // What waiting cannot help is refused at once all the same, and what is free is served.
+    assert_eq!(world.gate.decide(&world.live, llm(101)).await.err().unwrap().kind, RefusalKind::Budget);
+    let free = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
+    let free =
+        LlmAction { provider: "p".into(), model: "model-a".into(), bound: Some(free), objection: None };
+    let free = world.gate.decide(&world.live, Action::Llm(free)).await.unwrap();
+    free.settle(Outcome::charged("200 OK", Charge::Void)).await.unwrap();
+
+    first.settle(settled(45)).await.unwrap();
+    let large = large.await.unwrap().unwrap();
+    assert_eq!(total(&world.store).await, (45, 50));
+    large.settle(settled(10)).await.unwrap();
+    small.await.unwrap().settle(settled(10)).await.unwrap();
+    assert_eq!(total(&world.store).await, (65, 0));
+}
+
 #[tokio::test]
 async fn after_a_crash_an_open_call_counts_in_full() {
     let world = world(100, 0).await;

@@ -263,7 +263,10 @@ mod tests {
         let (thinking, bytes) = (thinking.as_str(), thinking.len() as u64 + 1);
         let (question, result) = (r#""question""#, r#""result""#);
         // added to, in whatever place: stale things stay stale
-        assert_eq!(measured(&[thinking, result, question], &[thinking, result, question, "1"]), Some((1000, 2, 0)));
+        assert_eq!(
+            measured(&[thinking, result, question], &[thinking, result, question, "1"]),
+            Some((1000, 2, 0))
+        );
         assert_eq!(measured(&[thinking, question, "1"], &["2", thinking, question, "1"]), Some((1000, 2, 0)));
         // rewound, and reordered
         assert_eq!(measured(&[thinking, result, question], &[thinking, result]), Some((1000, bytes, 0)));

@@ -47,10 +47,11 @@ pub(super) fn bound(
         reason: format!("the call does not limit its output, and that of `{}` is not known", call.model),
         hint: Some(format!("add max_output to [prices.\"{}\"] in config.toml", call.model.escape_default())),
     })?;
-    let input_tokens = input_tokens(call, prompt, body_bytes, anchored, price.context()).ok_or_else(|| {
-        let reason = format!("the call holds a file, and how much `{}` accepts is not known", call.model);
-        Objection { reason, hint: Some("send text instead of files".to_owned()) }
-    })?;
+    let input_tokens =
+        input_tokens(call, prompt, body_bytes, anchored, price.context()).ok_or_else(|| {
+            let reason = format!("the call holds a file, and how much `{}` accepts is not known", call.model);
+            Objection { reason, hint: Some("send text instead of files".to_owned()) }
+        })?;
     let writes = call.cache.max(prompt.content().cache);
     let cost = price
         .worst(input_tokens, output_tokens, writes)

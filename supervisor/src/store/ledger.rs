@@ -260,11 +260,36 @@ pub fn alerted(connection: &Connection, account: &Account) -> Result<bool, Store
         .unwrap_or(false))
 }
 
+/// The first account that is not the sum of its reservations.
+///
+/// # Errors
+/// Those of the database.
+pub fn unbalanced(connection: &Connection) -> Result<Option<Account>, StoreError> {
+    Ok(connection
+        .query_row(
+            "SELECT a.budget, a.period FROM accounts a LEFT JOIN (
+               SELECT budget, period,
+                 SUM(posted_nano_usd) AS posted, SUM(posted_tokens) AS tokens,
+                 SUM(IIF(state = 'forwarding', reserved_nano_usd, 0)) AS held,
+                 SUM(IIF(state = 'forwarding', reserved_tokens, 0)) AS held_tokens
+               FROM reservations GROUP BY budget, period
+             ) r ON r.budget = a.budget AND r.period = a.period
+             WHERE a.posted_nano_usd <> COALESCE(r.posted, 0) OR a.posted_tokens <> COALESCE(r.tokens, 0)
+               OR a.pending_nano_usd <> COALESCE(r.held, 0) OR a.pending_tokens <> COALESCE(r.held_tokens, 0)
+             ORDER BY a.budget, a.period LIMIT 1",
+            [],
+            |row| Ok(Account { budget: row.get(0)?, period: row.get(1)? }),
+        )
+        .optional()?)
+}
+
 /// A reservation's amounts, for checking them against the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booked {
     /// The record of the decision.
     pub record: String,
+    /// Where it is held.
+    pub account: Account,
     /// What was held.
     pub reserved_nano_usd: i64,
     /// What was posted; none while it is open.
@@ -276,14 +301,16 @@ pub struct Booked {
 /// # Errors
 /// Those of the database.
 pub fn booked(connection: &Connection) -> Result<Vec<Booked>, StoreError> {
-    let mut statement =
-        connection.prepare("SELECT record, reserved_nano_usd, state, posted_nano_usd FROM reservations")?;
+    let mut statement = connection.prepare(
+        "SELECT record, reserved_nano_usd, state, posted_nano_usd, budget, period FROM reservations",
+    )?;
     let rows = statement.query_map([], |row| {
         let state: String = row.get(2)?;
         let posted: i64 = row.get(3)?;
         let open = state == "forwarding";
         Ok(Booked {
             record: row.get(0)?,
+            account: Account { budget: row.get(4)?, period: row.get(5)? },
             reserved_nano_usd: row.get(1)?,
             posted_nano_usd: (!open).then_some(posted),
         })

@@ -56,9 +56,28 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the file is damaged, as opposed to out of reach.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Sqlite(error) => matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)),
+            _ => false,
+        }
+    }
+
     pub(crate) fn corrupt(what: &'static str, text: impl ToString) -> Self {
         Self::Corrupt { what, text: text.to_string() }
     }
+}
+
+/// What SQLite itself finds wrong with the file; none if nothing is.
+///
+/// # Errors
+/// Those of the database.
+pub fn damage(connection: &Connection) -> Result<Option<String>, StoreError> {
+    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    Ok((found != "ok").then_some(found))
 }
 
 /// The open store. Clones share it.
@@ -75,7 +94,10 @@ impl Store {
     /// When the file cannot be opened or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = db::open_writer(path)?;
-        Ok(Self { writer: writer::Writer::start(connection, path), readers: Arc::new(db::Readers::new(path)) })
+        Ok(Self {
+            writer: writer::Writer::start(connection, path),
+            readers: Arc::new(db::Readers::new(path)),
+        })
     }
 
     /// Runs `work` in the writer's next transaction and answers once that is on the disk. If `work` fails, nothing

@@ -42,6 +42,10 @@ pub struct StoredRecord {
     pub seq: u64,
     /// The row's id.
     pub id: String,
+    /// The row's time.
+    pub at_ms: i64,
+    /// The row's run.
+    pub run: Option<String>,
     /// The canonical bytes.
     pub body: Vec<u8>,
     /// The stored hash.
@@ -114,15 +118,32 @@ pub fn head(connection: &Connection) -> Result<Head, StoreError> {
 /// Those of the database.
 pub fn page(connection: &Connection, after: u64, limit: u32) -> Result<Vec<StoredRecord>, StoreError> {
     let after = i64::try_from(after).map_err(|error| StoreError::corrupt("sequence", error))?;
-    let mut statement = connection
-        .prepare_cached("SELECT seq, id, body, hash FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, id, at_ms, run, body, hash FROM records WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+    )?;
     let rows = statement.query_map(params![after, limit], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        let seq: i64 = row.get(0)?;
+        let (id, at_ms, run) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        Ok((seq, StoredRecord { seq: 0, id, at_ms, run, body: row.get(4)?, hash: row.get(5)? }))
     })?;
     rows.map(|row| {
-        let (seq, id, body, hash) = row?;
+        let (seq, stored) = row?;
         let seq = u64::try_from(seq).map_err(|error| StoreError::corrupt("sequence", error))?;
-        Ok(StoredRecord { seq, id, body, hash })
+        Ok(StoredRecord { seq, ..stored })
     })
     .collect()
+}
+
+/// Whether the triggers that keep the log append-only are all there.
+///
+/// # Errors
+/// Those of the database.
+pub fn is_guarded(connection: &Connection) -> Result<bool, StoreError> {
+    let guards: i64 = connection.query_row(
+        "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'records'
+         AND name IN ('records_never_change', 'records_never_go', 'records_have_no_gaps')",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(guards == 3)
 }

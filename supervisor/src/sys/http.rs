@@ -20,6 +20,8 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The longest silence within a request body.
 const BODY_SILENCE: Duration = Duration::from_secs(60);
+/// The longest that a whole one may take: a client that sends a byte a minute is none.
+const BODY_WITHIN: Duration = Duration::from_secs(300);
 
 /// Memory taken for a body before any of it has arrived; an announced length alone earns no more.
 const FIRST_ALLOCATION: usize = 64 * 1024;
@@ -36,6 +38,9 @@ pub enum ReadBodyError {
     /// The client stopped sending; answer 408.
     #[error("the request body did not arrive within {} seconds of silence", BODY_SILENCE.as_secs())]
     Silence,
+    /// The client sends too slowly; answer 408.
+    #[error("the request body did not arrive within {} seconds", BODY_WITHIN.as_secs())]
+    Slow,
     /// The client went away.
     #[error("the request body broke off: {0}")]
     Broken(#[source] BodyError),
@@ -46,7 +51,7 @@ impl ReadBodyError {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Silence => StatusCode::REQUEST_TIMEOUT,
+            Self::Silence | Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Broken(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -68,6 +73,22 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Reads a whole body of at most `cap` bytes. A body that announces more is refused without being read.
 pub async fn read_body<B>(body: B, cap: usize) -> Result<Bytes, ReadBodyError>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    read_body_within(body, cap, BODY_WITHIN).await
+}
+
+async fn read_body_within<B>(body: B, cap: usize, within: Duration) -> Result<Bytes, ReadBodyError>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    tokio::time::timeout(within, read_frames(body, cap)).await.unwrap_or(Err(ReadBodyError::Slow))
+}
+
+async fn read_frames<B>(body: B, cap: usize) -> Result<Bytes, ReadBodyError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
@@ -180,6 +201,18 @@ mod tests {
         // announced by its length, so not read at all
         let error = read_body(Full::new(Bytes::from_static(b"abcdef")), 5).await.unwrap_err();
         assert!(matches!(error, ReadBodyError::TooLarge { cap: 5 }));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_comes_to_an_end() {
+        let trickle = futures_util::stream::unfold((), |()| async {
+            tokio::task::yield_now().await;
+            Some((Ok::<_, BodyError>(Frame::data(Bytes::new())), ()))
+        });
+        let body = StreamBody::new(Box::pin(trickle));
+        let error = read_body_within(body, 5, Duration::from_millis(50)).await.unwrap_err();
+        assert!(matches!(error, ReadBodyError::Slow), "{error}");
+        assert_eq!(error.status(), StatusCode::REQUEST_TIMEOUT);
     }
 
     #[tokio::test]

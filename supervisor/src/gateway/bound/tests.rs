@@ -238,7 +238,8 @@ fn the_providers_own_words_about_a_tool_count() {
         anthropic(&request).unwrap().input_tokens - request.to_string().len() as u64
     };
     assert_eq!(input(json!([{"name": "own"}, {"type": "custom", "name": "x"}])), FRAME_TOKENS);
-    let all = json!([{"type": "bash_20250124"}, {"type": "text_editor_20250728"}, {"type": "computer_20250124"}]);
+    let all =
+        json!([{"type": "bash_20250124"}, {"type": "text_editor_20250728"}, {"type": "computer_20250124"}]);
     assert_eq!(input(all), FRAME_TOKENS + 3 * 2048);
 }
 

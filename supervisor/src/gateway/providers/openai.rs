@@ -179,9 +179,8 @@ impl<'a> Item<'a> {
 }
 
 fn added_tokens<'a>(tools: impl Iterator<Item = &'a Tool<'a>>) -> u64 {
-    let own = |tool: &&Tool<'_>| {
-        !matches!(tool.kind.as_deref(), None | Some("function" | "custom" | "namespace"))
-    };
+    let own =
+        |tool: &&Tool<'_>| !matches!(tool.kind.as_deref(), None | Some("function" | "custom" | "namespace"));
     TOOL_TOKENS.saturating_mul(tools.filter(own).count() as u64)
 }
 

@@ -50,7 +50,11 @@ impl Kept {
     }
 
     /// The answer that is kept, or else the one that `ask` gets from the keyring.
-    pub(super) fn load(&'static self, name: &str, ask: impl FnOnce() -> Result<Secret, SecretError>) -> Answer {
+    pub(super) fn load(
+        &'static self,
+        name: &str,
+        ask: impl FnOnce() -> Result<Secret, SecretError>,
+    ) -> Answer {
         if let Some(answer) = self.at_hand(name) {
             return answer;
         }

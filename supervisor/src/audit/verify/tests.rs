@@ -1,0 +1,231 @@
+//! Every kind of damage that one can do to a file that is all there.
+
+use std::path::Path;
+
+use super::*;
+use crate::core::action::Bound;
+use crate::core::ids::RecordId;
+use crate::core::manifest::{Cap, Environment};
+use crate::core::money::NanoUsd;
+use crate::core::record::{DecisionEntry, EventEntry, OutcomeEntry, Who};
+use crate::core::usage::Charge;
+use crate::store::ledger::Hold;
+use crate::store::{Store, Transaction};
+use crate::sys::ids;
+
+fn nano(amount: i64) -> NanoUsd {
+    NanoUsd::new(amount).unwrap()
+}
+
+/// A call that held 40: its decision and, if it cost something, its outcome.
+fn call(tx: &Transaction<'_>, who: &Who, cost: Option<i64>) -> Result<RecordId, StoreError> {
+    let bound = Bound { input_tokens: 1, output_tokens: 1, cost: nano(40) };
+    let hold = Hold {
+        id: ids::new_reservation_id()?,
+        record: ids::new_record_id()?,
+        run: who.run,
+        account: Account { budget: "team/purse".into(), period: "2026-11@UTC".into() },
+        cap: Cap::Money { cap: nano(1000), burst: nano(0) },
+        model: "m".into(),
+        bound,
+        at_ms: 1,
+    };
+    ledger::reserve(tx, &hold)?;
+    let decision = DecisionEntry {
+        who: who.clone(),
+        action: "llm".into(),
+        target: "m".into(),
+        on: "p".into(),
+        decision: Decision::Allow,
+        reasons: Vec::new(),
+        digest: String::new(),
+        call_id: None,
+        reserved_nano_usd: Some(40),
+        budget: Some(hold.account.budget.clone()),
+        period: Some(hold.account.period.clone()),
+    };
+    records::append_as(tx, hold.record, 1, Entry::Decision(decision))?;
+    if let Some(cost) = cost {
+        let charge = Charge::Settled { usage: Default::default(), cost: nano(cost) };
+        ledger::close(tx, hold.id, charge, 2)?;
+        let (of, run, status) = (hold.record, who.run, "200 OK".to_owned());
+        let outcome =
+            OutcomeEntry { of, run, status, usage: None, tokens: Some(0), cost_nano_usd: Some(cost) };
+        records::append(tx, Entry::Outcome(outcome))?;
+    }
+    Ok(hold.record)
+}
+
+/// Records: decision, outcome, event, decision, outcome, open decision.
+async fn store(dir: &Path) -> Store {
+    let store = Store::open(&dir.join("agentsup.db")).unwrap();
+    let who = Who {
+        agent: "agent/bot@team".parse().unwrap(),
+        owner: "user:default/alice".parse().unwrap(),
+        run: ids::new_run_id().unwrap(),
+        environment: Environment::Dev,
+    };
+    let fill = move |tx: &Transaction<'_>| {
+        call(tx, &who, Some(25))?;
+        records::append(tx, Entry::Event(EventEntry::new("mark", "a mark was made")))?;
+        call(tx, &who, Some(0))?;
+        call(tx, &who, None)
+    };
+    store.write(fill).await.unwrap();
+    store
+}
+
+/// What is found after somebody has put his hand to it, guards and all.
+async fn after(sql: &'static str) -> Result<Summary, Finding> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let act = move |tx: &Transaction<'_>| {
+        let guards: Vec<(String, String)> = {
+            let mut rows = tx.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")?;
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        for (name, _) in &guards {
+            tx.execute_batch(&format!("DROP TRIGGER {name}"))?;
+        }
+        tx.execute_batch(sql)?;
+        for (_, guard) in &guards {
+            tx.execute_batch(guard)?;
+        }
+        Ok(())
+    };
+    store.write(act).await.unwrap();
+    store.read(verify).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_whole_log_is_whole() {
+    let summary = after("").await.unwrap();
+    assert_eq!((summary.records, summary.reservations), (6, 3));
+}
+
+/// What is done, and which record is then the first broken one, and why.
+const DAMAGE: &[(&str, u64, &str)] = &[
+    // edited, with and without a hash that fits
+    (
+        "UPDATE records SET body = CAST(REPLACE(CAST(body AS TEXT), 'a mark', 'a bark') AS BLOB) WHERE seq = 3",
+        3,
+        "its bytes do not have the stored hash",
+    ),
+    ("UPDATE records SET hash = zeroblob(32) WHERE seq = 3", 3, "its bytes do not have the stored hash"),
+    (
+        "UPDATE records SET body = CAST(CAST(body AS TEXT) || ' ' AS BLOB) WHERE seq = 3",
+        3,
+        "its bytes are not in canonical form",
+    ),
+    (
+        "UPDATE records SET body = CAST(REPLACE(CAST(body AS TEXT), '\"v\":1', '\"v\":1,\"x\":1') AS BLOB) WHERE seq = 3",
+        3,
+        "its bytes are not in canonical form",
+    ),
+    // beside the bytes
+    ("UPDATE records SET at_ms = at_ms + 1 WHERE seq = 3", 3, "its columns are not what its bytes say"),
+    ("UPDATE records SET run = NULL WHERE seq = 2", 2, "its columns are not what its bytes say"),
+    (
+        "UPDATE records SET id = (SELECT id || 'x' FROM records WHERE seq = 3) WHERE seq = 3",
+        3,
+        "its number or id is another record's",
+    ),
+    // gone, moved, put in
+    ("DELETE FROM records WHERE seq = 1", 1, "it is missing; the next one is 2"),
+    ("DELETE FROM records WHERE seq = 3", 3, "it is missing; the next one is 4"),
+    (
+        "DELETE FROM records WHERE seq = 3; UPDATE records SET seq = seq - 1 WHERE seq > 3",
+        3,
+        "its number or id is another record's",
+    ),
+    (
+        "UPDATE records SET seq = 99 WHERE seq = 2; UPDATE records SET seq = 2 WHERE seq = 3; UPDATE records SET seq = 3 WHERE seq = 99",
+        2,
+        "its number or id is another record's",
+    ),
+    (
+        "INSERT INTO records SELECT 7, id || 'x', at_ms, run, body, hash FROM records WHERE seq = 6",
+        7,
+        "its number or id is another record's",
+    ),
+    // the end cut off, as far as money tells
+    ("DELETE FROM records WHERE seq = 6", 6, "the ledger names `"),
+    ("DELETE FROM records WHERE seq >= 5", 4, "the ledger has other amounts for it"),
+    // the ledger
+    (
+        "UPDATE reservations SET posted_nano_usd = 1 WHERE posted_nano_usd = 25",
+        1,
+        "the ledger has other amounts for it",
+    ),
+    (
+        "UPDATE reservations SET reserved_nano_usd = 1 WHERE state = 'forwarding'",
+        6,
+        "the ledger has other amounts for it",
+    ),
+    (
+        "UPDATE reservations SET state = 'void' WHERE state = 'forwarding'",
+        6,
+        "the ledger has other amounts for it",
+    ),
+    ("DELETE FROM reservations WHERE posted_nano_usd = 25", 1, "the ledger has no reservation for it"),
+    (
+        "INSERT INTO accounts (budget, period) VALUES ('team/other', 'total'); UPDATE reservations SET budget = 'team/other', period = 'total' WHERE posted_nano_usd = 25",
+        1,
+        "the ledger has it in another budget or period",
+    ),
+    // what a budget has left
+    (
+        "UPDATE accounts SET posted_nano_usd = 0",
+        7,
+        "the budget `team/purse` has not spent in `2026-11@UTC` what its calls did",
+    ),
+    (
+        "UPDATE accounts SET pending_nano_usd = 0",
+        7,
+        "the budget `team/purse` has not spent in `2026-11@UTC` what its calls did",
+    ),
+    (
+        "UPDATE accounts SET posted_tokens = 1000000",
+        7,
+        "the budget `team/purse` has not spent in `2026-11@UTC` what its calls did",
+    ),
+];
+
+#[tokio::test]
+async fn every_kind_of_damage_is_found_where_it_is() {
+    for &(sql, seq, what) in DAMAGE {
+        let finding = after(sql).await.unwrap_err();
+        assert!(finding.seq == seq && finding.what.starts_with(what), "{sql}: {finding}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_its_guards_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    store.write(|tx| Ok(tx.execute_batch("DROP TRIGGER records_never_go")?)).await.unwrap();
+    let finding = store.read(verify).await.unwrap().unwrap_err();
+    assert_eq!(finding.what, "the triggers that keep the log append-only are gone");
+}
+
+/// A page of the file overwritten.
+#[tokio::test]
+async fn a_damaged_file_is_a_broken_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agentsup.db");
+    drop(store(dir.path()).await);
+    let copy = tempfile::tempdir().unwrap();
+    let damaged = copy.path().join("agentsup.db");
+    {
+        let connection = Connection::open(&path).unwrap();
+        connection.execute("VACUUM INTO ?1", [damaged.to_str().unwrap()]).unwrap();
+    }
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    for page in bytes.chunks_mut(4096).skip(1) {
+        page.fill(0xa5);
+    }
+    std::fs::write(&damaged, bytes).unwrap();
+    let finding = verify(&Connection::open(&damaged).unwrap()).unwrap().unwrap_err();
+    assert_eq!(finding.seq, 1);
+}

@@ -36,6 +36,11 @@ impl ProcessError {
     fn new(action: &'static str, pid: u32, source: io::Error) -> Self {
         Self { action, pid, source }
     }
+
+    #[cfg(test)]
+    pub(crate) fn refused(pid: u32) -> Self {
+        Self::new("signal", pid, io::ErrorKind::PermissionDenied.into())
+    }
 }
 
 /// One process, for as long as it lives.

@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::files::Exit;
-use crate::sys::process::{self, Life, ProcessError, ProcessRef, Signalled};
+use crate::sys::process::{self, Life, ProcessError, ProcessRef, ProcessStat, Signalled};
 
 /// More dead children at once than any machine has processes.
 const REAP_MAX: usize = 1 << 22;
@@ -86,23 +86,15 @@ impl Tree {
 
     /// Sends `signal` to everything alive below the keeper; how many there were.
     pub(super) fn signal(&self, signal: Signal) -> Result<u32, ProcessError> {
-        let mut count = 0;
-        for found in process::descendants(self.keeper)? {
-            if found.life == Life::Alive && found.process.signal(signal)? == Signalled::Sent {
-                count += 1;
-            }
-        }
-        Ok(count)
+        let sent = each_alive(process::descendants(self.keeper)?, |process| process.signal(signal));
+        Ok(u32::try_from(sent.len()).unwrap_or(u32::MAX))
     }
 
     /// Kills everything alive below the keeper once; to be repeated until nothing is left, because what is killed
     /// may have had children in the meantime.
     pub(super) fn kill(&mut self) -> Result<(), ProcessError> {
-        for found in process::descendants(self.keeper)? {
-            if found.life == Life::Alive && found.process.signal(Signal::SIGKILL)? == Signalled::Sent {
-                self.killed.insert(found.process);
-            }
-        }
+        let sent = each_alive(process::descendants(self.keeper)?, |process| process.signal(Signal::SIGKILL));
+        self.killed.extend(sent);
         Ok(())
     }
 
@@ -114,9 +106,38 @@ impl Tree {
     }
 }
 
+/// Signals every living process; those that were there. One that refuses, because it runs as somebody else (`sudo`), does
+/// not protect the others.
+fn each_alive(
+    found: Vec<ProcessStat>,
+    signal: impl Fn(ProcessRef) -> Result<Signalled, ProcessError>,
+) -> Vec<ProcessRef> {
+    let alive = found.into_iter().filter(|stat| stat.life == Life::Alive).map(|stat| stat.process);
+    alive.filter(|process| matches!(signal(*process), Ok(Signalled::Sent))).collect()
+}
+
 fn flags() -> WaitPidFlag {
     let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
     #[cfg(target_os = "linux")]
     let flags = flags | WaitPidFlag::__WALL;
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_refuses_a_signal_does_not_protect_the_others() {
+        let entry = |pid, life| ProcessStat { process: ProcessRef { pid, start_time: 1 }, parent: 1, life };
+        let found =
+            vec![entry(1, Life::Alive), entry(2, Life::Alive), entry(3, Life::Zombie), entry(4, Life::Alive)];
+        let refused = |pid| ProcessError::refused(pid);
+        let sent = each_alive(found, |process| match process.pid {
+            1 => Err(refused(1)),
+            2 => Ok(Signalled::Sent),
+            _ => Ok(Signalled::Gone),
+        });
+        assert_eq!(sent, [ProcessRef { pid: 2, start_time: 1 }]);
+    }
 }

@@ -3,5 +3,6 @@
 mod daemon;
 mod demo;
 mod keeper;
+mod launch;
 mod real;
 mod runs;

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::git::{Call, Location};
+use crate::git::{Call, Interrupt, Location};
 use crate::names::worktree_name;
 use crate::registration::{self, is_inside};
 use crate::trash::Trash;
@@ -51,11 +51,45 @@ impl Repository {
     /// Makes branch and worktree.
     ///
     /// # Errors
-    /// `PathInvalid`, `PathExists`, `PathInsideRepository`, `BranchInvalid`, `BranchExists`, `CommitMissing`
-    /// before anything is done; `Git` and `Io` when making it failed, after what had been made was taken back
-    /// (files into `trash`).
+    /// `PathInvalid`, `PathExists`, `PathInsideRepository` before anything is done; `BranchInvalid`, `BranchExists`,
+    /// `CommitMissing`, `Git` and `Io` after what had been made was taken back (files into `trash`).
     pub fn add(&self, new: &NewWorktree, trash: &Trash) -> Result<Worktree, WorktreeError> {
-        self.add_with(new, Files::CheckedOut, trash)
+        self.add_with(new, Files::CheckedOut, trash, &Interrupt::default())
+    }
+
+    /// As [`Repository::add`], until `interrupt` is raised: a checkout may take minutes.
+    ///
+    /// # Errors
+    /// As [`Repository::add`], and `Interrupted`; what had been made was taken back.
+    pub fn add_unless(
+        &self,
+        new: &NewWorktree,
+        trash: &Trash,
+        interrupt: &Interrupt,
+    ) -> Result<Worktree, WorktreeError> {
+        self.add_with(new, Files::CheckedOut, trash, interrupt)
+    }
+
+    /// Takes back what an [`Repository::add`] left behind whose process was ended in the middle: an empty directory, a
+    /// checkout that git had not finished, a branch at its base. Nothing else is touched, a finished worktree least of all.
+    ///
+    /// # Errors
+    /// `PathInvalid`, and `Io` when the registrations can't be read.
+    pub fn take_back_unfinished(&self, new: &NewWorktree, trash: &Trash) -> Result<(), WorktreeError> {
+        let name = worktree_name(&new.path)?;
+        let unfinished = match registration::find(self, &new.path)? {
+            Some(git_dir) => registration::is_initializing(&git_dir),
+            // Without a registration git has not written anything: whatever is in there is somebody else's.
+            None => match fs::symlink_metadata(&new.path) {
+                Ok(there) => there.is_dir() && fs::remove_dir(&new.path).is_ok(),
+                Err(_) => true,
+            },
+        };
+        if unfinished {
+            let branch = Some((new.branch.as_str(), &new.base));
+            Made { repository: self, path: &new.path, name: &name, branch }.take_back(trash);
+        }
+        Ok(())
     }
 
     /// The worktree at `path`, made earlier with this branch and base. The directory may be missing, so that
@@ -83,18 +117,15 @@ impl Repository {
         new: &NewWorktree,
         files: Files,
         trash: &Trash,
+        interrupt: &Interrupt,
     ) -> Result<Worktree, WorktreeError> {
         let name = worktree_name(&new.path)?;
         self.require_outside(&new.path)?;
-        self.require_new_branch(&new.branch)?;
-        if !self.has_commit(&new.base)? {
-            return Err(WorktreeError::CommitMissing { commit: new.base.clone() });
-        }
         let path = claim_directory(&new.path)?;
         let mut made = Made { repository: self, path: &path, name: &name, branch: None };
         let outcome = self.claim_branch(new).and_then(|()| {
             made.branch = Some((&new.branch, &new.base));
-            self.register(&path, &new.branch, files)
+            self.register(&path, &new.branch, files, interrupt)
         });
         match outcome {
             Ok(git_dir) => {
@@ -125,33 +156,41 @@ impl Repository {
         Ok(())
     }
 
-    fn require_new_branch(&self, branch: &str) -> Result<(), WorktreeError> {
-        let full = format!("refs/heads/{branch}");
-        let reserved = branch.starts_with('-') || branch == "HEAD" || branch.contains('\0');
-        if reserved || self.at_refs().args(["check-ref-format", &full]).outcome()?.code != Some(0) {
-            return Err(WorktreeError::BranchInvalid { branch: branch.to_owned() });
-        }
-        match self.branch_commit(branch)? {
-            Some(_) => Err(WorktreeError::BranchExists { branch: branch.to_owned() }),
-            None => Ok(()),
-        }
-    }
-
-    /// Makes the branch; an empty old value means that it must not exist.
+    /// Makes the branch in one step that checks everything: an empty old value means that it must not exist. Only
+    /// a failure is looked into.
     fn claim_branch(&self, new: &NewWorktree) -> Result<(), WorktreeError> {
-        let full = format!("refs/heads/{}", new.branch);
+        let branch = new.branch.clone();
+        // What git would take for something else than a branch, or never see.
+        if branch.starts_with('-') || branch == "HEAD" || branch.contains('\0') {
+            return Err(WorktreeError::BranchInvalid { branch });
+        }
+        let full = format!("refs/heads/{branch}");
         let reason = format!("branch: Created from {}", new.base);
         let made =
             self.at_refs().args(["update-ref", "-m", &reason, &full, new.base.as_str(), ""]).outcome()?;
         if made.code == Some(0) {
             return Ok(());
         }
-        let raced = self.branch_commit(&new.branch)?.is_some();
-        Err(if raced { WorktreeError::BranchExists { branch: new.branch.clone() } } else { made.failure() })
+        if self.at_refs().args(["check-ref-format", &full]).outcome()?.code != Some(0) {
+            return Err(WorktreeError::BranchInvalid { branch });
+        }
+        if self.branch_commit(&branch)?.is_some() {
+            return Err(WorktreeError::BranchExists { branch });
+        }
+        if !self.has_commit(&new.base)? {
+            return Err(WorktreeError::CommitMissing { commit: new.base.clone() });
+        }
+        Err(made.failure())
     }
 
-    fn register(&self, path: &Path, branch: &str, files: Files) -> Result<PathBuf, WorktreeError> {
-        let mut call = self.at_refs().writes_files().args(["worktree", "add"]);
+    fn register(
+        &self,
+        path: &Path,
+        branch: &str,
+        files: Files,
+        interrupt: &Interrupt,
+    ) -> Result<PathBuf, WorktreeError> {
+        let mut call = self.at_refs().writes_files().interrupted_by(interrupt).args(["worktree", "add"]);
         if files == Files::Absent {
             call = call.args(["--no-checkout"]);
         }

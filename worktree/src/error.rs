@@ -34,6 +34,12 @@ pub enum WorktreeError {
         /// The limit, in seconds.
         timeout_s: u64,
     },
+    /// A git command was ended because the caller raised its interrupt.
+    #[error("`{command}` was interrupted")]
+    Interrupted {
+        /// The command's first words.
+        command: String,
+    },
     /// A git command said more than the bound allows.
     #[error("`{command}` printed more than {limit_bytes} bytes")]
     GitOutput {

@@ -30,7 +30,8 @@ impl Fixture {
     /// A repository without commits.
     pub(crate) fn unborn(init: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let git = Git::default()
+        let git = Git::new("git")
+            .with_env("PATH", env!("PATH"))
             .with_env("HOME", root.path())
             .with_env("XDG_CONFIG_HOME", root.path())
             .with_env("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -54,7 +55,7 @@ impl Fixture {
     }
 
     pub(crate) fn repository(&self) -> Repository {
-        Repository::discover_with(self.git.clone(), &self.main()).unwrap()
+        Repository::discover(self.git.clone(), &self.main()).unwrap()
     }
 
     pub(crate) fn trash(&self) -> Trash {

@@ -1,7 +1,7 @@
 //! The only place in the crate that starts a process.
 //!
-//! Every call: an environment without git's own variables, so that neither the caller's repository nor its
-//! index can leak in; hooks, file-system monitors, automatic maintenance and prompts off; output, time and
+//! Every call: exactly the environment that the caller gave, without git's own variables, so that neither a secret nor a
+//! repository or index of the caller's can leak in; hooks, file-system monitors, automatic maintenance and prompts off; output, time and
 //! number of bytes bounded; a failure carries git's own words. Which repository a call works on is said in a
 //! [`Location`] and never left to discovery, except by `Repository::discover`.
 
@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,63 +32,25 @@ const CHECKOUT: Duration = Duration::from_secs(30 * 60);
 /// How long a command may take to end after it was told to.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Variables that change what git does or where: `git rev-parse --local-env-vars`, then those that set
-/// identity, attributes, path syntax, editors and tracing. Kept are the ones that say where the user's
-/// configuration and programs are, and how to reach a remote.
-const SCRUBBED: &[&str] = &[
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_CONFIG",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_CONFIG_COUNT",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_GRAFT_FILE",
-    "GIT_INDEX_FILE",
-    "GIT_NO_REPLACE_OBJECTS",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_INTERNAL_SUPER_PREFIX",
-    "GIT_NAMESPACE",
-    "GIT_QUARANTINE_PATH",
-    "GIT_AUTHOR_NAME",
-    "GIT_AUTHOR_EMAIL",
-    "GIT_AUTHOR_DATE",
-    "GIT_COMMITTER_NAME",
-    "GIT_COMMITTER_EMAIL",
-    "GIT_COMMITTER_DATE",
-    "GIT_ATTR_SOURCE",
-    "GIT_DEFAULT_HASH",
-    "GIT_DEFAULT_REF_FORMAT",
-    "GIT_DIFF_OPTS",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_EDITOR",
-    "GIT_SEQUENCE_EDITOR",
-    "GIT_PAGER",
-    "GIT_REFLOG_ACTION",
-    "GIT_GLOB_PATHSPECS",
-    "GIT_NOGLOB_PATHSPECS",
-    "GIT_ICASE_PATHSPECS",
-    "GIT_INDEX_VERSION",
-    "GIT_SKIP_WORKTREE_CHECK",
-    "GIT_FLUSH",
-    "GIT_TRACE",
-    "GIT_TRACE_SETUP",
-    "GIT_TRACE2",
-    "GIT_TRACE2_EVENT",
-    "GIT_TRACE2_PERF",
-    "GIT_MERGE_AUTOEDIT",
-    "GIT_MERGE_VERBOSITY",
-    "LANGUAGE",
+/// Git's own variables that reach it: where the user's configuration and programs are. All others choose a repository,
+/// an index, an identity or a program, and are never passed on.
+const PASSED_ON: &[&str] = &[
+    "GIT_CEILING_DIRECTORIES",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+    "GIT_EXEC_PATH",
+    "GIT_LFS_SKIP_SMUDGE",
+    "GIT_SSL_CAINFO",
 ];
 
 /// Settings that hold for every call, whatever the configuration says.
 const SETTINGS: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
+    // A remote's address may be a command: one that a repository's configuration names is not run for a missing object.
+    "protocol.ext.allow=never",
     "gc.auto=0",
     "maintenance.auto=false",
     "submodule.recurse=false",
@@ -96,30 +59,30 @@ const SETTINGS: &[&str] = &[
     "i18n.logOutputEncoding=UTF-8",
 ];
 
-/// The git program and what is added to its environment.
+/// The git program and its whole environment.
+///
+/// Nothing is inherited: filters and merge drivers are programs that a repository's configuration names, and what runs
+/// in a worktree may have written that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Git {
     program: OsString,
     environment: Vec<(OsString, OsString)>,
 }
 
-impl Default for Git {
-    fn default() -> Self {
-        Self::new("git")
-    }
-}
-
 impl Git {
-    /// A git program by name (found in `PATH`) or by path.
+    /// A git program by name (found in the caller's own `PATH`) or by path, with an empty environment.
     pub fn new(program: impl Into<OsString>) -> Self {
         Self { program: program.into(), environment: Vec::new() }
     }
 
-    /// Sets a variable for every call, for example `HOME`, `PATH` or `GIT_CONFIG_GLOBAL` of the user who asked
-    /// when the caller is a daemon. Variables that choose a repository have no effect.
+    /// Sets a variable for every call: `PATH` and `HOME` as a rule. Variables that choose a repository have no effect.
     #[must_use]
     pub fn with_env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.push((key.into(), value.into()));
+        let (key, value) = (key.into(), value.into());
+        let own = key.to_str().filter(|key| key.starts_with("GIT_"));
+        if own.is_none_or(|own| PASSED_ON.contains(&own)) {
+            self.environment.push((key, value));
+        }
         self
     }
 
@@ -151,6 +114,50 @@ pub(crate) struct Location {
     pub(crate) work_tree: Option<PathBuf>,
 }
 
+/// Ends a long call from another thread. Clones are the same interrupt; once raised it stays raised.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<Mutex<Interrupted>>);
+
+#[derive(Debug, Default)]
+struct Interrupted {
+    raised: bool,
+    /// Of the call that runs now.
+    running: Option<SyncSender<Report>>,
+}
+
+impl Interrupt {
+    /// Ends the call that runs now and every later one.
+    pub fn raise(&self) {
+        let mut state = self.state();
+        state.raised = true;
+        if let Some(running) = state.running.take() {
+            // A call that has reported everything has ended by itself.
+            let _ended = running.try_send(Report::Interrupted);
+        }
+    }
+
+    fn is_raised(&self) -> bool {
+        self.state().raised
+    }
+
+    /// Makes the call that reports here the one to be ended.
+    fn begin(&self, report: &SyncSender<Report>) {
+        let mut state = self.state();
+        if state.raised {
+            let _ended = report.try_send(Report::Interrupted);
+        }
+        state.running = Some(report.clone());
+    }
+
+    fn end(&self) {
+        self.state().running = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, Interrupted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// One call, described and then run.
 #[must_use]
 pub(crate) struct Call {
@@ -161,6 +168,7 @@ pub(crate) struct Call {
     limit_bytes: usize,
     may_cut: bool,
     time: Duration,
+    interrupt: Interrupt,
 }
 
 /// What a call printed.
@@ -177,11 +185,8 @@ pub(crate) struct Output {
 impl Call {
     fn new(git: &Git, directory: &Path) -> Self {
         let mut command = Command::new(&git.program);
-        command.current_dir(directory).process_group(0);
+        command.current_dir(directory).process_group(0).env_clear();
         command.envs(git.environment.iter().map(|(key, value)| (key, value)));
-        for name in SCRUBBED {
-            command.env_remove(name);
-        }
         // GIT_OPTIONAL_LOCKS: looking must not write anybody's index.
         command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_OPTIONAL_LOCKS", "0");
         command.args(["--no-pager", "--literal-pathspecs"]);
@@ -196,6 +201,7 @@ impl Call {
             limit_bytes: OUTPUT_LIMIT_BYTES,
             may_cut: false,
             time: QUICK,
+            interrupt: Interrupt::default(),
         }
     }
 
@@ -242,6 +248,12 @@ impl Call {
         self.setting("checkout.workers=0")
     }
 
+    /// The call ends when `interrupt` is raised.
+    pub(crate) fn interrupted_by(mut self, interrupt: &Interrupt) -> Self {
+        self.interrupt = interrupt.clone();
+        self
+    }
+
     #[cfg(test)]
     fn within(mut self, time: Duration) -> Self {
         self.time = time;
@@ -268,12 +280,16 @@ impl Call {
     /// Runs the call; the exit code is for the caller to judge.
     pub(crate) fn outcome(mut self) -> Result<Output, WorktreeError> {
         let words = self.named();
+        if self.interrupt.is_raised() {
+            return Err(WorktreeError::Interrupted { command: words });
+        }
         self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         self.command.stdout(self.stdout.take().map_or_else(Stdio::piped, Stdio::from));
         self.command.stderr(Stdio::piped());
         let mut child = self.command.spawn().map_err(|source| WorktreeError::GitMissing { source })?;
         let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-        let (report, reports) = sync_channel(3);
+        let (report, reports) = sync_channel(REPORTS);
+        self.interrupt.begin(&report);
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
         let limit_bytes = self.limit_bytes;
@@ -288,9 +304,13 @@ impl Call {
             signal(group, Signal::SIGTERM);
             return Err(WorktreeError::GitMissing { source });
         }
-        let collected = collect(&reports, group, self.time).ok_or_else(|| WorktreeError::GitTimeout {
-            command: words.clone(),
-            timeout_s: self.time.as_secs(),
+        let collected = collect(&reports, group, self.time);
+        self.interrupt.end();
+        let collected = collected.map_err(|stopped| match stopped {
+            Stopped::TimeOver => {
+                WorktreeError::GitTimeout { command: words.clone(), timeout_s: self.time.as_secs() }
+            }
+            Stopped::Interrupted => WorktreeError::Interrupted { command: words.clone() },
         })?;
         if collected.cut && !self.may_cut {
             return Err(WorktreeError::GitOutput { command: words, limit_bytes });
@@ -340,10 +360,15 @@ impl Output {
     }
 }
 
+/// As many reports as a call can give: nobody who reports ever waits.
+const REPORTS: usize = 4;
+
+#[derive(Debug)]
 enum Report {
     Stdout(Vec<u8>, bool),
     Stderr(Vec<u8>),
     Exit(io::Result<ExitStatus>),
+    Interrupted,
 }
 
 impl Report {
@@ -368,38 +393,54 @@ struct Collected {
     status: io::Result<ExitStatus>,
 }
 
-/// Waits for output and exit. `None` when the time is over; the whole process group has been ended then.
-fn collect(reports: &Receiver<Report>, group: Pid, time: Duration) -> Option<Collected> {
+/// Why a call was ended before its time.
+enum Stopped {
+    TimeOver,
+    Interrupted,
+}
+
+/// Waits for output and exit. The whole process group has been ended after an error.
+fn collect(reports: &Receiver<Report>, group: Pid, time: Duration) -> Result<Collected, Stopped> {
     let mut deadline = Instant::now() + time;
     let (mut stdout, mut stderr, mut status) = (None, None, None);
-    while stdout.is_none() || stderr.is_none() || status.is_none() {
-        match reports.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+    loop {
+        if stdout.is_some() && stderr.is_some() && status.is_some() {
+            break;
+        }
+        let stopped = match reports.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Report::Stdout(bytes, cut)) => {
                 if cut && status.is_none() {
                     // Nobody reads on; a command that only prints may go.
                     signal(group, Signal::SIGTERM);
                 }
                 stdout = Some((bytes, cut));
+                continue;
             }
-            Ok(Report::Stderr(bytes)) => stderr = Some(bytes),
+            Ok(Report::Stderr(bytes)) => {
+                stderr = Some(bytes);
+                continue;
+            }
             Ok(Report::Exit(exit)) => {
                 // Something git started may still hold its output open: not for long.
                 deadline = deadline.min(Instant::now() + GRACE);
                 status = Some(exit);
+                continue;
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                // SIGTERM first: git then removes its lock files and half-made worktrees.
-                signal(group, Signal::SIGTERM);
-                if status.is_none() {
-                    await_exit(reports);
-                }
-                signal(group, Signal::SIGKILL);
-                return None;
-            }
+            Ok(Report::Interrupted) => Stopped::Interrupted,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Stopped::TimeOver,
+        };
+        // SIGTERM first: git then removes its lock files and half-made worktrees.
+        signal(group, Signal::SIGTERM);
+        if status.is_none() {
+            await_exit(reports);
         }
+        signal(group, Signal::SIGKILL);
+        return Err(stopped);
     }
-    let (stdout, cut) = stdout?;
-    Some(Collected { stdout, stderr: stderr?, cut, status: status? })
+    match (stdout, stderr, status) {
+        (Some((stdout, cut)), Some(stderr), Some(status)) => Ok(Collected { stdout, stderr, cut, status }),
+        _ => Err(Stopped::TimeOver),
+    }
 }
 
 fn await_exit(reports: &Receiver<Report>) {

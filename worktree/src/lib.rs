@@ -4,9 +4,10 @@
 //! [`Worktree`] on a branch of its own, says what changed in it, lands it, and takes it away again.
 //!
 //! ```no_run
-//! use agentsup_worktree::{NewWorktree, Repository, Signature, Target, Trash};
+//! use agentsup_worktree::{Git, NewWorktree, Repository, Signature, Target, Trash};
 //! # fn main() -> Result<(), agentsup_worktree::WorktreeError> {
-//! let repository = Repository::discover("/src/shop".as_ref())?;
+//! let git = Git::new("git").with_env("PATH", "/usr/bin:/bin").with_env("HOME", "/home/alice");
+//! let repository = Repository::discover(git, "/src/shop".as_ref())?;
 //! let trash = Trash::at("/state/trash")?;
 //! let base = repository.require_commit()?;
 //! let worktree = repository.add(
@@ -39,7 +40,8 @@
 //! 5. **Nobody else's code runs.** Hooks and file-system monitors are off in every git command here: the
 //!    directories they live in are writable by what runs in a worktree, and this crate runs outside its
 //!    confinement. A caller that wants `post-checkout` runs it inside the confinement. Filters and merge
-//!    drivers (LFS) stay on, without them files would be wrong.
+//!    drivers (LFS) stay on, without them files would be wrong; so git gets the caller's [`Git`] environment and
+//!    nothing else, and a secret of the caller's is nothing they could read.
 //! 6. **The worktree does not choose its repository.** Commands name git directory, common directory and
 //!    working directory themselves; the `.git` file in a worktree is never followed.
 //!
@@ -96,7 +98,7 @@ mod property_tests;
 pub use create::{NewWorktree, Worktree};
 pub use diff::{Diff, DiffStat, FileStat};
 pub use error::WorktreeError;
-pub use git::Git;
+pub use git::{Git, Interrupt};
 pub use land::{Landed, LandedAs, Target};
 pub use names::{CommitId, Head, Signature};
 pub use remove::{BranchFate, Discarded, Removed};

@@ -56,6 +56,11 @@ pub(crate) fn require_unlocked(git_dir: &Path, path: &Path) -> Result<(), Worktr
     }
 }
 
+/// Whether `git worktree add` has begun this registration and not come to its end.
+pub(crate) fn is_initializing(git_dir: &Path) -> bool {
+    fs::read(git_dir.join("locked")).is_ok_and(|reason| reason.trim_ascii() == b"initializing")
+}
+
 /// Moves a registration into the git directory's own trash: the worktree is then unknown to git. The trash is
 /// in the git directory because the caller's may be on another file system.
 pub(crate) fn retire(repository: &Repository, git_dir: &Path) -> Result<PathBuf, WorktreeError> {

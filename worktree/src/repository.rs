@@ -4,10 +4,25 @@
 use std::path::{Path, PathBuf};
 
 use crate::git::{Call, Git, Location};
+use crate::names::path_of;
 use crate::{CommitId, Head, WorktreeError};
 
 /// Below it the crate keeps what it needs in a git directory: scratch indexes and retired registrations.
 pub(crate) const OWN_DIRECTORY: &str = "agentsup";
+
+/// What `rev-parse` is asked for where a checkout is: first what kind of place it is, then [`PLACES`].
+const PLACE_QUESTIONS: &[&str] = &[
+    "--is-bare-repository",
+    "--is-inside-work-tree",
+    "--path-format=absolute",
+    "--git-common-dir",
+    "--git-dir",
+    "--show-toplevel",
+];
+const PLACES: [&str; 3] = ["--git-common-dir", "--git-dir", "--show-toplevel"];
+
+/// What `rev-parse` is asked for `HEAD`: two lines, of which [`head_of`] makes one.
+const HEAD_QUESTIONS: &[&str] = &["HEAD^{commit}", "--symbolic-full-name", "HEAD"];
 
 /// A git repository, seen from the checkout it was discovered in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,45 +35,64 @@ pub struct Repository {
 
 impl Repository {
     /// Finds the repository that `path`, a directory in a checkout, belongs to: the main checkout, a linked
-    /// worktree or any directory below.
+    /// worktree or any directory below. The repository and everything made from it keep using `git`.
     ///
     /// # Errors
     /// `NotARepository`, `BareRepository`, `NotACheckout` (inside `.git`), and `Git` when git refuses for
     /// reasons of its own, such as a directory that belongs to another user.
-    pub fn discover(path: &Path) -> Result<Self, WorktreeError> {
-        Self::discover_with(Git::default(), path)
+    pub fn discover(git: Git, path: &Path) -> Result<Self, WorktreeError> {
+        Self::look(git, path, &[]).map(|(repository, _)| repository)
     }
 
-    /// Like [`Repository::discover`], with a git program and environment of the caller's choice. The
-    /// repository and everything made from it keep using it.
+    /// As [`Repository::discover`], together with the `HEAD` of the checkout: one process instead of two.
     ///
     /// # Errors
-    /// As [`Repository::discover`].
-    pub fn discover_with(git: Git, path: &Path) -> Result<Self, WorktreeError> {
+    /// As [`Repository::discover`] and [`Repository::head`].
+    pub fn discover_with_head(git: Git, path: &Path) -> Result<(Self, Head), WorktreeError> {
+        let (repository, head) = Self::look(git, path, HEAD_QUESTIONS)?;
+        match head {
+            Some(head) => Ok((repository, head)),
+            None => repository.head().map(|head| (repository, head)),
+        }
+    }
+
+    /// One process says where everything is and answers `more`, unless a path contains a newline.
+    fn look(
+        git: Git,
+        path: &Path,
+        more: &'static [&'static str],
+    ) -> Result<(Self, Option<Head>), WorktreeError> {
         let not_found = || WorktreeError::NotARepository { path: path.to_owned() };
         if !path.is_dir() {
             return Err(not_found());
         }
-        let ask = |question: &[&str]| git.discover(path).args(["rev-parse"]).args(question);
-        let kind = ask(&["--is-bare-repository", "--is-inside-work-tree"]).outcome()?;
-        if kind.code != Some(0) {
-            let absent = kind.stderr.contains("not a git repository");
-            return Err(if absent { not_found() } else { kind.failure() });
+        let ask = |questions: &[&str]| git.discover(path).args(["rev-parse"]).args(questions);
+        let all = ask(PLACE_QUESTIONS).args(more).outcome()?;
+        let lines = all.stdout.split(|byte| *byte == b'\n').collect::<Vec<_>>();
+        match lines.as_slice() {
+            [b"false", b"true", ..] => {}
+            [b"false", b"false", ..] => return Err(WorktreeError::NotACheckout { path: path.to_owned() }),
+            [b"true", ..] => return Err(WorktreeError::BareRepository { path: path.to_owned() }),
+            _ if all.stderr.contains("not a git repository") => return Err(not_found()),
+            _ => return Err(all.failure()),
         }
-        match kind.line()?.as_str() {
-            "false\ntrue" => {}
-            "false\nfalse" => return Err(WorktreeError::NotACheckout { path: path.to_owned() }),
-            _ => return Err(WorktreeError::BareRepository { path: path.to_owned() }),
-        }
-        // One path per question: a path may contain newlines.
-        let absolute = |question: &str| -> Result<PathBuf, WorktreeError> {
-            let found = ask(&["--path-format=absolute", question]).run()?.path();
-            found.canonicalize().map_err(WorktreeError::io("resolve", &found))
+        // What follows the places is there only if all of `more` was answered; the last line end is one more piece.
+        let expected = if more.is_empty() { 6 } else { 8 };
+        let whole = all.code == Some(0) && lines.len() == expected;
+        let (places, head) = if whole {
+            (lines[2..5].iter().map(|line| path_of(line)).collect(), head_of(&lines[5..]))
+        } else {
+            // A path contains a newline, or there is no commit: one path per question.
+            let ask = |question| Ok(ask(&["--path-format=absolute", question]).run()?.path());
+            (PLACES.iter().copied().map(ask).collect::<Result<Vec<PathBuf>, WorktreeError>>()?, None)
         };
-        let common_dir = absolute("--git-common-dir")?;
-        let checkout_git_dir = absolute("--git-dir")?;
-        let checkout = absolute("--show-toplevel")?;
-        Ok(Self { git, common_dir, checkout, checkout_git_dir })
+        let resolved = |place: &PathBuf| place.canonicalize().map_err(WorktreeError::io("resolve", place));
+        let [common_dir, checkout_git_dir, checkout] = places.as_slice() else {
+            return Err(all.unreadable());
+        };
+        let (common_dir, checkout_git_dir) = (resolved(common_dir)?, resolved(checkout_git_dir)?);
+        let checkout = resolved(checkout)?;
+        Ok((Self { git, common_dir, checkout, checkout_git_dir }, head))
     }
 
     /// The top of the checkout the repository was discovered in: its main checkout, or a linked worktree.
@@ -131,6 +165,12 @@ impl Repository {
     }
 
     pub(crate) fn head_at(&self, location: &Location) -> Result<Head, WorktreeError> {
+        let both = self.git.at(location).args(["rev-parse"]).args(HEAD_QUESTIONS).outcome()?;
+        let lines = both.stdout.split(|byte| *byte == b'\n').collect::<Vec<_>>();
+        if let Some(head) = head_of(&lines).filter(|_| both.code == Some(0)) {
+            return Ok(head);
+        }
+        // No commit yet, or another ref of that name: one question at a time.
         let symbolic = self.git.at(location).args(["symbolic-ref", "-q", "HEAD"]).outcome()?;
         let branch = match symbolic.code {
             Some(0) => {
@@ -202,6 +242,18 @@ impl Repository {
         let full = format!("refs/heads/{branch}");
         self.at_refs().args(["update-ref", "-d", &full, tip.as_str()]).run().map(drop)
     }
+}
+
+/// Reads the answer to [`HEAD_QUESTIONS`].
+fn head_of(lines: &[&[u8]]) -> Option<Head> {
+    let [commit, name, b""] = lines else { return None };
+    let commit = CommitId::parse(std::str::from_utf8(commit).ok()?)?;
+    let name = std::str::from_utf8(name).ok()?;
+    Some(match name.strip_prefix("refs/heads/") {
+        Some(branch) => Head::Branch { name: branch.to_owned(), commit },
+        None if name == "HEAD" => Head::Detached { commit },
+        None => return None,
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::create::{Files, NewWorktree};
+use crate::git::Interrupt;
 use crate::snapshot::write_exact;
 use crate::trash::Trash;
 use crate::{Repository, Snapshot, Worktree, WorktreeError};
@@ -24,7 +25,7 @@ impl Repository {
             return Err(WorktreeError::SnapshotMissing { name: snapshot.name() });
         }
         let new = NewWorktree { path, branch: branch.to_owned(), base: snapshot.head.clone() };
-        let mut worktree = self.add_with(&new, Files::Absent, trash)?;
+        let mut worktree = self.add_with(&new, Files::Absent, trash, &Interrupt::default())?;
         match worktree.fill(snapshot) {
             Ok(()) => {
                 worktree.base = snapshot.base.clone();

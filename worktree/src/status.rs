@@ -22,7 +22,7 @@ pub struct Status {
     pub truncated: bool,
     /// A merge, rebase or the like that is not finished.
     pub operation: Option<Operation>,
-    /// Commits that `HEAD` has and the worktree's base does not.
+    /// Commits that `HEAD` or the worktree's own branch has and its base does not.
     pub commits_ahead: u64,
 }
 
@@ -96,10 +96,7 @@ impl Worktree {
     pub fn status(&self) -> Result<Status, WorktreeError> {
         self.require_directory()?;
         let Listing { head, changes, truncated } = self.repository.listing(&self.location())?;
-        let commits_ahead = match head.commit() {
-            Some(commit) => self.repository.count(&self.base, commit)?,
-            None => 0,
-        };
+        let commits_ahead = self.commits_ahead(&head)?;
         Ok(Status {
             head,
             changes,
@@ -107,6 +104,19 @@ impl Worktree {
             operation: registration::operation(&self.git_dir),
             commits_ahead,
         })
+    }
+}
+
+impl Worktree {
+    /// Counts commits that are checked out, and those on the worktree's own branch, which may not be.
+    fn commits_ahead(&self, head: &Head) -> Result<u64, WorktreeError> {
+        let own = format!("refs/heads/{}", self.branch);
+        let mut args = vec!["rev-list", "--count", "--ignore-missing", &own];
+        args.extend(head.commit().map(CommitId::as_str));
+        let not = format!("^{}", self.base);
+        args.push(&not);
+        let output = self.repository.at_refs().args(args).run()?;
+        output.line()?.parse().map_err(|_| output.unreadable())
     }
 }
 

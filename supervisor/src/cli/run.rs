@@ -2,8 +2,11 @@
 
 use std::io;
 use std::os::fd::AsFd as _;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
+
+use nix::sys::signal::Signal;
 
 use super::output::{self, Answer, Format};
 use super::{Outcome, ask, attach};
@@ -11,6 +14,7 @@ use crate::api::client::Client;
 use crate::api::ops::{ManifestDemo, Nothing, RunDiff, RunKill, RunStart, RunWait};
 use crate::core::environ;
 use crate::core::error::{Code, Failure};
+use crate::core::ids::RunId;
 use crate::core::run::RunState;
 use crate::demo;
 use crate::run::attach::{Attached, DetachKeys};
@@ -20,10 +24,14 @@ use crate::run::launch::{StartParams, Started};
 use crate::run::stop::{KillParams, Target, WaitParams};
 use crate::run::view::{RunParams, RunView, WorktreeState};
 use crate::sys::env::{self, Env};
-use crate::sys::terminal;
+use crate::sys::signals::SignalPipe;
+use crate::sys::{ids, terminal};
 
 /// Longer than a worktree takes to be looked at and put away.
 const END_TIMEOUT_MS: u64 = 60_000;
+/// How often a run is looked for that is to be killed before it was stored: a second in all.
+const UNDO_TRIES: u32 = 50;
+const UNDO_INTERVAL: Duration = Duration::from_millis(20);
 /// After so long somebody who waits wants to know for what.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -112,6 +120,7 @@ fn params(args: Args) -> Result<StartParams, Failure> {
         Io::Pipes
     };
     Ok(StartParams {
+        id: None,
         adapter: args.adapter,
         agent: args.agent,
         name: args.name,
@@ -123,16 +132,19 @@ fn params(args: Args) -> Result<StartParams, Failure> {
     })
 }
 
-/// A Ctrl-C while the run is being started ends it as soon as it has a name.
-async fn start(client: &Client, params: StartParams) -> Result<Started, Failure> {
+/// A Ctrl-C while the run is being started undoes the start; a second one does not wait for that.
+async fn start(client: &Client, mut params: StartParams) -> Result<Started, Failure> {
+    let internal = |error: &dyn std::fmt::Display| Failure::internal(error);
+    let id = ids::new_run_id().map_err(|error| internal(&error))?;
+    params.id = Some(id);
+    // Only as long as it is being started: afterwards a Ctrl-C is the agent's, or ends this process.
+    let keys = SignalPipe::install(&[Signal::SIGINT]).map_err(|error| internal(&error))?;
     let starting = client.call::<RunStart>(params);
     tokio::pin!(starting);
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
     let quick = tokio::time::timeout(SLOW, async {
         tokio::select! {
             started = &mut starting => Some(started),
-            _ = &mut interrupted => None,
+            _ = keys.next() => None,
         }
     });
     match quick.await {
@@ -144,15 +156,44 @@ async fn start(client: &Client, params: StartParams) -> Result<Started, Failure>
             );
             tokio::select! {
                 started = &mut starting => return started,
-                _ = &mut interrupted => {}
+                _ = keys.next() => {}
             }
         }
     }
     output::narrate("stopping the run");
-    let started = starting.await?;
-    let target = Target::Run(started.id.to_string());
-    client.call::<RunKill>(KillParams { target }).await?;
-    Err(Failure::new(Code::Killed, format!("`{}` was killed while it was started", started.id)))
+    tokio::select! {
+        undone = undo(client, id, starting) => undone,
+        _ = keys.next() => {
+            Err(Failure::new(Code::Killed, format!("`{id}` may still be starting")).hint("agentsup ps"))
+        }
+    }
+}
+
+/// Kills a run that may not be stored yet.
+async fn undo(
+    client: &Client,
+    id: RunId,
+    mut starting: Pin<&mut impl Future<Output = Result<Started, Failure>>>,
+) -> Result<Started, Failure> {
+    let kill = || client.call::<RunKill>(KillParams { target: Target::Run(id.to_string()) });
+    for _ in 0..UNDO_TRIES {
+        match kill().await {
+            Err(failure) if failure.code == Code::NotFound => {}
+            // It is dead or was over already: what came of the start says which.
+            Ok(_) | Err(_) => break,
+        }
+        if let Ok(started) = tokio::time::timeout(UNDO_INTERVAL, starting.as_mut()).await {
+            started?;
+            kill().await?;
+            return Err(undone(id));
+        }
+    }
+    starting.await?;
+    Err(undone(id))
+}
+
+fn undone(id: RunId) -> Failure {
+    Failure::new(Code::Killed, format!("`{id}` was killed while it was started"))
 }
 
 fn tell_started(started: &Started) {

@@ -29,6 +29,9 @@ pub struct Run {
     pub branch: String,
     /// The commit it started from, hexadecimal.
     pub base: String,
+    /// The branch it started from, onto which its commits land; none where `HEAD` was detached.
+    #[serde(default)]
+    pub onto: Option<String>,
     /// The agent's private configuration, keeper socket and scrollback.
     pub dir: PathBuf,
     /// The refusal that makes this client stop at once.

@@ -79,6 +79,7 @@ fn run() -> Run {
         worktree: "/worktree".into(),
         branch: "agentsup/bot".into(),
         base: "0".repeat(40),
+        onto: None,
         dir: "/run-dir".into(),
         refusal: RefusalStyle::BadRequestJson,
         hooks: HookDuty::None,

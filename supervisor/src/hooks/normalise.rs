@@ -110,6 +110,7 @@ mod tests {
             worktree: "/h/agentsup/worktrees/w".into(),
             branch: "b".into(),
             base: "0".into(),
+            onto: None,
             dir: "/h/agentsup/runs/r".into(),
             refusal: RefusalStyle::BadRequestJson,
             hooks: HookDuty::Required,

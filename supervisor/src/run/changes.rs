@@ -79,7 +79,7 @@ pub async fn diff(runs: &Runs, params: RunParams) -> Result<Changes, Failure> {
 pub struct LandParams {
     /// Which run.
     pub run: String,
-    /// Onto which branch; that of the checkout the run started from if absent.
+    /// Onto which branch; the one the run started from if absent.
     #[serde(default)]
     pub onto: Option<String>,
 }
@@ -118,7 +118,8 @@ pub enum How {
 /// Brings a run's commits onto a branch. The worktree goes if the run is over and nothing is left in it.
 pub async fn land(runs: &Runs, params: LandParams) -> Result<Landed, Failure> {
     let row = view::require(runs, &params.run).await?;
-    let target = params.onto.map_or(Target::Checkout, Target::Branch);
+    // Not whatever the checkout is on by now.
+    let target = params.onto.or_else(|| row.run.onto.clone()).map_or(Target::Checkout, Target::Branch);
     let (home, run, over) = (runs.home().clone(), row.run.clone(), row.state.is_final());
     let landed = blocking(move || {
         let worktree = worktrees::open(&run)?;

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use super::Runs;
-use super::keeper::{EndCause, Exit, ExitRecord};
+use super::keeper::{self, EndCause, Exit, ExitRecord, Found};
 use super::worktrees::{self, Fate};
 use crate::core::error::Failure;
 use crate::core::record::EventEntry;
 use crate::core::run::{Run, RunState};
 use crate::gate::LiveRun;
 
+/// The file in a run's directory that says why its worktree was kept.
+const KEPT: &str = "kept";
 /// The signal of a kill.
 const SIGKILL: i32 = 9;
 
@@ -58,11 +60,31 @@ pub(super) async fn finish(runs: &Runs, live: &Arc<LiveRun>, end: End) {
     runs.end(run.id);
 }
 
-/// Takes the worktree of an ended run away if nothing was done in it.
+/// Takes the worktree of an ended run away if nothing was done in it, and whatever a launch left that came to nothing.
 pub(super) async fn tidy(runs: &Runs, run: &Run) -> Fate {
     let (home, of) = (runs.home().clone(), run.clone());
-    let fate = worktrees::blocking(move || Ok::<_, Failure>(worktrees::tidy(&home, &of))).await;
-    fate.unwrap_or_else(|failure| Fate::Kept(failure.message))
+    let work = move || {
+        let never_lived = matches!(keeper::find(&of.dir), Ok(Found::Nothing));
+        if never_lived && let Err(failure) = worktrees::take_back(&home, &of) {
+            tracing::warn!(%failure, run = %of.id, "what a launch left could not be taken back");
+        }
+        let fate = worktrees::tidy(&home, &of);
+        if let Fate::Kept(why) = &fate {
+            // If it can't be written, the worktree is looked at once more.
+            let _again = std::fs::write(of.dir.join(KEPT), why);
+        }
+        if never_lived && !matches!(fate, Fate::Kept(_)) {
+            // Only what we wrote: the agent's private configuration, with a token that stands for nothing any more.
+            let _absent = std::fs::remove_dir_all(&of.dir);
+        }
+        Ok::<_, Failure>(fate)
+    };
+    worktrees::blocking(work).await.unwrap_or_else(|failure| Fate::Kept(failure.message))
+}
+
+/// Whether the worktree was looked at and kept: from then on it is the user's, who may be working in it.
+pub(super) fn was_kept(run: &Run) -> bool {
+    run.dir.join(KEPT).exists()
 }
 
 fn event(run: &Run, state: RunState, end: &End, fate: &Fate) -> EventEntry {

@@ -10,10 +10,11 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use agentsup_worktree::{Interrupt, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::finish::{self, End};
-use super::keeper::{self, FirstClient, Io, KeeperClient, KeeperSpec, StartError};
+use super::keeper::{FirstClient, Io, KeeperClient, KeeperRecord, KeeperSpec, Nascent, StartError};
 use super::worktrees::{self, Start, blocking};
 use super::{Runs, SCROLLBACK_MAX_BYTES, reconcile};
 use crate::agents::{self, Adapter, AdapterError, Ground, Prepared, PrivateFile};
@@ -33,6 +34,9 @@ use crate::sys::{clock, ids, probe, socket, spawn};
 /// What a run is to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StartParams {
+    /// Its id, if the caller wants to know it before the run is started: to kill it while it is being started.
+    #[serde(default)]
+    pub id: Option<RunId>,
     /// How to launch.
     pub adapter: String,
     /// Who acts; the only or the personal agent if absent.
@@ -93,10 +97,12 @@ pub async fn start(runs: &Runs, params: StartParams) -> Result<Started, Failure>
     };
     let directory = params.directory.clone();
     let start = blocking(move || worktrees::look(&directory)).await?;
-    let run = describe(runs, adapter, agent, label.as_deref(), &start)?;
+    let id = params.id.map_or_else(ids::new_run_id, Ok).map_err(|error| Failure::internal(&error))?;
+    let run = describe(runs, id, adapter, agent, label.as_deref(), &start)?;
     let token = ids::new_token().map_err(|error| Failure::internal(&error))?;
-    let id = run.id;
-    runs.begin(id);
+    if !runs.begin(id) {
+        return Err(Failure::new(Code::Usage, format!("there is a run `{id}`")));
+    }
     let live = match runs.gate().admit(run, &token).await {
         Ok(live) => live,
         Err(error) => {
@@ -147,12 +153,12 @@ fn require_label(name: &str) -> Result<String, Failure> {
 
 fn describe(
     runs: &Runs,
+    id: RunId,
     adapter: &Adapter,
     agent: &Agent,
     label: Option<&str>,
     start: &Start,
 ) -> Result<Run, Failure> {
-    let id = ids::new_run_id().map_err(|error| Failure::internal(&error))?;
     let short = id.short();
     let environment = *agent.environments.first().ok_or_else(|| {
         Failure::new(Code::ConfigInvalid, format!("`{}` has no environment", agent.reference))
@@ -165,10 +171,14 @@ fn describe(
         owner: agent.owner.clone(),
         environment,
         adapter: adapter.name.to_owned(),
-        worktree: runs.home().worktrees_dir().join(format!("{}-{short}", directory_name(&start.checkout))),
-        repository: start.checkout.clone(),
+        worktree: runs
+            .home()
+            .worktrees_dir()
+            .join(format!("{}-{short}", directory_name(start.repository.checkout()))),
+        repository: start.repository.checkout().to_owned(),
         branch: format!("agentsup/{}-{short}", label.unwrap_or(usual)),
         base: start.base.to_string(),
+        onto: start.branch.clone(),
         dir: runs.run_dir(id),
         refusal: adapter.refusal,
         hooks: adapter.hooks,
@@ -202,7 +212,7 @@ async fn launch(
         remote: start.remote,
     };
     let permit = runs.gate().decide(live, Action::Launch(action)).await?;
-    let result = perform(runs, live, adapter, params, token).await;
+    let result = perform(runs, live, adapter, params, start.repository, token).await;
     let status = match &result {
         Ok(()) => "started".to_owned(),
         Err(failure) => format!("failed: {}", failure.message),
@@ -216,20 +226,27 @@ async fn perform(
     live: &Arc<LiveRun>,
     adapter: &'static Adapter,
     params: &StartParams,
+    repository: Repository,
     token: &str,
 ) -> Result<(), Failure> {
-    let spec = {
-        let (runs, run, params) = (runs.clone(), live.run.clone(), params.clone());
-        let token = token.to_owned();
-        blocking(move || {
-            worktrees::create(runs.home(), &run)?;
-            prepare(&runs, adapter, &run, params, &token)
-        })
-        .await?
+    let interrupt = Interrupt::default();
+    let work = {
+        let (runs, live, params) = (runs.clone(), Arc::clone(live), params.clone());
+        let (token, interrupt) = (token.to_owned(), interrupt.clone());
+        blocking(move || bring_up(&runs, &live, adapter, params, &repository, &token, &interrupt))
     };
-    let program = spec.program.clone();
-    let record =
-        blocking(move || keeper::start(&spec).map_err(|error| unstarted(adapter, &program, &error))).await?;
+    tokio::pin!(work);
+    let record = tokio::select! {
+        record = &mut work => record,
+        () = live.cancelled() => {
+            interrupt.raise();
+            work.await
+        }
+    };
+    let record = match record {
+        Err(_) if live.state().is_final() => return Err(killed()),
+        record => record?,
+    };
     if reconcile::adopt(runs, live, &record).await? {
         return Ok(());
     }
@@ -238,7 +255,32 @@ async fn perform(
         Ok(mut client) => drop(client.kill().await),
         Err(error) => tracing::warn!(%error, run = %live.run.id, "a run killed at its start"),
     }
-    Err(Failure::new(Code::Killed, "the run was killed while it was started"))
+    Err(killed())
+}
+
+fn killed() -> Failure {
+    Failure::new(Code::Killed, "the run was killed while it was started")
+}
+
+/// Worktree, private files, keeper, agent. Blocks.
+fn bring_up(
+    runs: &Runs,
+    live: &LiveRun,
+    adapter: &'static Adapter,
+    params: StartParams,
+    repository: &Repository,
+    token: &str,
+    interrupt: &Interrupt,
+) -> Result<KeeperRecord, Failure> {
+    let run = &live.run;
+    // Ahead of what it waits for: loading it and making the worktree take about as long.
+    let keeper = Nascent::start(&spawn::self_exe());
+    worktrees::create(runs.home(), repository, run, interrupt)?;
+    let spec = prepare(runs, adapter, run, params, token)?;
+    if live.state().is_final() {
+        return Err(killed());
+    }
+    keeper.and_then(|keeper| keeper.begin(&spec)).map_err(|error| unstarted(adapter, &spec.program, &error))
 }
 
 fn prepare(
@@ -322,9 +364,12 @@ fn write_private(dir: &Path, file: &PrivateFile) -> io::Result<()> {
 fn working_directory(run: &Run, directory: &Path) -> PathBuf {
     let inside = directory.canonicalize().ok().and_then(|directory| {
         let relative = directory.strip_prefix(&run.repository).ok()?.to_owned();
-        Some(run.worktree.join(relative))
+        // In the commit it may be a link to somewhere else.
+        let real = run.worktree.join(&relative).canonicalize().ok()?;
+        let stays = real.is_dir() && real == run.worktree.canonicalize().ok()?.join(&relative);
+        stays.then(|| run.worktree.join(relative))
     });
-    inside.filter(|directory| directory.is_dir()).unwrap_or_else(|| run.worktree.clone())
+    inside.unwrap_or_else(|| run.worktree.clone())
 }
 
 fn unprepared(error: &AdapterError) -> Failure {

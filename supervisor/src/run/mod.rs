@@ -17,6 +17,7 @@ pub mod view;
 mod worktrees;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,10 +117,17 @@ impl Runs {
         }
     }
 
-    fn begin(&self, id: RunId) {
-        let watched = Watched { finished: watch::Sender::new(()), keeper: None };
-        self.watched().insert(id, watched);
+    /// Answers whether there was no such run yet.
+    fn begin(&self, id: RunId) -> bool {
+        let new = match self.watched().entry(id) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(Watched { finished: watch::Sender::new(()), keeper: None });
+                true
+            }
+        };
         self.tell_count();
+        new
     }
 
     fn know_keeper(&self, id: RunId, keeper: ProcessRef) {

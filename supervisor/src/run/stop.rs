@@ -17,10 +17,13 @@ use crate::core::ids::RunId;
 use crate::core::record::EventEntry;
 use crate::core::run::RunState;
 use crate::gate::LiveRun;
-use crate::sys::process::{self, ProcessRef, Signalled};
+use crate::sys::peer;
+use crate::sys::process::{self, ProcessError, ProcessRef, Signalled};
 
 /// Longer than a keeper needs to empty a tree after the grace is over.
 const AFTER_GRACE: Duration = Duration::from_secs(30);
+/// How often orphans are killed again, because what is killed may have had children meanwhile.
+const ORPHAN_PASSES: u32 = 64;
 /// The longest grace.
 const GRACE_MAX_MS: u64 = 300_000;
 
@@ -80,6 +83,11 @@ pub async fn stop(runs: &Runs, params: StopParams) -> Result<RunView, Failure> {
     let Some(live) = runs.gate().live(row.run.id) else {
         return Err(over(&params.run, row.state));
     };
+    if live.state() == RunState::Starting {
+        // There is nobody to be asked yet; the launch is undone.
+        kill(runs, KillParams { target: Target::Run(live.run.id.to_string()) }).await?;
+        return view::show(runs, RunParams { run: live.run.id.to_string() }).await;
+    }
     let grace = Duration::from_millis(params.grace_ms.min(GRACE_MAX_MS));
     runs.gate().set_state(&live, RunState::Stopping, None).await?;
     let mut keeper = connect(&live).await?;
@@ -197,6 +205,29 @@ async fn empty_by_force(live: &Arc<LiveRun>) -> Result<(u64, u64), Failure> {
         Ok(counts)
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| Failure::internal(&error))?
+}
+
+/// Kills what is left of a run whose keeper is gone: the agent died with it, what the agent started did not.
+pub(super) async fn end_orphans(id: RunId) {
+    let work = move || -> Result<(), ProcessError> {
+        for _ in 0..ORPHAN_PASSES {
+            let left = peer::carriers(&id.to_string())?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            for process in left {
+                // Who is gone is gone, and one of another user is not ours to end.
+                let _sent = process.signal(Signal::SIGKILL);
+            }
+        }
+        tracing::warn!(run = %id, "processes of a run without a keeper do not end");
+        Ok(())
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, run = %id, "orphans cannot be looked for"),
+        Err(error) => tracing::warn!(%error, run = %id, "orphans were not looked for"),
+    }
 }
 
 async fn connect(live: &LiveRun) -> Result<KeeperClient, Failure> {

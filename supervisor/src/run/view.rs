@@ -200,6 +200,7 @@ mod tests {
             worktree: "/w".into(),
             branch: "agentsup/a-6b7c8d9e".into(),
             base: "0".into(),
+            onto: None,
             dir: "/d".into(),
             refusal: RefusalStyle::BadRequestJson,
             hooks: HookDuty::None,

@@ -1,9 +1,9 @@
 //! The worktree library as runs use it: off the async threads, its errors with a way out.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use agentsup_worktree::{
-    CommitId, Git, NewWorktree, Repository, Signature, Status, Trash, Worktree, WorktreeError,
+    CommitId, Git, Interrupt, NewWorktree, Repository, Signature, Status, Trash, Worktree, WorktreeError,
 };
 
 use crate::core::error::{Code, Failure};
@@ -11,6 +11,7 @@ use crate::core::run::Run;
 use crate::sys::clock;
 use crate::sys::env::Env;
 use crate::sys::paths::Home;
+use crate::sys::spawn::{self, Program};
 
 /// Runs blocking work on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -21,24 +22,38 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Where a run would start: the checkout the user is in, and its commit.
 pub(super) struct Start {
-    /// The checkout.
-    pub(super) checkout: PathBuf,
+    /// The repository, seen from the checkout.
+    pub(super) repository: Repository,
+    /// The branch checked out; none when detached.
+    pub(super) branch: Option<String>,
     /// Its commit.
     pub(super) base: CommitId,
     /// The fetch address of `origin`.
     pub(super) remote: Option<String>,
 }
 
+/// The git that looks at repositories. Its environment is what programs may see that a repository's configuration names.
+fn git() -> Git {
+    let own = Env::current();
+    // By its path: a program that has to be looked for is started by a fork of the whole daemon.
+    let program = match spawn::find_program("git", own.var("PATH"), Path::new("/")) {
+        Program::File(file) => file.into_os_string(),
+        _ => "git".into(),
+    };
+    let gits = own.iter().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_"));
+    own.for_children().chain(gits).fold(Git::new(program), |git, (name, value)| git.with_env(name, value))
+}
+
 /// Looks at the directory that a run is to start from.
 pub(super) fn look(directory: &Path) -> Result<Start, Failure> {
-    let repository = Repository::discover(directory).map_err(failure)?;
-    let base = repository.require_commit().map_err(failure)?;
+    let (repository, head) = Repository::discover_with_head(git(), directory).map_err(failure)?;
+    let base = match head.commit() {
+        Some(commit) => commit.clone(),
+        None => repository.require_commit().map_err(failure)?,
+    };
     let remote = repository.remote_url("origin").map_err(failure)?;
-    Ok(Start {
-        checkout: repository.checkout().to_owned(),
-        base,
-        remote: remote.map(|url| without_password(&url)),
-    })
+    let branch = head.branch().map(str::to_owned);
+    Ok(Start { repository, branch, base, remote: remote.map(|url| without_password(&url)) })
 }
 
 /// What people put into a remote's address to log in is no business of policies and records.
@@ -52,17 +67,24 @@ fn without_password(url: &str) -> String {
     }
 }
 
-/// Makes the run's worktree on its branch.
-pub(super) fn create(home: &Home, run: &Run) -> Result<(), Failure> {
-    let repository = Repository::discover(&run.repository).map_err(failure)?;
-    let new = NewWorktree { path: run.worktree.clone(), branch: run.branch.clone(), base: base(run)? };
-    repository.add(&new, &trash(home)?).map_err(failure)?;
+/// Makes the run's worktree on its branch, unless it is interrupted.
+pub(super) fn create(
+    home: &Home,
+    repository: &Repository,
+    run: &Run,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    repository.add_unless(&new(run)?, &trash(home)?, interrupt).map_err(failure)?;
     Ok(())
+}
+
+fn new(run: &Run) -> Result<NewWorktree, Failure> {
+    Ok(NewWorktree { path: run.worktree.clone(), branch: run.branch.clone(), base: base(run)? })
 }
 
 /// The run's worktree.
 pub(super) fn open(run: &Run) -> Result<Worktree, Failure> {
-    Repository::discover_with(Git::default(), &run.repository)
+    Repository::discover(git(), &run.repository)
         .and_then(|repository| {
             let base = CommitId::parse(&run.base);
             base.map_or(Err(missing(run)), |base| repository.open(&run.worktree, &run.branch, base))
@@ -94,6 +116,12 @@ pub(super) fn tidy(home: &Home, run: &Run) -> Fate {
         Ok(fate) => fate,
         Err(failure) => Fate::Kept(failure.message),
     }
+}
+
+/// Takes back what the launch of a run left whose agent never came to life.
+pub(super) fn take_back(home: &Home, run: &Run) -> Result<(), Failure> {
+    let repository = Repository::discover(git(), &run.repository).map_err(failure)?;
+    repository.take_back_unfinished(&new(run)?, &trash(home)?).map_err(failure)
 }
 
 fn try_tidy(home: &Home, run: &Run) -> Result<Fate, Failure> {
@@ -169,7 +197,9 @@ pub(super) fn failure(error: WorktreeError) -> Failure {
             (Code::Conflict, Some(format!("git -C '{}' stash -u, then land again", path.display())))
         }
         E::TargetDetached { .. } => (Code::Conflict, Some("git switch to the branch to land on".into())),
+        E::TargetMissing { .. } => (Code::NotFound, Some("agentsup land --onto BRANCH RUN".into())),
         E::TargetMoved { .. } => (Code::Conflict, Some("land again".into())),
+        E::Interrupted { .. } => (Code::Killed, None),
         E::Locked { path, .. } => (Code::Conflict, Some(format!("git worktree unlock '{}'", path.display()))),
         E::Io { .. }
         | E::Git { .. }

@@ -17,28 +17,6 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use super::env::Env;
 
-/// Variables that a child inherits by name, beside those that begin with `LC_`. Keys, agents' sockets and whatever
-/// redirects a program's loader stay outside; a server that needs one is given it by its configuration.
-const INHERITED: &[&str] = &[
-    "HOME",
-    "LANG",
-    "LANGUAGE",
-    "LOGNAME",
-    "NODE_EXTRA_CA_CERTS",
-    "PATH",
-    "SHELL",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "TMPDIR",
-    "TZ",
-    "USER",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-    "XDG_RUNTIME_DIR",
-    "XDG_STATE_HOME",
-];
-
 /// What to start.
 pub struct ChildSpec<'a> {
     /// The program: a path, or a name looked for in `PATH`.
@@ -93,10 +71,7 @@ pub fn spawn(spec: &ChildSpec<'_>) -> io::Result<Started> {
 }
 
 fn clean_environment(ours: &Env, given: &[(String, String)]) -> Vec<(OsString, OsString)> {
-    let inherited = ours.iter().filter(|(name, _)| {
-        name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with("LC_"))
-    });
-    let inherited = inherited.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let inherited = ours.for_children().map(|(name, value)| (name.to_owned(), value.to_owned()));
     inherited.chain(given.iter().map(|(name, value)| (name.into(), value.into()))).collect()
 }
 

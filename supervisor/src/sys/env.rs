@@ -7,6 +7,28 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+/// Variables that programs inherit which the daemon starts, beside those that begin with `LC_`. Keys, agents' sockets and
+/// whatever redirects a program's loader stay outside; a server that needs one is given it by its configuration.
+const FOR_CHILDREN: &[&str] = &[
+    "HOME",
+    "LANG",
+    "LANGUAGE",
+    "LOGNAME",
+    "NODE_EXTRA_CA_CERTS",
+    "PATH",
+    "SHELL",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+];
+
 /// The environment of this process as it was at the first look.
 #[derive(Clone, Default)]
 pub struct Env {
@@ -51,6 +73,13 @@ impl Env {
     /// All variables, in order of name.
     pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         self.vars.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// What a program that the daemon starts may see: the daemon's own environment holds keys.
+    pub fn for_children(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.iter().filter(|(name, _)| {
+            name.to_str().is_some_and(|name| FOR_CHILDREN.contains(&name) || name.starts_with("LC_"))
+        })
     }
 
     /// The user's home directory: `HOME`, else what the user database says.

@@ -113,6 +113,7 @@ mod tests {
             worktree: dir.join("sup/worktrees/1"),
             branch: "b".into(),
             base: "0".repeat(40),
+            onto: None,
             dir: dir.join("sup/runs/1"),
             refusal: RefusalStyle::BadRequestJson,
             hooks: HookDuty::None,

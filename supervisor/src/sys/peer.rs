@@ -23,7 +23,7 @@ use macos as os;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::process::{self, ProcessError, ProcessRef, ProcessStat};
+use super::process::{self, Life, ProcessError, ProcessRef, ProcessStat};
 
 pub use os::RunMark;
 
@@ -163,6 +163,16 @@ fn look<T>(what: &'static str, seen: io::Result<Option<T>>) -> Result<Option<T>,
         }
         other => other.map_err(unseen(what)),
     }
+}
+
+/// Living processes whose environment names the run: what is left of it when its keeper is gone. One that has dropped
+/// the variable is not found.
+pub fn carriers(run: &str) -> Result<Vec<ProcessRef>, ProcessError> {
+    let carries = |stat: &ProcessStat| {
+        let named = os::environment_value(stat.process.pid, RUN_ID_VARIABLE);
+        stat.life == Life::Alive && named.is_ok_and(|named| named.as_deref() == Some(run))
+    };
+    Ok(process::processes()?.into_iter().filter(carries).map(|stat| stat.process).collect())
 }
 
 /// What an agent is marked with before it is executed; async-signal-safe to set.

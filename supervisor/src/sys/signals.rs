@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 static WRITE_END: AtomicI32 = AtomicI32::new(-1);
 
@@ -46,6 +48,16 @@ impl SignalPipe {
             pipe.former.push((*signal, former));
         }
         Ok(pipe)
+    }
+
+    /// Completes when a signal has come. Needs a tokio runtime with I/O.
+    pub async fn next(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open as long as `self`, which outlives the registration.
+        let readable = unsafe { AsyncFd::register_with_interest(self.read.as_fd(), Interest::READABLE) }?;
+        let mut guard = readable.readable().await?;
+        guard.clear_ready();
+        drop(self.take());
+        Ok(())
     }
 
     /// The signals that came since the last call, several of one kind perhaps as one. Never blocks.

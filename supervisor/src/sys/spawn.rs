@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -57,43 +57,54 @@ pub fn own_program() -> io::Result<PathBuf> {
     }
 }
 
-/// Starts `exe` with the one argument `verb` and an empty environment, hands it `input` on its standard input and
-/// returns what it answers on its standard output until it closes that. Blocks, at most `timeout`.
+/// A copy of this program that was started with an empty environment and waits to be told what to do. Dropped, it ends.
 ///
-/// The process it starts is expected to fork away ([`detach`]) and to close its standard output when it has
-/// answered; the first process is collected here.
-pub fn ask_detached(
-    exe: &Path,
-    verb: &str,
-    input: &[u8],
-    answer_max: usize,
-    timeout: Duration,
-) -> Result<Vec<u8>, SpawnError> {
-    let failed = |source| SpawnError::Io { exe: exe.to_owned(), source };
-    let mut child = Command::new(exe)
-        .arg0("agentsup")
-        .arg(verb)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(failed)?;
-    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-        return Err(failed(io::ErrorKind::BrokenPipe.into()));
-    };
-    let answer = converse(stdin, stdout, input, answer_max, timeout).map_err(|error| match error {
-        Conversation::Io(source) => failed(source),
-        Conversation::TimedOut => SpawnError::TimedOut { after: timeout },
-        Conversation::TooLong => SpawnError::TooLong { max: answer_max },
-    });
-    if answer.is_err() {
-        // Before it has forked away it is ours to end; afterwards this hits nobody.
-        let _ = child.kill();
+/// Starting it ahead hides what loading a program costs behind other work.
+#[derive(Debug)]
+pub struct Nascent {
+    exe: PathBuf,
+    child: Child,
+}
+
+impl Nascent {
+    /// Starts `exe` with the one argument `verb`. It is expected to fork away ([`detach`]), to read its standard input to
+    /// the end, and to close its standard output when it has answered.
+    pub fn start(exe: &Path, verb: &str) -> Result<Self, SpawnError> {
+        let child = Command::new(exe)
+            .arg0("agentsup")
+            .arg(verb)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|source| SpawnError::Io { exe: exe.to_owned(), source })?;
+        Ok(Self { exe: exe.to_owned(), child })
     }
-    child.wait().map_err(failed)?;
-    answer
+
+    /// Hands it `input` and returns what it answers. Blocks, at most `timeout`.
+    pub fn ask(mut self, input: &[u8], answer_max: usize, timeout: Duration) -> Result<Vec<u8>, SpawnError> {
+        let failed = |source| SpawnError::Io { exe: self.exe.clone(), source };
+        let (Some(stdin), Some(stdout)) = (self.child.stdin.take(), self.child.stdout.take()) else {
+            return Err(failed(io::ErrorKind::BrokenPipe.into()));
+        };
+        converse(stdin, stdout, input, answer_max, timeout).map_err(|error| match error {
+            Conversation::Io(source) => failed(source),
+            Conversation::TimedOut => SpawnError::TimedOut { after: timeout },
+            Conversation::TooLong => SpawnError::TooLong { max: answer_max },
+        })
+    }
+}
+
+impl Drop for Nascent {
+    /// The first process is collected here. Before it has forked away it is ours to end; afterwards this hits nobody, and
+    /// one that was told nothing ends by itself because its standard input does.
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _forked_away = self.child.kill();
+        let _collected = self.child.wait();
+    }
 }
 
 enum Conversation {
@@ -199,7 +210,7 @@ pub fn read_input(max: usize) -> io::Result<Vec<u8>> {
     if bytes.len() > max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// Answers whoever [asked](ask_detached): writes `bytes` to standard output and lets go of standard input and output,
+/// Answers whoever [asked](Nascent::ask): writes `bytes` to standard output and lets go of standard input and output,
 /// which tells that there is no more to come.
 pub fn answer(bytes: &[u8]) -> io::Result<()> {
     // SAFETY: descriptor 1 is open in every process that was asked; it is duplicated, not taken.

@@ -39,7 +39,7 @@ fn a_path_inside_the_repository_is_refused() {
     }
     // Also when the repository is seen from a linked worktree.
     let linked = fixture.add("linked");
-    let repository = Repository::discover_with(fixture.git.clone(), linked.path()).unwrap();
+    let repository = Repository::discover(fixture.git.clone(), linked.path()).unwrap();
     for parent in [fixture.main(), linked.path().to_owned()] {
         let new = NewWorktree { path: parent.join("two"), ..fixture.new_worktree("two") };
         let error = repository.add(&new, &fixture.trash()).unwrap_err();
@@ -82,6 +82,64 @@ fn a_checkout_that_fails_half_way_is_taken_back() {
 
     fixture.run(&fixture.main(), ["config", "filter.broken.smudge", "cat"]);
     assert!(fixture.add("one").path().join("zz.bin").exists());
+}
+
+#[test]
+fn an_interrupted_checkout_is_taken_back() {
+    let fixture = Fixture::new();
+    fixture.write(&fixture.main(), "zz.bin", "x");
+    fixture.write(&fixture.main(), ".gitattributes", "*.bin filter=slow\n");
+    fixture.commit(&fixture.main(), "needs a filter");
+    let started = fixture.root().join("started");
+    let smudge = format!("echo > '{}'; sleep 1000", started.display());
+    fixture.run(&fixture.main(), ["config", "filter.slow.smudge", &smudge]);
+    let new = fixture.new_worktree("one");
+    let before = (fixture.refs(), fixture.run(&fixture.main(), ["worktree", "list", "--porcelain"]));
+    let interrupt = Interrupt::default();
+    let error = std::thread::scope(|scope| {
+        let adding =
+            scope.spawn(|| fixture.repository().add_unless(&new, &fixture.trash(), &interrupt).unwrap_err());
+        while !started.exists() {
+            std::thread::yield_now();
+        }
+        interrupt.raise();
+        adding.join().unwrap()
+    });
+    assert!(matches!(error, WorktreeError::Interrupted { .. }), "{error}");
+    let after = (fixture.refs(), fixture.run(&fixture.main(), ["worktree", "list", "--porcelain"]));
+    assert_eq!((after, new.path.exists()), (before, false));
+}
+
+#[test]
+fn what_a_process_left_that_was_ended_half_way_is_taken_back_and_nothing_else() {
+    let fixture = Fixture::new();
+    let repository = fixture.repository();
+    let before = fixture.refs();
+    // After the first step.
+    let new = fixture.new_worktree("one");
+    fs::create_dir_all(&new.path).unwrap();
+    repository.take_back_unfinished(&new, &fixture.trash()).unwrap();
+    assert!(!new.path.exists());
+    // After the second.
+    fs::create_dir_all(&new.path).unwrap();
+    repository.claim_branch(&new).unwrap();
+    repository.take_back_unfinished(&new, &fixture.trash()).unwrap();
+    assert_eq!((new.path.exists(), fixture.refs()), (false, before.clone()));
+    // In the third: git holds such a lock while it checks out.
+    let worktree = fixture.add("one");
+    fs::write(worktree.git_dir.join("locked"), "initializing").unwrap();
+    fs::remove_file(worktree.git_dir.join("index")).unwrap();
+    repository.take_back_unfinished(&new, &fixture.trash()).unwrap();
+    assert_eq!((new.path.exists(), worktree.git_dir.exists(), fixture.refs()), (false, false, before));
+
+    // A finished one, and a directory that somebody else has filled.
+    let finished = fixture.add("two");
+    repository.take_back_unfinished(&fixture.new_worktree("two"), &fixture.trash()).unwrap();
+    assert!(finished.status().unwrap().is_clean());
+    let foreign = fixture.new_worktree("three");
+    fixture.write(&foreign.path, "file", "x");
+    repository.take_back_unfinished(&foreign, &fixture.trash()).unwrap();
+    assert!(foreign.path.join("file").exists());
 }
 
 #[test]

@@ -2,7 +2,10 @@ use super::*;
 
 fn alias(script: &str) -> (tempfile::TempDir, Git, String) {
     let directory = tempfile::tempdir().unwrap();
-    let git = Git::default().with_env("HOME", directory.path()).with_env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let git = Git::new("git")
+        .with_env("PATH", std::env::var_os("PATH").unwrap())
+        .with_env("HOME", directory.path())
+        .with_env("GIT_CONFIG_GLOBAL", "/dev/null");
     (directory, git, format!("alias.fake=!{script}"))
 }
 
@@ -57,17 +60,35 @@ fn a_command_that_does_not_end_is_ended_with_its_children() {
 }
 
 #[test]
-fn the_environment_is_scrubbed_and_quiet() {
+fn the_environment_is_what_was_given_without_gits_own_and_quiet() {
     let (directory, git, fake) = alias("env #");
     let git = git.with_env("GIT_INDEX_FILE", "/elsewhere").with_env("GIT_AUTHOR_NAME", "mallory");
     let output = git.discover(directory.path()).setting(&fake).args(["fake"]).run().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(!text.contains("/elsewhere") && !text.contains("mallory"), "{text}");
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && !text.contains("CARGO"), "inherited: {text}");
     for expected in
         ["LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_OPTIONAL_LOCKS=0", "GIT_CONFIG_GLOBAL=/dev/null"]
     {
         assert!(text.lines().any(|line| line == expected), "{expected} not in {text}");
     }
+}
+
+#[test]
+fn an_interrupt_ends_the_call_that_runs_and_every_later_one() {
+    let (directory, git, fake) = alias("echo > started; sleep 1000 #");
+    let interrupt = Interrupt::default();
+    let call = || git.discover(directory.path()).setting(&fake).args(["fake"]).interrupted_by(&interrupt);
+    let error = thread::scope(|scope| {
+        let running = scope.spawn(|| call().run().unwrap_err());
+        while !directory.path().join("started").exists() {
+            thread::yield_now();
+        }
+        interrupt.raise();
+        running.join().unwrap()
+    });
+    assert_eq!(error.to_string(), "`git fake` was interrupted");
+    assert!(matches!(call().run(), Err(WorktreeError::Interrupted { .. })));
 }
 
 #[test]

@@ -215,7 +215,7 @@ fn an_interrupted_discard_is_finished_later() {
     fixture.run(path, ["add", "staged"]);
     fs::rename(path, fixture.root().join("trash-by-hand")).unwrap();
 
-    let repository = Repository::discover_with(fixture.git.clone(), &fixture.main()).unwrap();
+    let repository = Repository::discover(fixture.git.clone(), &fixture.main()).unwrap();
     let again = repository.open(path, "agentsup/one", worktree.base().clone()).unwrap();
     let discarded = again.discard(&fixture.trash(), &signature()).unwrap();
 

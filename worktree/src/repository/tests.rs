@@ -6,7 +6,7 @@ use crate::fixture::{Fixture, signature};
 #[test]
 fn what_is_not_a_checkout_is_refused_by_kind() {
     let fixture = Fixture::new();
-    let discover = |path: &Path| Repository::discover_with(fixture.git.clone(), path).unwrap_err();
+    let discover = |path: &Path| Repository::discover(fixture.git.clone(), path).unwrap_err();
     let root = fixture.root();
     for path in [&root, &root.join("absent"), &fixture.main().join("README")] {
         assert!(matches!(discover(path), WorktreeError::NotARepository { .. }), "{path:?}");
@@ -20,7 +20,7 @@ fn what_is_not_a_checkout_is_refused_by_kind() {
 fn a_broken_repository_is_reported_in_gits_words() {
     let fixture = Fixture::new();
     fs::write(fixture.main().join(".git/config"), "[core\n").unwrap();
-    let error = Repository::discover_with(fixture.git.clone(), &fixture.main()).unwrap_err();
+    let error = Repository::discover(fixture.git.clone(), &fixture.main()).unwrap_err();
     assert!(error.to_string().contains("bad config line"), "{error}");
 }
 
@@ -50,12 +50,12 @@ fn head_is_a_branch_or_detached() {
 #[test]
 fn it_is_found_from_below_and_from_a_linked_worktree() {
     let fixture = Fixture::new();
-    let below = Repository::discover_with(fixture.git.clone(), &fixture.main().join("src")).unwrap();
+    let below = Repository::discover(fixture.git.clone(), &fixture.main().join("src")).unwrap();
     assert_eq!(below, fixture.repository());
     assert_eq!(below.checkout(), fixture.main());
 
     let worktree = fixture.add("one");
-    let linked = Repository::discover_with(fixture.git.clone(), worktree.path()).unwrap();
+    let linked = Repository::discover(fixture.git.clone(), worktree.path()).unwrap();
     assert_eq!((linked.checkout(), linked.common_dir()), (worktree.path(), below.common_dir()));
     assert_eq!(linked.head().unwrap().branch(), Some("agentsup/one"));
 }
@@ -66,7 +66,7 @@ fn odd_paths_work() {
         let fixture = Fixture::new();
         let odd = fixture.root().join(name);
         fs::rename(fixture.main(), &odd).unwrap();
-        let repository = Repository::discover_with(fixture.git.clone(), &odd.join("src")).unwrap();
+        let repository = Repository::discover(fixture.git.clone(), &odd.join("src")).unwrap();
         assert_eq!(repository.checkout(), odd, "{name:?}");
         let base = repository.require_commit().unwrap();
         let path = fixture.root().join(format!("{}-w", name.trim())).join("run 1");
@@ -89,7 +89,7 @@ fn bare_with_worktrees_works_from_a_worktree() {
     let root = fixture.root();
     fixture.run(&root, ["clone", "-q", "--bare", "my repo", "bare.git"]);
     fixture.run(&root.join("bare.git"), ["worktree", "add", "-q", "../checkout", "main"]);
-    let repository = Repository::discover_with(fixture.git.clone(), &root.join("checkout")).unwrap();
+    let repository = Repository::discover(fixture.git.clone(), &root.join("checkout")).unwrap();
     let base = repository.require_commit().unwrap();
     let new = crate::NewWorktree { path: fixture.path("one"), branch: "one".into(), base };
     let worktree = repository.add(&new, &fixture.trash()).unwrap();

@@ -75,7 +75,7 @@ fn commits_branch_and_unfinished_merge_are_told() {
     assert!(matches!(worktree.status().unwrap().head, Head::Detached { .. }));
     fixture.run(path, ["checkout", "-q", "--orphan", "new"]);
     let status = worktree.status().unwrap();
-    assert_eq!((status.head, status.commits_ahead), (Head::Unborn { branch: "new".into() }, 0));
+    assert_eq!((status.head, status.commits_ahead), (Head::Unborn { branch: "new".into() }, 1));
 }
 
 #[test]
@@ -92,4 +92,18 @@ fn records_of_unknown_form_are_not_guessed() {
     for record in [b"".as_slice(), b"1 MM", b"2 R. N... x", b"?", b"u UU N..."] {
         assert_eq!(change(record), None, "{record:?}");
     }
+}
+
+#[test]
+fn commits_on_the_own_branch_count_although_something_else_is_checked_out() {
+    let fixture = Fixture::new();
+    let worktree = fixture.add("one");
+    fixture.write(worktree.path(), "file", "x");
+    fixture.commit(worktree.path(), "work");
+    fixture.run(worktree.path(), ["checkout", "-q", "--detach", "HEAD~1"]);
+    let status = worktree.status().unwrap();
+    assert_eq!((status.is_clean(), status.commits_ahead), (true, 1));
+    // Nor does it matter that the branch itself is gone.
+    fixture.run(worktree.path(), ["update-ref", "-d", "refs/heads/agentsup/one"]);
+    assert_eq!(worktree.status().unwrap().commits_ahead, 0);
 }

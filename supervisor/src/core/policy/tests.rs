@@ -44,6 +44,7 @@ pub(crate) fn run() -> Run {
         worktree: "/trees/1".into(),
         branch: "agentsup/1".into(),
         base: "0".repeat(40),
+        onto: None,
         dir: "/runs/1".into(),
         refusal: RefusalStyle::BadRequestJson,
         hooks: HookDuty::Required,

@@ -235,6 +235,7 @@ fn run(refusal: RefusalStyle) -> Run {
         worktree: "/worktree".into(),
         branch: "agentsup/bot".into(),
         base: "0".repeat(40),
+        onto: None,
         dir: "/run-dir".into(),
         refusal,
         hooks: HookDuty::None,

@@ -207,6 +207,7 @@ fn run(dir: &Path) -> Run {
         worktree: dir.join("worktree"),
         branch: "agentsup/bot".into(),
         base: "0".repeat(40),
+        onto: None,
         dir: dir.join("run"),
         refusal: RefusalStyle::BadRequestJson,
         hooks: HookDuty::None,

@@ -3,8 +3,8 @@
 //!
 //! # For those who start and command keepers
 //!
-//! - [`start`] re-executes this binary as a keeper ([`VERB`], handled by [`main`]) and returns once the agent has been
-//!   executed, or a [`StartError`] that says why it was not. It blocks for milliseconds: use `spawn_blocking`.
+//! - [`Nascent`] re-executes this binary as a keeper ([`VERB`], handled by [`main`]); given its run, it answers once the
+//!   agent has been executed, or with a [`StartError`] that says why it was not. Both block: use `spawn_blocking`.
 //! - [`KeeperClient`] is the daemon's connection: status, stop, kill, and waiting for the end.
 //! - [`find`] says what stands in a run directory: a living keeper, an exit, a vanished keeper, nothing. That is how the
 //!   next daemon takes over; it then connects a [`KeeperClient`].
@@ -56,7 +56,7 @@ pub use files::{EndCause, Exit, ExitRecord, Found, KeeperRecord, find, load_exit
 pub use message::{Killed, Mode, Status};
 pub use scrollback::read_scrollback;
 pub use spec::{FirstClient, Io, KeeperSpec, StartError};
-pub use start::{VERB, start, start_from};
+pub use start::{Nascent, VERB, start_from};
 
 use std::io;
 use std::path::PathBuf;

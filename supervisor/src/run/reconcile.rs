@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::finish::{self, End};
 use super::keeper::{self, ExitRecord, Found, KeeperClient, KeeperError, KeeperRecord};
 use super::view::WorktreeState;
-use super::{Runs, view};
+use super::{Runs, stop, view};
 use crate::core::run::{Run, RunState};
 use crate::gate::LiveRun;
 use crate::store::StoreError;
@@ -48,6 +48,7 @@ pub async fn reconcile(runs: &Runs) -> Result<Reconciled, StoreError> {
             }
             Ok(Found::Vanished(_)) => {
                 found.ended += 1;
+                stop::end_orphans(row.run.id).await;
                 finish::finish(runs, &live, End::failed("its keeper is gone")).await;
             }
             Ok(Found::Nothing) => {
@@ -67,7 +68,7 @@ pub async fn reconcile(runs: &Runs) -> Result<Reconciled, StoreError> {
 pub async fn tidy_ended(runs: &Runs) -> Result<(), StoreError> {
     let rows = runs.store().read(|connection| runs::list(connection, ENDED_MAX)).await?;
     for row in rows.into_iter().filter(|row| row.state.is_final()) {
-        if has_worktree(&row) {
+        if has_worktree(&row) && !finish::was_kept(&row.run) {
             finish::tidy(runs, &row.run).await;
         }
     }
@@ -102,7 +103,10 @@ pub(super) fn follow(runs: Runs, live: Arc<LiveRun>) {
     tokio::spawn(async move {
         let end = match wait(&live.run).await {
             Ok(exit) => End::of(&exit),
-            Err(error) => End::failed(format!("its keeper is lost: {error}")),
+            Err(error) => {
+                stop::end_orphans(live.run.id).await;
+                End::failed(format!("its keeper is lost: {error}"))
+            }
         };
         finish::finish(&runs, &live, end).await;
     });
@@ -125,22 +129,30 @@ async fn wait(run: &Run) -> Result<ExitRecord, KeeperError> {
             Found::Vanished(_) | Found::Nothing => return Err(last),
         }
     }
-    Err(last)
+    // It lives and cannot be asked, so its run goes on: the lock tells when it has ended.
+    tracing::warn!(error = %last, run = %run.id, "a keeper does not answer");
+    drop(keeper_lock(run).await);
+    keeper::load_exit(&run.dir)?.ok_or(last)
+}
+
+/// The lock that a keeper holds for as long as it lives, waited for on a thread of its own; none if it cannot be had.
+async fn keeper_lock(run: &Run) -> Option<FileLock> {
+    let path = run.dir.join(keeper::files::LOCK);
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let spawned = std::thread::Builder::new().name("keeper-lock".into()).spawn(move || {
+        let _daemon_ended = sender.send(FileLock::wait(&path).ok());
+    });
+    match spawned {
+        Ok(_) => receiver.await.ok().flatten(),
+        Err(_) => None,
+    }
 }
 
 /// The former daemon died while it launched. Whoever holds the keeper's lock is a keeper that lives, and while we hold it
-/// none can come to life: so the lock is waited for, on a thread of its own.
+/// none can come to life: so the lock is waited for.
 fn follow_lock(runs: Runs, live: Arc<LiveRun>) {
-    let path = live.run.dir.join(keeper::files::LOCK);
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    let spawned = std::thread::Builder::new().name("keeper-lock".into()).spawn(move || {
-        let _daemon_ended = sender.send(FileLock::wait(&path));
-    });
     tokio::spawn(async move {
-        let lock = match spawned {
-            Ok(_) => receiver.await.ok(),
-            Err(_) => None,
-        };
+        let lock = keeper_lock(&live.run).await;
         let end = match find(&live.run) {
             Ok(Found::Exited(exit)) => End::of(&exit),
             _ => End::failed("the daemon ended while it was launched"),

@@ -122,9 +122,13 @@ impl Gate {
         Ok(self.inner.live.add(run, RunState::Starting, hash))
     }
 
-    /// Takes a run that outlived an earlier daemon back in.
+    /// Takes a run that outlived an earlier daemon back in. Its hooks were heard if a model was ever open to it.
     pub fn readmit(&self, row: &RunRow) -> Arc<LiveRun> {
-        self.inner.live.add(row.run.clone(), row.state, row.token_hash)
+        let live = self.inner.live.add(row.run.clone(), row.state, row.token_hash);
+        if row.calls > 0 {
+            live.hear_hooks();
+        }
+        live
     }
 
     /// Stores where a run's keeper is.
@@ -306,11 +310,19 @@ fn deny(source: &str, text: String) -> Reason {
     Reason { source: source.to_owned(), decision: Decision::Deny, text }
 }
 
-/// The digest of a normalised action: what an approval is bound to.
+/// The digest of a normalised action: what an approval is bound to. Everything that is decided about is in it.
 fn digest(action: &Action) -> Result<[u8; 32], canonical::CanonicalError> {
-    let args = match action {
-        Action::Tool(tool) => hex::encode(tool.args_digest),
-        _ => String::new(),
-    };
-    canonical::digest(&[action.kind().to_owned(), action.name(), action.target(), args])
+    let mut parts = vec![action.kind().to_owned(), action.name(), action.target()];
+    match action {
+        Action::Tool(tool) => {
+            parts.push(hex::encode(tool.args_digest));
+            parts.push(tool.facts.command.clone().unwrap_or_default());
+            parts.push(tool.facts.hosts.join(" "));
+            parts.extend(tool.facts.paths.iter().map(|fact| fact.path.to_string_lossy().into_owned()));
+        }
+        Action::Launch(launch) => parts.extend(launch.remote.clone()),
+        Action::Llm(llm) => parts.extend(llm.bound.map(|bound| bound.cost.nano().to_string())),
+        Action::Egress(_) => {}
+    }
+    canonical::digest(&parts)
 }

@@ -4,6 +4,11 @@
 //! otherwise a committed file redirects every request, runs its own hooks and switches ours off. `CLAUDE.md` and
 //! `.claude/rules` still load, as an additional directory; the repository's skills and agents do not, because their
 //! front matter may hold hooks.
+//!
+//! Our hooks lie in the private configuration as the user's own settings, where a `claude` that the agent starts itself
+//! finds them too, and are given on the command line as well, which beats whatever else is read. (The same hook given
+//! twice is called once.) The shell of the agent has no credential in the variable that Claude Code reads, so such a
+//! second one does nothing until it is given the run's token.
 
 use serde_json::{Value, json};
 
@@ -11,6 +16,7 @@ use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, 
 use super::{
     Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, hook_url, mcp_url, refuse_reserved,
 };
+use crate::core::action::Place;
 use crate::core::manifest::BuiltinClass;
 use crate::core::run::{HookDuty, RefusalStyle};
 
@@ -26,6 +32,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::Required,
     wire: Some(&HookWire { read, answer }),
+    // Plans are its to write; what it kept of long answers and of the conversation is its to read.
+    own: &[("claude/plans", Place::Scratch), ("claude/projects", Place::Outside)],
     prepare,
 };
 
@@ -48,6 +56,16 @@ const RESERVED: &[&str] = &[
     "--bare",
     "--safe-mode",
     "--restricted",
+    // These leave the run: a session elsewhere, or a worktree of their own.
+    "--background",
+    "--bg",
+    "--cloud",
+    "--desktop",
+    "--remote",
+    "--teleport",
+    "--tmux",
+    "--worktree",
+    "-w",
 ];
 
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
@@ -60,7 +78,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
             .map(str::to_owned)
             .collect();
     let worktree = ground.worktree.to_string_lossy().into_owned();
-    args.extend(["--settings".to_owned(), path("claude-settings.json"), "--mcp-config".to_owned()]);
+    args.extend(["--settings".to_owned(), path("claude/settings.json"), "--mcp-config".to_owned()]);
     args.extend([path("claude-mcp.json"), format!("--add-dir={worktree}")]);
     args.extend(ground.args.iter().cloned());
     let env = [
@@ -72,15 +90,16 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         ("CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL", "1".to_owned()),
         // After a cut stream it would send the request a second time without streaming.
         ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1".to_owned()),
+        // A memory would be gone with the run.
+        ("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "1".to_owned()),
         ("CLAUDE_CODE_MAX_OUTPUT_TOKENS", MAX_OUTPUT_TOKENS.to_owned()),
         ("DISABLE_AUTOUPDATER", "1".to_owned()),
     ];
     let file = |path: &str, content: Value| PrivateFile { path: path.into(), content: content.to_string() };
     let files = vec![
-        file("claude-settings.json", settings(ground)),
+        file("claude/settings.json", settings(ground)),
         file("claude-mcp.json", servers(ground)),
         file("claude/.claude.json", onboarded(ground)),
-        file("claude/settings.json", json!({ "skipDangerousModePermissionPrompt": true })),
     ];
     Ok(Prepared {
         program: "claude".to_owned(),
@@ -104,10 +123,17 @@ fn settings(ground: &Ground<'_>) -> Value {
     };
     json!({
         "disableAllHooks": false,
+        "skipDangerousModePermissionPrompt": true,
+        // It runs at the provider, at a price that nobody can bound: the gateway refuses it. Known beforehand, the model
+        // does without.
+        "permissions": { "deny": ["WebSearch"] },
+        // Asks the vendor about each host, past the gateway; policies judge hosts.
+        "skipWebFetchPreflight": true,
         "hooks": {
             "UserPromptSubmit": over_http(REPORT_TIMEOUT),
             "PreToolUse": over_http(DECISION_TIMEOUT),
             "PostToolUse": over_http(REPORT_TIMEOUT),
+            "PostToolUseFailure": over_http(REPORT_TIMEOUT),
         },
     })
 }
@@ -135,12 +161,14 @@ fn read(message: &Value) -> Result<HookCall, HookError> {
     match text(message, "hook_event_name")? {
         "UserPromptSubmit" => Ok(HookCall::Announced),
         "PreToolUse" => call(message).map(HookCall::Before),
-        "PostToolUse" => {
-            let call_id = text(message, "tool_use_id")?.to_owned();
-            Ok(HookCall::After { call_id, status: ToolEnd::Done })
-        }
+        "PostToolUse" => after(message, ToolEnd::Done),
+        "PostToolUseFailure" => after(message, ToolEnd::Failed),
         _ => Ok(HookCall::Other),
     }
+}
+
+fn after(message: &Value, status: ToolEnd) -> Result<HookCall, HookError> {
+    Ok(HookCall::After { call_id: text(message, "tool_use_id")?.to_owned(), status })
 }
 
 fn call(message: &Value) -> Result<ToolCall, HookError> {
@@ -151,7 +179,7 @@ fn call(message: &Value) -> Result<ToolCall, HookError> {
         class: kind(tool),
         call_id: message.get("tool_use_id").and_then(Value::as_str).map(str::to_owned),
         cwd: message.get("cwd").and_then(Value::as_str).map(str::to_owned),
-        paths: texts(input, &["file_path", "notebook_path", "path"]),
+        paths: texts(input, &["file_path", "filePath", "notebook_path", "path"]),
         urls: texts(input, &["url"]),
         command: input.get("command").and_then(Value::as_str).map(str::to_owned),
         args: input.clone(),

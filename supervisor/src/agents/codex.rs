@@ -4,13 +4,22 @@
 //! hooks are commands: an allowance is an empty answer, and only a refusal with words on standard error blocks when
 //! the hook itself fails. A repository's `.codex/` is not trusted, so that it cannot add servers; our own hooks are
 //! switched on by the command line, which it cannot win back.
+//!
+//! What is typed into a command that has a terminal meets no hook, so commands have none. Its own sandbox stays on, with
+//! those parts of the main repository's git directory open that a commit in the worktree needs, and no more: not the
+//! configuration, the hooks or another branch.
+
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolKind, text};
-use super::{Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, mcp_url, refuse_reserved};
+use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolKind, text, texts};
+use super::{
+    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, mcp_url, refuse_reserved,
+};
 use crate::core::manifest::BuiltinClass;
 use crate::core::run::{HookDuty, RefusalStyle};
+use crate::sys::grounds::{GitDirs, git_dirs};
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "codex",
@@ -24,10 +33,11 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::BadRequestText,
     hooks: HookDuty::Required,
     wire: Some(&HookWire { read, answer }),
+    own: &[],
     prepare,
 };
 
-/// Seconds: longer than the gate waits for a person, so that the gate's own answer comes first.
+/// Seconds: longer than the gate waits for a person and the hook for the gate. After it the client runs the tool!
 const DECISION_TIMEOUT: u32 = 3600;
 /// Seconds for hooks that decide nothing.
 const REPORT_TIMEOUT: u32 = 30;
@@ -41,12 +51,33 @@ const RESERVED: &[&str] = &[
     "--oss",
     "--profile",
     "-p",
+    "--remote",
+    "--sandbox",
+    "-s",
+    "--search",
+    "--trust",
+    "--worktree",
     "--yolo",
 ];
 
 /// Keys of `-c` that the supervision rests on: given twice, the last would win.
-const RESERVED_KEYS: &[&str] =
-    &["features", "hooks", "mcp_servers", "model_provider", "model_providers", "profile", "projects"];
+const RESERVED_KEYS: &[&str] = &[
+    "default_permissions",
+    "features",
+    "hooks",
+    "mcp_servers",
+    "model_provider",
+    "model_providers",
+    "permissions",
+    "profile",
+    "projects",
+    "sandbox_mode",
+    "sandbox_workspace_write",
+    "web_search",
+];
+
+/// The longest instructions that are handed on, in bytes: the client reads no more either.
+const INSTRUCTIONS_MAX: u64 = 32 * 1024;
 
 /// Sub-commands that take the options after their name and need no terminal.
 const HEADLESS: &[&str] = &["exec", "e", "review"];
@@ -68,13 +99,8 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     }
     args.extend(rest.iter().cloned());
     let home = ground.dir.join("codex").to_string_lossy().into_owned();
-    let config = PrivateFile { path: "codex/config.toml".into(), content: trust(ground) };
-    Ok(Prepared {
-        program: "codex".to_owned(),
-        args,
-        env: vec![("CODEX_HOME".to_owned(), home)],
-        files: vec![config],
-    })
+    let files = if headless { untold() } else { trust(ground) };
+    Ok(Prepared { program: "codex".to_owned(), args, env: vec![("CODEX_HOME".to_owned(), home)], files })
 }
 
 fn refuse_reserved_keys(args: &[String]) -> Result<(), AdapterError> {
@@ -125,9 +151,15 @@ fn options(ground: &Ground<'_>) -> Vec<String> {
         set(quiet.to_owned());
     }
     set("otel.metrics_exporter=\"none\"".to_owned());
-    let flags = ["--enable", "hooks", "--disable", "plugins", "--disable", "apps"];
-    options.extend(flags.map(str::to_owned));
-    options.extend(["--dangerously-bypass-hook-trust", "-s", "workspace-write"].map(str::to_owned));
+    // It runs at the provider, at a price that nobody can bound: the gateway refuses it.
+    set("web_search=\"disabled\"".to_owned());
+    set("default_permissions=\"agentsup\"".to_owned());
+    set(sandbox(ground));
+    options.extend(["--enable", "hooks"].map(str::to_owned));
+    for off in ["plugins", "apps", "unified_exec_tty"] {
+        options.extend(["--disable", off].map(str::to_owned));
+    }
+    options.push("--dangerously-bypass-hook-trust".to_owned());
     options
 }
 
@@ -140,11 +172,53 @@ fn hook_command(ground: &Ground<'_>) -> String {
     )
 }
 
-/// A repository with settings of its own is not trusted; one without is, which spares a question in the terminal.
-fn trust(ground: &Ground<'_>) -> String {
-    let level = if ground.worktree.join(".codex").exists() { "untrusted" } else { "trusted" };
+/// Headless nobody is asked, and what is said of no project is neither trusted nor refused: its settings are left
+/// alone, its `AGENTS.md` is read. The directory must be there.
+fn untold() -> Vec<PrivateFile> {
+    vec![PrivateFile { path: "codex/config.toml".into(), content: String::new() }]
+}
+
+/// In the terminal a repository with settings of its own is not trusted; one without is, which spares a question.
+/// Of one that is not trusted the client reads no `AGENTS.md`, so that comes as the user's own.
+fn trust(ground: &Ground<'_>) -> Vec<PrivateFile> {
+    let brings_settings = brought(ground, &[".codex"]).is_some();
+    let level = if brings_settings { "untrusted" } else { "trusted" };
     let worktree = toml_text(&ground.worktree.to_string_lossy());
-    format!("[projects.{worktree}]\ntrust_level = \"{level}\"\n")
+    let content = format!("[projects.{worktree}]\ntrust_level = \"{level}\"\n");
+    let config = PrivateFile { path: "codex/config.toml".into(), content };
+    let instructions = brings_settings.then(|| instructions(ground)).flatten();
+    let file = instructions.map(|content| PrivateFile { path: "codex/AGENTS.md".into(), content });
+    std::iter::once(config).chain(file).collect()
+}
+
+/// The repository's `AGENTS.md`, if it is a file of its own and not a link to somebody else's.
+fn instructions(ground: &Ground<'_>) -> Option<String> {
+    let path = ground.worktree.join("AGENTS.md");
+    let meta = path.symlink_metadata().ok()?;
+    let fits = meta.is_file() && meta.len() <= INSTRUCTIONS_MAX;
+    fits.then(|| std::fs::read_to_string(path).ok()).flatten()
+}
+
+/// Codex's own sandbox: the worktree and scratch space may be written, and of the main repository what `git commit`
+/// writes. The two files that say where the repository is stay closed: through them git would run programs.
+fn sandbox(ground: &Ground<'_>) -> String {
+    let mut rules = String::new();
+    let mut rule = |path: PathBuf, access: &str| {
+        if path.exists() {
+            rules.push_str(&format!("{}=\"{access}\",", toml_text(&path.to_string_lossy())));
+        }
+    };
+    if let Some(GitDirs { own, shared }) = git_dirs(ground.worktree) {
+        rule(shared.join("objects"), "write");
+        for refs in ["refs/heads/agentsup", "logs/refs/heads/agentsup"] {
+            rule(shared.join(refs), "write");
+        }
+        for closed in ["commondir", "gitdir", "config.worktree"] {
+            rule(own.join(closed), "read");
+        }
+        rule(own, "write");
+    }
+    format!("permissions.agentsup={{extends=\":workspace\",filesystem={{{}}}}}", rules.trim_end_matches(','))
 }
 
 /// A basic string of TOML, on one line: JSON's escapes are TOML's too.
@@ -175,7 +249,11 @@ fn call(message: &Value) -> Result<ToolCall, HookError> {
         class,
         call_id: message.get("tool_use_id").and_then(Value::as_str).map(str::to_owned),
         cwd: message.get("cwd").and_then(Value::as_str).map(str::to_owned),
-        paths: if patch { patched(command.ok_or(HookError("tool_input.command"))?) } else { Vec::new() },
+        paths: match (patch, command) {
+            (true, Some(patch)) => patched(patch),
+            (true, None) => return Err(HookError("tool_input.command")),
+            (false, _) => texts(input, &["path"]),
+        },
         urls: Vec::new(),
         command: command.filter(|_| !patch).map(str::to_owned),
         args: input.clone(),
@@ -263,26 +341,79 @@ mod tests {
         assert_eq!(refused("exec -c model=gpt-6 x -- -c hooks=1"), None);
     }
 
-    #[test]
-    fn headless_options_come_after_the_sub_command() {
-        let args = vec!["exec".to_owned(), "do it".to_owned()];
-        let ground = Ground {
+    fn ground<'a>(worktree: &'a std::path::Path, args: &'a [String]) -> Ground<'a> {
+        Ground {
             dir: "/run-dir".as_ref(),
-            worktree: "/work tree".as_ref(),
+            worktree,
+            cwd: worktree,
             origin: "http://127.0.0.1:1",
             token: "ast_secret",
             own_program: "/opt/it's".as_ref(),
             home: None,
             version: None,
-            args: &args,
-        };
-        let prepared = prepare(&ground).unwrap();
+            args,
+        }
+    }
+
+    #[test]
+    fn headless_options_come_after_the_sub_command() {
+        let args = vec!["exec".to_owned(), "do it".to_owned()];
+        let prepared = prepare(&ground("/work tree".as_ref(), &args)).unwrap();
         assert_eq!(
             (prepared.args.first().unwrap().as_str(), prepared.args.last().unwrap().as_str()),
             ("exec", "do it")
         );
         assert!(!prepared.args.contains(&"-a".to_owned()));
-        assert_eq!(prepared.files[0].content, "[projects.\"/work tree\"]\ntrust_level = \"trusted\"\n");
+        assert_eq!(prepared.files[0].content, "", "neither trusted nor refused");
         assert!(prepared.args.iter().any(|arg| arg.contains(r"'/opt/it'\\''s' hook codex || {")));
+    }
+
+    #[test]
+    fn settings_of_any_directory_above_are_not_trusted_and_instructions_come_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let worktree = dir.path();
+        let name = toml_text(&worktree.to_string_lossy());
+        std::fs::create_dir_all(worktree.join("a/b")).unwrap();
+        std::fs::write(worktree.join("AGENTS.md"), "Remember.").unwrap();
+        let cwd = worktree.join("a/b");
+        let ground = Ground { cwd: &cwd, ..ground(worktree, &[]) };
+        let trusted = format!("[projects.{name}]\ntrust_level = \"trusted\"\n");
+        assert_eq!(trust(&ground).into_iter().map(|file| file.content).collect::<Vec<_>>(), [trusted]);
+        std::fs::create_dir(worktree.join("a/.codex")).unwrap();
+        let untrusted = format!("[projects.{name}]\ntrust_level = \"untrusted\"\n");
+        let files = trust(&ground);
+        assert_eq!(
+            (files[0].content.as_str(), files[1].path.to_str(), files[1].content.as_str()),
+            (untrusted.as_str(), Some("codex/AGENTS.md"), "Remember.")
+        );
+        std::fs::remove_file(worktree.join("AGENTS.md")).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", worktree.join("AGENTS.md")).unwrap();
+        assert_eq!(trust(&ground).len(), 1, "a link is nobody's instructions");
+    }
+
+    #[test]
+    fn of_the_repository_only_what_a_commit_writes_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = dir.path().canonicalize().unwrap().join("repo/.git");
+        let worktree = dir.path().join("w");
+        for made in ["worktrees/w", "objects", "refs/heads/agentsup", "hooks"] {
+            std::fs::create_dir_all(git.join(made)).unwrap();
+        }
+        std::fs::create_dir(&worktree).unwrap();
+        std::fs::write(worktree.join(".git"), format!("gitdir: {}/worktrees/w\n", git.display())).unwrap();
+        std::fs::write(git.join("worktrees/w/commondir"), "../..\n").unwrap();
+        let git = git.display();
+        assert_eq!(
+            sandbox(&ground(&worktree, &[])),
+            format!(
+                "permissions.agentsup={{extends=\":workspace\",filesystem={{\"{git}/objects\"=\"write\",\
+                 \"{git}/refs/heads/agentsup\"=\"write\",\"{git}/worktrees/w/commondir\"=\"read\",\
+                 \"{git}/worktrees/w\"=\"write\"}}}}"
+            )
+        );
+        assert_eq!(
+            sandbox(&ground("/none".as_ref(), &[])),
+            "permissions.agentsup={extends=\":workspace\",filesystem={}}"
+        );
     }
 }

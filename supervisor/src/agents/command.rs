@@ -10,6 +10,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::None,
     wire: None,
+    own: &[],
     prepare,
 };
 

@@ -14,6 +14,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::None,
     wire: Some(&HookWire { read, answer }),
+    own: &[],
     prepare,
 };
 

@@ -16,6 +16,7 @@ pub mod wire;
 
 use std::path::{Path, PathBuf};
 
+use crate::core::action::Place;
 use crate::core::run::{HookDuty, RefusalStyle};
 use wire::HookWire;
 
@@ -43,6 +44,8 @@ pub struct Adapter {
     pub hooks: HookDuty,
     /// The wire of its hooks, if it has hooks.
     pub wire: Option<&'static HookWire>,
+    /// What of the run's directory the agent's own tools use, and as what; the rest of it is closed to them.
+    pub own: &'static [(&'static str, Place)],
     /// Makes the launch out of its circumstances.
     pub prepare: fn(&Ground<'_>) -> Result<Prepared, AdapterError>,
 }
@@ -67,6 +70,8 @@ pub struct Ground<'a> {
     pub dir: &'a Path,
     /// The worktree.
     pub worktree: &'a Path,
+    /// Where in the worktree it starts.
+    pub cwd: &'a Path,
     /// Where the daemon listens, `http://127.0.0.1:PORT`.
     pub origin: &'a str,
     /// The run's token.
@@ -160,15 +165,27 @@ pub(crate) fn hook_url(ground: &Ground<'_>, adapter: &str) -> String {
     format!("{}/hook/{adapter}", ground.origin)
 }
 
-/// Refuses arguments that the adapter sets itself: given twice, the last would win.
+/// Refuses arguments that the adapter sets itself: given twice, the last would win. A short one may have its value
+/// attached.
 pub(crate) fn refuse_reserved(args: &[String], reserved: &[&str]) -> Result<(), AdapterError> {
     for arg in args.iter().take_while(|arg| *arg != "--") {
         let name = arg.split_once('=').map_or(arg.as_str(), |(name, _)| name);
-        if reserved.contains(&name) {
-            return Err(AdapterError::ReservedArgument(name.to_owned()));
+        let is_short = |short: &&str| short.len() == 2 && !arg.starts_with("--") && arg.starts_with(*short);
+        if let Some(found) = reserved.iter().find(|one| **one == name || is_short(one)) {
+            return Err(AdapterError::ReservedArgument((*found).to_owned()));
         }
     }
     Ok(())
+}
+
+/// The first of these paths that a repository brings, in the directory where the agent starts or one above it: agents
+/// read their settings in all of them. A link to nothing counts.
+pub(crate) fn brought(ground: &Ground<'_>, paths: &[&str]) -> Option<PathBuf> {
+    let inside = ground.cwd.ancestors().take_while(|directory| directory.starts_with(ground.worktree));
+    let candidates = inside.chain([ground.worktree]).flat_map(|dir| paths.iter().map(|path| dir.join(path)));
+    let mut found = candidates.filter(|path| path.symlink_metadata().is_ok());
+    let first = found.next()?;
+    Some(first.strip_prefix(ground.worktree).map(Path::to_owned).unwrap_or(first))
 }
 
 /// Whether a version as a program prints it (`2.1.330 (Claude Code)`, `codex-cli 0.169.0`) is at least `minimum`.

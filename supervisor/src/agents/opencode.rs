@@ -5,10 +5,13 @@
 //! tools and servers are not loaded (`OPENCODE_DISABLE_PROJECT_CONFIG`), its `AGENTS.md` is. Its plugins are loaded all
 //! the same, into the agent's own process, so a repository that carries any is refused.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text, texts};
-use super::{Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, hook_url, mcp_url};
+use super::{Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, hook_url, mcp_url};
+use crate::core::action::Place;
 use crate::core::manifest::BuiltinClass;
 use crate::core::run::{HookDuty, RefusalStyle};
 
@@ -24,6 +27,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::Required,
     wire: Some(&HookWire { read, answer }),
+    // What it kept of long answers is its to read.
+    own: &[("data/opencode/tool-output", Place::Outside)],
     prepare,
 };
 
@@ -35,10 +40,8 @@ const PLUGIN: &str = include_str!("opencode/plugin.js");
 const REPOSITORY_CODE: [&str; 2] = [".opencode/plugin", ".opencode/plugins"];
 
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
-    if let Some(code) =
-        REPOSITORY_CODE.iter().find(|path| ground.worktree.join(path).symlink_metadata().is_ok())
-    {
-        return Err(AdapterError::RepositoryCode((*code).to_owned()));
+    if let Some(code) = brought(ground, &REPOSITORY_CODE) {
+        return Err(AdapterError::RepositoryCode(code.to_string_lossy().into_owned()));
     }
     let path = |name: &str| ground.dir.join(name).to_string_lossy().into_owned();
     let flags = ["AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "SHARE", "PROJECT_CONFIG"];
@@ -114,7 +117,7 @@ fn read(message: &Value) -> Result<HookCall, HookError> {
                 tool: tool.to_owned(),
                 class: kind(tool),
                 call_id: message.get("call_id").and_then(Value::as_str).map(str::to_owned),
-                cwd: None,
+                cwd: directory(message, args),
                 paths: texts(args, &["filePath", "path"]),
                 urls: texts(args, &["url"]),
                 command: args.get("command").and_then(Value::as_str).map(str::to_owned),
@@ -128,6 +131,17 @@ fn read(message: &Value) -> Result<HookCall, HookError> {
     }
 }
 
+/// Where a call acts: where the program stands, or where a command says that it runs.
+fn directory(message: &Value, args: &Value) -> Option<String> {
+    let stands = text(message, "cwd").ok().map(PathBuf::from);
+    let runs = text(args, "workdir").ok().map(PathBuf::from);
+    let directory = match (stands, runs) {
+        (Some(stands), Some(runs)) => stands.join(runs),
+        (stands, runs) => runs.or(stands)?,
+    };
+    Some(directory.to_string_lossy().into_owned())
+}
+
 fn kind(tool: &str) -> ToolKind {
     use BuiltinClass::{Edit, Other, Read, Shell, Web};
     if tool.starts_with("agentsup_") {
@@ -135,7 +149,7 @@ fn kind(tool: &str) -> ToolKind {
     }
     match tool {
         "read" | "glob" | "grep" | "list" | "ls" | "lsp" => ToolKind::Builtin(Read),
-        "edit" | "write" | "patch" | "multiedit" => ToolKind::Builtin(Edit),
+        "edit" | "write" | "patch" | "apply_patch" | "multiedit" => ToolKind::Builtin(Edit),
         "bash" => ToolKind::Builtin(Shell),
         "webfetch" | "websearch" => ToolKind::Builtin(Web),
         "invalid" | "question" | "skill" | "task" | "todoread" | "todowrite" => ToolKind::Conversation,
@@ -166,6 +180,7 @@ mod tests {
         let ground = Ground {
             dir: "/run-dir".as_ref(),
             worktree: dir.path(),
+            cwd: &dir.path().join("sub"),
             origin: "http://127.0.0.1:1",
             token: "ast_secret",
             own_program: "/opt/agentsup".as_ref(),
@@ -174,6 +189,14 @@ mod tests {
             args: &[],
         };
         assert_eq!(prepare(&ground), Err(AdapterError::RepositoryCode(".opencode/plugins".into())));
+    }
+
+    #[test]
+    fn a_command_runs_where_it_says() {
+        let message = json!({ "event": "before", "tool": "bash", "call_id": "c", "cwd": "/w/sub",
+            "args": { "command": "cat id_rsa", "workdir": "../../u/.ssh" } });
+        let Ok(HookCall::Before(call)) = read(&message) else { panic!("not a call") };
+        assert_eq!(call.cwd.as_deref(), Some("/w/sub/../../u/.ssh"));
     }
 
     #[test]

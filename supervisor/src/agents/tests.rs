@@ -6,6 +6,7 @@ fn ground(args: &[String]) -> Ground<'_> {
     Ground {
         dir: Path::new("/run-dir"),
         worktree: Path::new("/worktree"),
+        cwd: Path::new("/worktree"),
         origin: "http://127.0.0.1:4100",
         token: "ast_secret",
         own_program: Path::new("/opt/agentsup"),
@@ -73,6 +74,19 @@ fn versions_are_compared_by_number() {
 }
 
 #[test]
+fn settings_are_looked_for_from_where_the_agent_starts_up_to_the_top() {
+    let dir = tempfile::tempdir().unwrap();
+    let top = dir.path();
+    std::fs::create_dir_all(top.join("a/b")).unwrap();
+    let cwd = top.join("a/b");
+    let ground = Ground { worktree: top, cwd: &cwd, ..ground(&[]) };
+    assert_eq!(brought(&ground, &[".x"]), None);
+    std::os::unix::fs::symlink("/nowhere", top.join("a/.x")).unwrap();
+    assert_eq!(brought(&ground, &[".x"]), Some("a/.x".into()));
+    assert_eq!(brought(&Ground { cwd: top, ..ground }, &[".x"]), None, "not below where it starts");
+}
+
+#[test]
 fn what_the_adapter_sets_cannot_be_set_again() {
     let args = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let reserved = ["--settings"];
@@ -81,4 +95,7 @@ fn what_the_adapter_sets_cannot_be_set_again() {
         Err(AdapterError::ReservedArgument("--settings".into()))
     );
     assert_eq!(refuse_reserved(&args("-p x -- --settings"), &reserved), Ok(()));
+    let short = Err(AdapterError::ReservedArgument("-s".into()));
+    assert_eq!(refuse_reserved(&args("-sfull x"), &["-s"]), short);
+    assert_eq!(refuse_reserved(&args("--search -p"), &["-s"]), Ok(()));
 }

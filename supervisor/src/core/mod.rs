@@ -7,6 +7,8 @@ pub mod canonical;
 pub mod decision;
 pub mod environ;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod ids;
 pub mod manifest;
 pub mod money;

@@ -86,13 +86,18 @@ impl Grounds {
         }
         let words = words(path);
         let holds = |root: &&(Vec<String>, Place)| words.starts_with(&root.0);
-        let deepest =
-            self.roots.iter().filter(holds).max_by_key(|(root, place)| (root.len(), strictness(*place)));
-        let place = deepest.map_or(Place::Outside, |(_, place)| *place);
+        let deepest = |is_git: bool| {
+            let kind = self.roots.iter().filter(move |(_, place)| (*place == Place::GitMetadata) == is_git);
+            kind.filter(holds).max_by_key(|(root, place)| (root.len(), strictness(*place)))
+        };
+        let place = deepest(false).map_or(Place::Outside, |(_, place)| *place);
         if place == Place::Secret || is_process_secret(&words) {
             return Place::Secret;
         }
-        if words.iter().any(|word| word == ".git") { Place::GitMetadata } else { place }
+        // Which directories are git's an agent can write into its `.git`, so that counts only where it is stricter.
+        let git =
+            deepest(true).filter(|(git, _)| deepest(false).is_none_or(|(other, _)| git.len() >= other.len()));
+        if git.is_some() || words.iter().any(|word| word == ".git") { Place::GitMetadata } else { place }
     }
 }
 
@@ -170,6 +175,15 @@ mod tests {
         ] {
             assert_eq!(place(Path::new(path), &grounds), expected, "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_git_directory_that_an_agent_names_makes_no_secret_readable() {
+        let grounds = grounds().with(Path::new("/u/.ssh/id_ed25519"), Place::GitMetadata);
+        assert_eq!(place(Path::new("/u/.ssh/id_ed25519"), &grounds), Place::Secret);
+        let grounds = grounds.with(Path::new("/"), Place::GitMetadata);
+        assert_eq!(place(Path::new("/u/.agentsup/worktrees/1/a"), &grounds), Place::Worktree);
+        assert_eq!(place(Path::new("/etc/passwd"), &grounds), Place::GitMetadata);
     }
 
     #[test]

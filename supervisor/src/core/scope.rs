@@ -115,7 +115,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::policy::tests::{agent, run};
+    use super::super::fixture::{agent, run};
     use super::super::principal::AgentRef;
     use super::*;
 

@@ -43,6 +43,11 @@ impl Gate {
             Ok(Some(Answer::Allow { by })) => {
                 let mut again = self.evaluate(&self.inner.registry.current(), live, action);
                 if again.decision == Decision::Ask {
+                    // The person answered what was asked then, not what other policies ask since.
+                    if again.decisive().any(|reason| !asked.reasons.contains(reason)) {
+                        let text = "other policies came into force while a person was asked".to_owned();
+                        return denied("approval", text, RefusalKind::Denied);
+                    }
                     again.decision = Decision::Allow;
                 }
                 let text = "a person allowed exactly this".to_owned();

@@ -21,8 +21,7 @@ pub struct LiveRun {
 
 impl LiveRun {
     pub(super) fn new(run: Run, state: RunState) -> Self {
-        // A run found again after a crash of the daemon has long announced its hooks.
-        let heard = run.hooks == HookDuty::None || state != RunState::Starting;
+        let heard = run.hooks == HookDuty::None;
         Self {
             run,
             state: watch::Sender::new(state),

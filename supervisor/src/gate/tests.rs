@@ -8,12 +8,16 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::approvals::Answer;
 use crate::audit::{self, List};
-use crate::core::action::{Bound, Facts, LaunchAction, LlmAction, Objection, ToolAction, ToolSource};
-use crate::core::manifest::{BuiltinClass, Cap, Environment, Lifecycle, Period, TokenBudget, ToolScope};
+use crate::core::action::{
+    Bound, Facts, LaunchAction, LlmAction, Objection, PathFact, Place, ToolAction, ToolSource,
+};
+use crate::core::fixture::{self, purse};
+use crate::core::manifest::{BuiltinClass, TokenBudget, ToolScope};
 use crate::core::money::NanoUsd;
-use crate::core::policy::{PolicySet, PolicySource};
-use crate::core::run::{HookDuty, RefusalStyle};
+use crate::core::policy::{Layer, PolicySet, PolicySource};
+use crate::core::run::HookDuty;
 use crate::core::usage::Usage;
 use crate::registry::Config;
 use crate::store::ledger::{Account, balance};
@@ -25,28 +29,11 @@ fn nano(amount: i64) -> NanoUsd {
 
 fn agent() -> Agent {
     Agent {
-        reference: "agent/bot@team".parse().unwrap(),
-        owner: "user:default/alice".parse().unwrap(),
-        purpose: "tests".into(),
-        lifecycle: Lifecycle::Experimental,
-        environments: vec![Environment::Dev],
         adapters: vec!["command".into()],
-        repositories: vec!["*".into(), "/**".into()],
         models: vec!["model-*".into()],
         tools: ToolScope { mcp: vec!["notes/*".into()], builtin: vec![BuiltinClass::Read] },
         budget: "purse".into(),
-        credential_ttl_ms: 900_000,
-        deprovision_at_ms: None,
-    }
-}
-
-fn budget(cap: i64, burst: i64) -> TokenBudget {
-    TokenBudget {
-        name: "purse".into(),
-        namespace: "team".into(),
-        period: Period::Total,
-        cap: Cap::Money { cap: nano(cap), burst: nano(burst) },
-        alert_at_percent: 80,
+        ..fixture::agent()
     }
 }
 
@@ -69,22 +56,8 @@ struct World {
 }
 
 fn run() -> Run {
-    Run {
-        id: ids::new_run_id().unwrap(),
-        agent: "agent/bot@team".parse().unwrap(),
-        owner: "user:default/alice".parse().unwrap(),
-        environment: Environment::Dev,
-        adapter: "command".into(),
-        repository: "/repo".into(),
-        worktree: "/worktree".into(),
-        branch: "agentsup/bot".into(),
-        base: "0".repeat(40),
-        onto: None,
-        dir: "/run-dir".into(),
-        refusal: RefusalStyle::BadRequestJson,
-        hooks: HookDuty::None,
-        started_at_ms: 0,
-    }
+    let id = ids::new_run_id().unwrap();
+    Run { id, adapter: "command".into(), hooks: HookDuty::None, ..fixture::run() }
 }
 
 async fn world_of(snapshot: Snapshot) -> World {
@@ -97,7 +70,7 @@ async fn world_of(snapshot: Snapshot) -> World {
 }
 
 async fn world(cap: i64, burst: i64) -> World {
-    world_of(snapshot(agent(), vec![budget(cap, burst)])).await
+    world_of(snapshot(agent(), vec![purse(cap, burst)])).await
 }
 
 fn llm(cost: i64) -> Action {
@@ -203,6 +176,73 @@ async fn a_run_whose_hooks_are_silent_gets_no_model() {
     assert!(refusal.message.contains("hooks have not announced themselves"), "{refusal}");
     world.gate.hear_hooks(&live);
     world.gate.decide(&live, llm(1)).await.unwrap().settle(settled(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_crash_models_are_open_only_to_runs_that_had_them() {
+    let world = world(100, 0).await;
+    let silent = Run { hooks: HookDuty::Required, ..run() };
+    let id = silent.id;
+    let live = world.gate.admit(silent, "ast_other").await.unwrap();
+    assert!(world.gate.set_state(&live, RunState::Running, None).await.unwrap());
+    for heard in [false, true] {
+        let row = world.store.read(move |connection| runs::by_id(connection, id)).await.unwrap().unwrap();
+        let next = Gate::new(world.store.clone(), Registry::fixed(snapshot(agent(), vec![purse(100, 0)])));
+        assert_eq!(next.readmit(&row).hooks_heard(), heard);
+        world.gate.hear_hooks(&live);
+        world.gate.decide(&live, llm(1)).await.unwrap().settle(settled(1)).await.unwrap();
+    }
+}
+
+#[test]
+fn an_approval_is_bound_to_everything_that_was_decided_about() {
+    let paths = |names: &[&str]| -> Vec<PathFact> {
+        names.iter().map(|name| PathFact { path: name.into(), place: Place::Worktree }).collect()
+    };
+    let of = |facts: Facts| {
+        let Action::Tool(tool) = tool("notes") else { unreachable!() };
+        digest(&Action::Tool(ToolAction { facts, ..tool })).unwrap()
+    };
+    let all = [
+        Facts { paths: paths(&["/a", "/b"]), ..Facts::default() },
+        Facts { paths: paths(&["/a", "/c"]), ..Facts::default() },
+        Facts { command: Some("a".into()), ..Facts::default() },
+        Facts { hosts: vec!["a".into()], ..Facts::default() },
+    ];
+    let mut digests: Vec<_> = all.into_iter().map(of).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    assert_eq!(digests.len(), 4);
+}
+
+#[tokio::test]
+async fn an_answer_does_not_cover_what_other_policies_ask_since() {
+    let asks = |id: &str| PolicySource {
+        layer: Layer::Org,
+        file: "org.cedar".into(),
+        text: format!(
+            "@id(\"{id}\")\n@decision(\"ask\")\n@reason(\"{id}\")\nforbid (principal, action == Action::\"mcp\", resource);"
+        ),
+    };
+    let with = |id: &str| Snapshot {
+        policies: PolicySet::load(&[PolicySource::default_pack(), asks(id)]).unwrap(),
+        ..snapshot(agent(), vec![purse(100, 0)])
+    };
+    let world = world_of(with("first")).await;
+    for (in_force, allowed) in [("first", true), ("second", false)] {
+        let (gate, live) = (world.gate.clone(), Arc::clone(&world.live));
+        let asked = tokio::spawn(async move { gate.decide(&live, tool("notes")).await.map(drop) });
+        let question = loop {
+            match world.gate.approvals().questions().pop() {
+                Some(question) => break question,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        world.gate.inner.registry.replace(with(in_force));
+        let answer = Answer::Allow { by: "user:alice".into() };
+        world.gate.approvals().answer(question.id, answer).unwrap();
+        assert_eq!(asked.await.unwrap().is_ok(), allowed, "{in_force}");
+    }
 }
 
 #[tokio::test]
@@ -325,7 +365,7 @@ async fn after_a_crash_an_open_call_counts_in_full() {
     let permit = world.gate.decide(&world.live, llm(40)).await.unwrap();
     // What a killed daemon leaves: an open reservation and no destructor.
     std::mem::forget(permit);
-    let next = Gate::new(world.store.clone(), Registry::fixed(snapshot(agent(), vec![budget(100, 0)])));
+    let next = Gate::new(world.store.clone(), Registry::fixed(snapshot(agent(), vec![purse(100, 0)])));
     assert_eq!(next.recover().await.unwrap(), 1);
     assert_eq!(next.recover().await.unwrap(), 0);
     assert_eq!(total(&world.store).await, (40, 0));

@@ -9,8 +9,9 @@ use crate::sys::post::post;
 
 /// A message's bytes at most, as at the daemon.
 const MESSAGE_MAX: u64 = 16 * 1024 * 1024;
-/// Longer than any approval waits; the agent's own timeout is shorter.
-const TIMEOUT: Duration = Duration::from_secs(4 * 3600);
+/// Longer than any approval waits, and shorter than the agents wait for their hooks: one that gives up waiting may run
+/// the tool.
+const TIMEOUT: Duration = Duration::from_secs(55 * 60);
 
 /// Why the hook has no answer.
 #[derive(Debug, thiserror::Error)]

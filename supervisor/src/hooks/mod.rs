@@ -14,9 +14,10 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::agents;
 use crate::agents::wire::{HookAnswer, HookCall, HookWire, ToolCall, ToolEnd, ToolKind};
-use crate::core::action::Action;
+use crate::agents::{self, Adapter};
+use crate::core::action::{Action, ToolAction};
+use crate::core::manifest::BuiltinClass;
 use crate::core::usage::Outcome;
 use crate::gate::{Gate, LiveRun};
 use crate::sys::http::{Body, bearer, json as json_response, read_body};
@@ -25,6 +26,9 @@ use pending::Pending;
 
 /// A hook's message at most, in bytes: it holds a tool's whole input and output.
 const MESSAGE_MAX: usize = 16 * 1024 * 1024;
+
+/// A run's adapter and the wire of its hooks.
+type Agent = (&'static Adapter, &'static HookWire);
 
 /// The hooks' front. Clones share it.
 #[derive(Clone)]
@@ -45,9 +49,8 @@ impl Hooks {
         let Some(live) = bearer(request.headers()).and_then(|token| self.gate.authenticate(token)) else {
             return refused(StatusCode::UNAUTHORIZED, "the run's token is missing, unknown or revoked");
         };
-        let wire =
-            agents::by_name(&live.run.adapter).filter(|own| own.name == adapter).and_then(|own| own.wire);
-        let Some(wire) = wire else {
+        let adapter = agents::by_name(&live.run.adapter).filter(|own| own.name == adapter);
+        let Some((adapter, wire)) = adapter.and_then(|own| Some((own, own.wire?))) else {
             return refused(StatusCode::NOT_FOUND, "the run's adapter has no such hooks");
         };
         if request.method() != Method::POST {
@@ -61,7 +64,7 @@ impl Hooks {
             return refused(StatusCode::BAD_REQUEST, "the hook's message is not JSON");
         };
         match (wire.read)(&message) {
-            Ok(call) => self.answer(&live, wire, call).await,
+            Ok(call) => self.answer(&live, (adapter, wire), call).await,
             Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
         }
     }
@@ -73,7 +76,7 @@ impl Hooks {
         }
     }
 
-    async fn answer(&self, live: &Arc<LiveRun>, wire: &HookWire, call: HookCall) -> Response<Body> {
+    async fn answer(&self, live: &Arc<LiveRun>, agent: Agent, call: HookCall) -> Response<Body> {
         match call {
             HookCall::Announced => {
                 self.gate.hear_hooks(live);
@@ -89,37 +92,56 @@ impl Hooks {
             HookCall::Before(call) => {
                 // A hook that asks is a hook that lives.
                 self.gate.hear_hooks(live);
-                self.decide(live, wire, call).await
+                self.decide(live, agent, call).await
             }
         }
     }
 
-    async fn decide(&self, live: &Arc<LiveRun>, wire: &HookWire, call: ToolCall) -> Response<Body> {
+    async fn decide(&self, live: &Arc<LiveRun>, agent: Agent, call: ToolCall) -> Response<Body> {
+        let (adapter, wire) = agent;
         let reply = |answer: HookAnswer<'_>| json_response(StatusCode::OK, &(wire.answer)(&answer));
         let class = match call.class {
             ToolKind::Proxied | ToolKind::Conversation => return reply(HookAnswer::Allow),
             ToolKind::Foreign => None,
             ToolKind::Builtin(class) => Some(class),
         };
-        let call_id = call.call_id.clone();
-        let action = match normalise(&self.homes, &live.run, call, class) {
+        let action = match self.normalise(live, adapter, &call, class).await {
             Ok(action) => action,
-            Err(error) => return refused(StatusCode::BAD_REQUEST, &error.to_string()),
+            Err(error) => return refused(StatusCode::BAD_REQUEST, &error),
         };
-        match self.gate.decide(live, Action::Tool(action)).await {
-            Ok(permit) => {
-                match call_id {
-                    Some(call_id) => {
-                        if let Some(oldest) = self.pending.put(live.run.id, call_id, permit) {
-                            settle(oldest, "end not reported").await;
-                        }
-                    }
-                    None => settle(permit, "handed to the agent").await,
-                }
-                reply(HookAnswer::Allow)
-            }
-            Err(refusal) => reply(HookAnswer::Deny { reason: &refusal.message }),
+        let permit = match self.gate.decide(live, Action::Tool(action.clone())).await {
+            Ok(permit) => permit,
+            Err(refusal) => return reply(HookAnswer::Deny { reason: &refusal.message }),
+        };
+        // A person may have taken minutes to answer: what was decided about must still be what is there.
+        if self.normalise(live, adapter, &call, class).await.as_ref() != Ok(&action) {
+            settle(permit, "withdrawn: what it touches changed while it was decided").await;
+            let reason = "agentsup denied it: what it touches changed while it was decided";
+            return reply(HookAnswer::Deny { reason });
         }
+        match call.call_id {
+            Some(call_id) => {
+                if let Some(oldest) = self.pending.put(live.run.id, call_id, permit) {
+                    settle(oldest, "end not reported").await;
+                }
+            }
+            None => settle(permit, "handed to the agent").await,
+        }
+        reply(HookAnswer::Allow)
+    }
+
+    /// On a thread that may wait: paths lie wherever the agent says, on slow file systems too.
+    async fn normalise(
+        &self,
+        live: &Arc<LiveRun>,
+        adapter: &'static Adapter,
+        call: &ToolCall,
+        class: Option<BuiltinClass>,
+    ) -> Result<ToolAction, String> {
+        let (homes, live, call) = (Arc::clone(&self.homes), Arc::clone(live), call.clone());
+        let work = move || normalise(&homes, &live.run, adapter, call, class);
+        let made = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
+        made.map_err(|error| error.to_string())
     }
 }
 

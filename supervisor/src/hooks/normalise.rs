@@ -1,48 +1,42 @@
 //! Tool calls as hooks report them, made into actions: paths resolved and placed, hosts lower-cased, arguments digested.
+//!
+//! What cannot be read for certain counts as a secret: a call that is not understood is denied, on the record.
 
 use std::path::{Path, PathBuf};
 
+use crate::agents::Adapter;
 use crate::agents::wire::ToolCall;
 use crate::core::action::{Facts, PathFact, Place, ToolAction, ToolSource};
-use crate::core::canonical;
+use crate::core::canonical::{self, CanonicalError};
 use crate::core::manifest::BuiltinClass;
 use crate::core::place::{Grounds, place};
 use crate::core::run::Run;
-use crate::sys::files::resolve;
+use crate::sys::files::{is_of_a_process, resolve};
 pub use crate::sys::grounds::Homes;
 
-/// Words of a command line that are looked at; a longer line counts as naming a secret.
-const WORDS: usize = 4096;
-
-/// Why a call cannot be made into an action; it is denied.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum NormaliseError {
-    /// A path that leads nowhere.
-    #[error("the path `{0}` cannot be resolved")]
-    Path(String),
-    /// Arguments without canonical form.
-    #[error(transparent)]
-    Arguments(#[from] canonical::CanonicalError),
-}
+/// The longest command line that is looked at, in bytes: the kernel hands no longer argument to a shell.
+const COMMAND_BYTES: usize = 128 * 1024;
 
 /// Makes the action. Without a class the tool is a foreign server's, which no manifest's scope holds.
 pub(super) fn normalise(
     homes: &Homes,
     run: &Run,
+    adapter: &Adapter,
     call: ToolCall,
     class: Option<BuiltinClass>,
-) -> Result<ToolAction, NormaliseError> {
-    let grounds = homes.grounds(run);
+) -> Result<ToolAction, CanonicalError> {
+    let own = adapter.own.iter().fold(homes.grounds(run), |grounds, (path, place)| {
+        // Where a link leads from there the agent decides; only the directory itself is its own.
+        grounds.with(&real(&run.dir).join(path), *place)
+    });
     let dir = call.cwd.as_deref().map_or(run.worktree.as_path(), Path::new);
     let mut facts = Facts { command: call.command.clone(), ..Facts::default() };
-    for path in &call.paths {
-        let resolved = resolve(Path::new(path), dir).ok_or_else(|| NormaliseError::Path(path.clone()))?;
-        facts.paths.push(PathFact { place: place(&resolved, &grounds), path: resolved });
-    }
+    facts.paths.extend(call.paths.iter().map(|path| fact(Path::new(path), dir, &own)));
     if let Some(command) = &call.command {
-        facts.paths.extend(secrets_named(command, dir, homes, &grounds));
+        facts.paths.extend(secrets_named(command, dir, homes, &own));
     }
-    facts.hosts = call.urls.iter().filter_map(|address| host(address)).collect();
+    // An address that we cannot read the agent may: as it stands it is on no list of allowed hosts.
+    facts.hosts = call.urls.iter().map(|address| host(address).unwrap_or_else(|| address.clone())).collect();
     let source = match class {
         Some(class) => ToolSource::Builtin(class),
         // The name has the server in it: `mcp__<server>__<tool>`.
@@ -52,26 +46,39 @@ pub(super) fn normalise(
     Ok(ToolAction { source, tool: call.tool, args_digest, facts, call_id: call.call_id })
 }
 
+fn real(path: &Path) -> PathBuf {
+    resolve(path, Path::new("/")).unwrap_or_else(|| path.to_owned())
+}
+
+/// A path and its place. One that cannot be followed, or leads through a process, could be anything.
+fn fact(path: &Path, dir: &Path, grounds: &Grounds) -> PathFact {
+    match resolve(path, dir) {
+        Some(found) if !is_of_a_process(path) && !is_of_a_process(&found) => {
+            PathFact { place: place(&found, grounds), path: found }
+        }
+        _ => PathFact { path: dir.join(path), place: Place::Secret },
+    }
+}
+
 fn host(address: &str) -> Option<String> {
     let host = url::Url::parse(address).ok()?.host_str()?.trim_end_matches('.').to_ascii_lowercase();
     Some(host)
 }
 
-/// Secrets that a command line names. Only words are looked at, so this hinders accidents; what holds against intent
-/// is that a run's own credential is worth nothing elsewhere, and the sandbox.
+/// Secrets that a command line names, or is run among. Only words are looked at, so this hinders accidents; what holds
+/// against intent is that a run's own credential is worth nothing elsewhere, and the sandbox.
 fn secrets_named(command: &str, dir: &Path, homes: &Homes, grounds: &Grounds) -> Vec<PathFact> {
-    let separators = |c: char| c.is_whitespace() || "'\"`;|&<>(){}=,:".contains(c);
-    let mut found = Vec::new();
-    for (index, word) in command.split(separators).filter(|word| word.contains(['/', '~', '.'])).enumerate() {
-        if index == WORDS {
-            found.push(PathFact { path: dir.to_owned(), place: Place::Secret });
-            break;
-        }
-        let Some(path) = resolve(&expand(word, homes), dir) else { continue };
-        if place(&path, grounds) == Place::Secret {
-            found.push(PathFact { path, place: Place::Secret });
-        }
+    let mut found = vec![fact(Path::new("."), dir, grounds)];
+    if command.len() > COMMAND_BYTES {
+        found.push(PathFact { path: dir.to_owned(), place: Place::Secret });
+    } else {
+        let separators = |c: char| c.is_whitespace() || "'\"`;|&<>(){}=,:".contains(c);
+        let words = command.split(separators).filter(|word| word.contains(['/', '~', '.']));
+        // A word that leads nowhere is no path; most words of a command are none.
+        let paths = words.filter_map(|word| resolve(&expand(word, homes), dir));
+        found.extend(paths.map(|path| PathFact { place: place(&path, grounds), path }));
     }
+    found.retain(|fact| fact.place == Place::Secret);
     found
 }
 
@@ -91,8 +98,6 @@ fn expand(word: &str, homes: &Homes) -> PathBuf {
 mod tests {
     use super::*;
     use crate::agents::wire::ToolKind;
-    use crate::core::manifest::Environment;
-    use crate::core::run::{HookDuty, RefusalStyle};
     use serde_json::json;
 
     fn homes() -> Homes {
@@ -101,21 +106,15 @@ mod tests {
 
     fn run() -> Run {
         Run {
-            id: "run_019aaaac260077078707070707070707".parse().unwrap(),
-            agent: "agent/a@t".parse().unwrap(),
-            owner: "user:alice".parse().unwrap(),
-            environment: Environment::Dev,
-            adapter: "claude".into(),
             repository: "/h/repo".into(),
             worktree: "/h/agentsup/worktrees/w".into(),
-            branch: "b".into(),
-            base: "0".into(),
-            onto: None,
             dir: "/h/agentsup/runs/r".into(),
-            refusal: RefusalStyle::BadRequestJson,
-            hooks: HookDuty::Required,
-            started_at_ms: 0,
+            ..crate::core::fixture::run()
         }
+    }
+
+    fn adapter() -> &'static Adapter {
+        crate::agents::by_name("claude").unwrap()
     }
 
     fn call(paths: &[&str], command: Option<&str>) -> ToolCall {
@@ -132,7 +131,8 @@ mod tests {
     }
 
     fn places(paths: &[&str], command: Option<&str>) -> Vec<(String, Place)> {
-        let action = normalise(&homes(), &run(), call(paths, command), Some(BuiltinClass::Shell)).unwrap();
+        let action =
+            normalise(&homes(), &run(), adapter(), call(paths, command), Some(BuiltinClass::Shell)).unwrap();
         action.facts.paths.into_iter().map(|fact| (fact.path.display().to_string(), fact.place)).collect()
     }
 
@@ -161,9 +161,43 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_followed_is_a_secret() {
+        for path in ["", "/proc/self/cwd/../../h/.ssh/id", "/proc/self/environ", "/dev/fd/3"] {
+            assert_eq!(places(&[path], None)[0].1, Place::Secret, "{path:?}");
+        }
+        let found = places(&[], Some("cat /proc/self/environ"));
+        assert_eq!(found, [("/proc/self/environ".to_owned(), Place::Secret)]);
+    }
+
+    #[test]
+    fn a_command_among_secrets_or_too_long_to_be_run_is_told() {
+        for dir in ["/h/.ssh", "relative"] {
+            let among = ToolCall { cwd: Some(dir.into()), ..call(&[], Some("cat id_rsa")) };
+            let action = normalise(&homes(), &run(), adapter(), among, Some(BuiltinClass::Shell)).unwrap();
+            assert_eq!(action.facts.paths[0].place, Place::Secret, "{dir}");
+        }
+        let long = format!("true {}", "a/".repeat(70_000));
+        assert_eq!(places(&[], Some(&long)).len(), 1);
+    }
+
+    #[test]
+    fn an_agent_writes_its_own_plan_and_nothing_else_of_its_run() {
+        for (path, expected) in [
+            ("claude/plans/x.md", Place::Scratch),
+            ("claude/plans/../settings.json", Place::Secret),
+            ("claude/projects/w/s/tool-results/x.txt", Place::Outside),
+            ("claude/settings.json", Place::Secret),
+            ("keeper.sock", Place::Secret),
+        ] {
+            let path = format!("/h/agentsup/runs/r/{path}");
+            assert_eq!(places(&[&path], None)[0].1, expected, "{path}");
+        }
+    }
+
+    #[test]
     fn hosts_are_lower_case_and_arguments_digested() {
-        let action = normalise(&homes(), &run(), call(&[], None), None).unwrap();
-        assert_eq!(action.facts.hosts, ["example.com"]);
+        let action = normalise(&homes(), &run(), adapter(), call(&[], None), None).unwrap();
+        assert_eq!(action.facts.hosts, ["example.com", "not a url"]);
         assert_eq!(action.source, ToolSource::Mcp("foreign".into()));
         assert_eq!(action.args_digest, canonical::digest(&json!({ "a": 1 })).unwrap());
     }

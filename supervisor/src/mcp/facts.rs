@@ -5,7 +5,7 @@
 //! string that merely looks like a path can deny, never allow. Invariant: nothing is left out to save work. What is too
 //! much or too deep to be looked at is refused, or an agent could hide a path behind it.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 use url::Url;
 
@@ -13,7 +13,7 @@ use super::wire::{Object, WireError, elements, fold, string};
 use crate::core::action::{Facts, PathFact, Place};
 use crate::core::place::place;
 use crate::core::run::Run;
-use crate::sys::files::resolve;
+use crate::sys::files::{is_of_a_process, resolve};
 use crate::sys::grounds::Homes;
 
 /// Members whose strings are paths, in folded spelling and without separators.
@@ -76,22 +76,6 @@ pub(super) fn of(arguments: &str, run: &Run, homes: &Homes) -> Result<Facts, Wir
         }
     }
     Ok(facts)
-}
-
-/// Below `/proc/<process>` are environments, memory, and ways around every path.
-fn is_of_a_process(path: &Path) -> bool {
-    let parts = path.components().fold(PathBuf::new(), |mut parts, part| {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => drop(parts.pop()),
-            other => parts.push(other),
-        }
-        parts
-    });
-    let Ok(below) = parts.strip_prefix("/proc") else { return false };
-    below.components().next().and_then(|part| part.as_os_str().to_str()).is_some_and(|part| {
-        matches!(part, "self" | "thread-self") || part.starts_with(|first: char| first.is_ascii_digit())
-    })
 }
 
 #[derive(Default)]

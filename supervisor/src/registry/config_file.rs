@@ -44,7 +44,7 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
     }
     if let Some(mut approvals) = root.take("approvals", faults).and_then(|field| field.fields(faults)) {
         let timeout =
-            approvals.take("timeout", faults).and_then(|field| field.map(faults, units::duration_ms));
+            approvals.take("timeout", faults).and_then(|field| field.map(faults, approval_timeout_ms));
         config.approval_timeout_ms = timeout.unwrap_or(config.approval_timeout_ms);
         approvals.done(faults);
     }
@@ -86,6 +86,16 @@ fn secret(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<SecretRef> {
         field.fault_with_hint(faults, "does not say where the secret is", hint);
     }
     reference
+}
+
+/// Agents wait an hour for their hooks at most, and some run the tool when they give up.
+const APPROVAL_TIMEOUT_MAX_MS: u64 = 45 * 60 * 1000;
+
+fn approval_timeout_ms(text: &str) -> Result<u64, String> {
+    match units::duration_ms(text)? {
+        timeout if timeout <= APPROVAL_TIMEOUT_MAX_MS => Ok(timeout),
+        _ => Err(format!("`{text}` is longer than agents wait for an answer (at most 45m)")),
+    }
 }
 
 fn http_url(text: &str) -> Result<Url, String> {

@@ -79,7 +79,7 @@ impl Registry {
         Ok(registry)
     }
 
-    /// The given set is in force for good; for tests of what stands above the registry.
+    /// The given set is in force; for tests of what stands above the registry.
     #[cfg(test)]
     pub(crate) fn fixed(snapshot: Snapshot) -> Self {
         let inner = Inner {
@@ -90,6 +90,12 @@ impl Registry {
             demo: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Another set comes into force.
+    #[cfg(test)]
+    pub(crate) fn replace(&self, snapshot: Snapshot) {
+        self.inner.current.send_replace(Arc::new(snapshot));
     }
 
     /// Offers the demo's parts, which come into force where its manifest is registered. Only the first offer counts.

@@ -296,9 +296,11 @@ fn prepare(
     let mut env = environ::inherited(params.environment);
     let version = require_program(adapter, &env)?;
     let home = env.get("HOME").map(PathBuf::from);
+    let cwd = working_directory(run, &params.directory);
     let ground = Ground {
         dir: &run.dir,
         worktree: &run.worktree,
+        cwd: &cwd,
         origin: &runs.inner.origin,
         token,
         own_program: &own_program,
@@ -323,7 +325,7 @@ fn prepare(
         program,
         args,
         env: env.into_iter().collect(),
-        cwd: working_directory(run, &params.directory),
+        cwd,
         io: params.io,
         scrollback_max_bytes: SCROLLBACK_MAX_BYTES,
         first_client: params.first_client,

@@ -215,6 +215,7 @@ mod tests {
             ended_at_ms: None,
             exit: None,
             spend_nano_usd: 0,
+            calls: 0,
         };
         for text in [id.short().as_str(), "8D9E", "6b7c", "agentsup/a-6b7c8d9e", "a-6b7c8d9e", "5a6b7c8d9e"] {
             assert!(answers_to(&row, text), "{text}");

@@ -37,6 +37,8 @@ pub struct RunRow {
     pub exit: Option<String>,
     /// What its model calls cost so far, in nano-USD, calls under way not counted.
     pub spend_nano_usd: i64,
+    /// How many model calls were let through.
+    pub calls: u32,
 }
 
 /// A keeper's process: the id and the start time that tells it from a later process of the same id.
@@ -99,7 +101,8 @@ pub fn set_state(tx: &Transaction<'_>, id: RunId, change: &RunChange) -> Result<
 
 const COLUMNS: &str = "SELECT r.run, r.state, r.token_hash, r.keeper_pid, r.keeper_started, r.agent_pid,
   r.ended_at_ms, r.exit,
-  COALESCE((SELECT SUM(posted_nano_usd) FROM reservations WHERE run = r.id), 0)
+  COALESCE((SELECT SUM(posted_nano_usd) FROM reservations WHERE run = r.id), 0),
+  (SELECT COUNT(*) FROM reservations WHERE run = r.id)
   FROM runs r";
 
 /// The run of that id.
@@ -159,5 +162,6 @@ fn read(row: &Row<'_>) -> Result<RunRow, StoreError> {
         ended_at_ms: row.get(6)?,
         exit: row.get(7)?,
         spend_nano_usd: row.get(8)?,
+        calls: row.get(9)?,
     })
 }

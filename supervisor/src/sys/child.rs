@@ -2,8 +2,9 @@
 //! environment, ended with everything they started, and always waited for.
 //!
 //! Invariants: a child sees the variables that are inherited by name and those it was given, nothing else; a group
-//! is signalled while its leader has not been collected, so its number cannot have become somebody else's. Must not:
-//! interpret a command through a shell.
+//! is signalled while its leader has not been collected, so its number cannot have become somebody else's; a child, and
+//! what it leaves behind, carries the mark of a run, because it acts for agents and must not answer for people. Must
+//! not: interpret a command through a shell.
 
 use std::ffi::OsString;
 use std::io;
@@ -60,6 +61,11 @@ pub fn spawn(spec: &ChildSpec<'_>) -> io::Result<Started> {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
+    let mark = super::peer::run_mark()?;
+    // SAFETY: the closure only makes a system call.
+    unsafe {
+        command.pre_exec(move || mark.set());
+    }
     let mut child = command.spawn()?;
     let group = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -216,6 +222,17 @@ mod tests {
         let mut started = python("import os;print(os.environ.get('ONLY'), 'CARGO' in os.environ)", &given);
         assert_eq!(first_line(&mut started.stdout).await, "this False");
         assert!(started.child.end(Duration::from_secs(5)).await.unwrap().success());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_child_carries_the_mark_of_a_run_for_good() {
+        let limit = "resource.getrlimit(resource.RLIMIT_MSGQUEUE)[1]";
+        let mut started = python(&format!("import resource;print({limit})"), &[]);
+        let mut own = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the pointer is to a local that lives through the call.
+        assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_MSGQUEUE, &raw mut own) }, 0);
+        assert_eq!(first_line(&mut started.stdout).await.parse(), Ok(own.rlim_max - 1));
     }
 
     #[tokio::test]

@@ -16,7 +16,8 @@ const MAX_PATH_BYTES: usize = 16 * 1024;
 
 /// The absolute path that `path` means in `dir`: symlinks and `..` resolved as far as it exists, a link to nothing
 /// followed to where a write would create a file, the rest taken as it is written. `None` if it means nothing certain:
-/// it is not a path, a part of it cannot be looked at, it leads through too many links, or `dir` is not absolute.
+/// it is not a path, a part of it cannot be looked at, it leads through too many links or through one of a process, or
+/// `dir` is not absolute.
 pub fn resolve(path: &Path, dir: &Path) -> Option<PathBuf> {
     let bytes = path.as_os_str().as_bytes();
     if bytes.is_empty() || bytes.len() > MAX_PATH_BYTES || bytes.contains(&0) || !dir.is_absolute() {
@@ -34,6 +35,15 @@ pub fn resolve(path: &Path, dir: &Path) -> Option<PathBuf> {
         let next = done.join(&part);
         match fs::symlink_metadata(&next) {
             Ok(meta) if meta.is_symlink() => {
+                // A process's links mean something else to each who follows them.
+                match next.strip_prefix("/proc").map(|below| below.components().count()) {
+                    Ok(1) if part == "self" || part == "thread-self" => {
+                        done = next;
+                        continue;
+                    }
+                    Ok(2..) => return None,
+                    Ok(_) | Err(_) => {}
+                }
                 links += 1;
                 let target = fs::read_link(&next).ok().filter(|_| links <= MAX_LINKS)?;
                 if target.is_absolute() {
@@ -52,6 +62,23 @@ pub fn resolve(path: &Path, dir: &Path) -> Option<PathBuf> {
         }
     }
     Some(done)
+}
+
+/// Whether a path, as it is written, leads through a process: below `/proc/<process>` are environments, memory, and
+/// links that mean something else to each who follows them.
+pub fn is_of_a_process(path: &Path) -> bool {
+    let parts = path.components().fold(PathBuf::new(), |mut parts, part| {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(parts.pop()),
+            other => parts.push(other),
+        }
+        parts
+    });
+    let Ok(below) = parts.strip_prefix("/proc") else { return false };
+    below.components().next().and_then(|part| part.as_os_str().to_str()).is_some_and(|part| {
+        matches!(part, "self" | "thread-self") || part.starts_with(|first: char| first.is_ascii_digit())
+    })
 }
 
 /// Names and `..`, in order.
@@ -107,6 +134,25 @@ mod tests {
             assert_eq!(at(path, &tree), expected, "{path:?}");
         }
         assert_eq!(at(tree.join("relative").to_str().unwrap(), Path::new("/")), dir.join("out"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_link_that_means_something_else_to_each_process_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        symlink("/proc/self/cwd", dir.path().join("here")).unwrap();
+        for path in ["/proc/self/cwd/tmp/x", "/proc/thread-self/root/x", "/dev/fd/0", "here/tmp/x"] {
+            assert_eq!(resolve(Path::new(path), dir.path()), None, "{path:?}");
+        }
+        assert_eq!(at("/proc/mounts", dir.path()), Path::new("/proc/self/mounts"));
+        for (path, expected) in [
+            ("/proc/self/environ", true),
+            ("/a/../proc/12/mem", true),
+            ("/proc/cpuinfo", false),
+            ("/proc", false),
+        ] {
+            assert_eq!(is_of_a_process(Path::new(path)), expected, "{path:?}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::env::Env;
@@ -46,11 +47,13 @@ impl Homes {
             outside.push(home);
         }
         let worktree = real(&run.worktree);
+        let mut metadata = vec![worktree.join(".git")];
+        metadata.extend(git_dirs(&worktree).into_iter().flat_map(|dirs| [dirs.own, dirs.shared]));
         Grounds::default()
             .with_all(&temporary, Place::Scratch)
             .with_all(&outside, Place::Outside)
             .with_all(&secrets, Place::Secret)
-            .with_all(&reals(git_dirs(&worktree)), Place::GitMetadata)
+            .with_all(&metadata, Place::GitMetadata)
             .with(&real(&run.dir.join(SCRATCH)), Place::Scratch)
             .with(&worktree, Place::Worktree)
     }
@@ -70,22 +73,30 @@ fn reals(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     paths.into_iter().map(|path| real(&path)).collect()
 }
 
-/// A linked worktree's git directory and the one that it shares with the repository.
-fn git_dirs(worktree: &Path) -> Vec<PathBuf> {
-    let dot_git = worktree.join(".git");
-    let Some(named) =
-        first_line(&dot_git).and_then(|line| Some(PathBuf::from(line.strip_prefix("gitdir: ")?)))
-    else {
-        return vec![dot_git];
-    };
-    let git_dir = worktree.join(named);
-    let shared = first_line(&git_dir.join("commondir")).map(|line| git_dir.join(line));
-    [Some(dot_git), Some(git_dir), shared].into_iter().flatten().collect()
+/// Where a linked worktree's git directories are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitDirs {
+    /// The worktree's own.
+    pub own: PathBuf,
+    /// The one that it shares with the repository.
+    pub shared: PathBuf,
 }
 
+/// The git directories of a linked worktree, as its files name them; an agent can write those.
+pub fn git_dirs(worktree: &Path) -> Option<GitDirs> {
+    let own = worktree.join(first_line(&worktree.join(".git"))?.strip_prefix("gitdir: ")?);
+    let shared = real(&own.join(first_line(&own.join("commondir"))?));
+    Some(GitDirs { own: real(&own), shared })
+}
+
+/// Agents write here: what is not a plain file is not opened in a way that could wait for somebody.
 fn first_line(path: &Path) -> Option<String> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
     let mut text = String::new();
-    fs::File::open(path).ok()?.take(MAX_LINE_BYTES).read_to_string(&mut text).ok()?;
+    file.take(MAX_LINE_BYTES).read_to_string(&mut text).ok()?;
     text.lines().next().map(str::to_owned)
 }
 
@@ -96,29 +107,26 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::core::ids::RunId;
-    use crate::core::manifest::Environment;
     use crate::core::place::place;
-    use crate::core::principal::AgentRef;
-    use crate::core::run::{HookDuty, RefusalStyle};
 
     fn run(dir: &Path) -> Run {
         Run {
-            id: RunId::from_parts(1, [1; 10]),
-            agent: AgentRef::new("bot", "team").unwrap(),
-            owner: "user:alice".parse().unwrap(),
-            environment: Environment::Dev,
-            adapter: "claude".into(),
             repository: dir.join("work/repo"),
             worktree: dir.join("sup/worktrees/1"),
-            branch: "b".into(),
-            base: "0".repeat(40),
-            onto: None,
             dir: dir.join("sup/runs/1"),
-            refusal: RefusalStyle::BadRequestJson,
-            hooks: HookDuty::None,
-            started_at_ms: 0,
+            ..crate::core::fixture::run()
         }
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_git_file_holds_nobody_up() {
+        let guard = tempfile::tempdir().unwrap();
+        let pipe = guard.path().join(".git");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let worktree = guard.path().to_owned();
+        std::thread::spawn(move || sender.send(git_dirs(&worktree)));
+        assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(10)).unwrap(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 mod load;
 mod request;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -7,50 +7,9 @@ use proptest::prelude::*;
 use super::super::action::{
     EgressAction, Facts, LaunchAction, LlmAction, PathFact, Place, ToolAction, ToolSource,
 };
-use super::super::ids::RunId;
-use super::super::manifest::{BuiltinClass, Environment, Lifecycle, ToolScope};
-use super::super::principal::AgentRef;
-use super::super::run::{HookDuty, RefusalStyle};
+use super::super::fixture::{agent, run};
+use super::super::manifest::{BuiltinClass, Environment, Lifecycle};
 use super::*;
-
-pub(crate) fn agent() -> Agent {
-    Agent {
-        reference: AgentRef::new("bot", "team").unwrap(),
-        owner: "user:default/alice".parse().unwrap(),
-        purpose: "Review".into(),
-        lifecycle: Lifecycle::Production,
-        environments: vec![Environment::Dev],
-        adapters: vec!["claude".into()],
-        repositories: vec!["*".into()],
-        models: vec!["claude-*".into()],
-        tools: ToolScope {
-            mcp: vec!["github/*".into()],
-            builtin: vec![BuiltinClass::Read, BuiltinClass::Edit, BuiltinClass::Shell],
-        },
-        budget: "bot".into(),
-        credential_ttl_ms: 900_000,
-        deprovision_at_ms: None,
-    }
-}
-
-pub(crate) fn run() -> Run {
-    Run {
-        id: RunId::from_parts(1, [1; 10]),
-        agent: agent().reference,
-        owner: agent().owner,
-        environment: Environment::Dev,
-        adapter: "claude".into(),
-        repository: "/repo".into(),
-        worktree: "/trees/1".into(),
-        branch: "agentsup/1".into(),
-        base: "0".repeat(40),
-        onto: None,
-        dir: "/runs/1".into(),
-        refusal: RefusalStyle::BadRequestJson,
-        hooks: HookDuty::Required,
-        started_at_ms: 0,
-    }
-}
 
 fn tool(source: ToolSource, name: &str, paths: &[(&str, Place)]) -> Action {
     let paths = paths.iter().map(|(path, place)| PathFact { path: path.into(), place: *place }).collect();

@@ -11,14 +11,13 @@ use tokio::sync::Notify;
 
 use super::super::*;
 use crate::audit::{self, List};
-use crate::core::manifest::{Agent, Cap, Environment, Lifecycle, Period, TokenBudget, ToolScope};
-use crate::core::money::NanoUsd;
+use crate::core::fixture::{self, purse};
+use crate::core::manifest::{Agent, TokenBudget};
 use crate::core::policy::{PolicySet, PolicySource};
 use crate::core::run::{HookDuty, RefusalStyle, Run, RunState};
 use crate::registry::{Config, Snapshot};
 use crate::store::Store;
 use crate::store::ledger::{Account, balance};
-use crate::sys::ids;
 use crate::sys::secrets::SecretRef;
 
 pub(super) const TOKEN: &str = "ast_the_token_of_the_run";
@@ -225,51 +224,20 @@ pub(super) async fn text(response: Response<Body>) -> (u16, String) {
 }
 
 fn run(refusal: RefusalStyle) -> Run {
-    Run {
-        id: ids::new_run_id().unwrap(),
-        agent: "agent/bot@team".parse().unwrap(),
-        owner: "user:default/alice".parse().unwrap(),
-        environment: Environment::Dev,
-        adapter: "command".into(),
-        repository: "/repo".into(),
-        worktree: "/worktree".into(),
-        branch: "agentsup/bot".into(),
-        base: "0".repeat(40),
-        onto: None,
-        dir: "/run-dir".into(),
-        refusal,
-        hooks: HookDuty::None,
-        started_at_ms: 0,
-    }
+    Run { adapter: "command".into(), hooks: HookDuty::None, refusal, ..fixture::run() }
 }
 
 fn snapshot(config: Config, cap: i64) -> Snapshot {
     let agent = Agent {
-        reference: "agent/bot@team".parse().unwrap(),
-        owner: "user:default/alice".parse().unwrap(),
-        purpose: "tests".into(),
-        lifecycle: Lifecycle::Experimental,
-        environments: vec![Environment::Dev],
         adapters: vec!["command".into()],
-        repositories: vec!["*".into(), "/**".into()],
-        models: vec!["*".into(), "/**".into()],
-        tools: ToolScope::default(),
+        models: vec!["*".into()],
         budget: "purse".into(),
-        credential_ttl_ms: 900_000,
-        deprovision_at_ms: None,
-    };
-    let nano = |amount| NanoUsd::new(amount).unwrap();
-    let budget = TokenBudget {
-        name: "purse".into(),
-        namespace: "team".into(),
-        period: Period::Total,
-        cap: Cap::Money { cap: nano(cap), burst: nano(0) },
-        alert_at_percent: 100,
+        ..fixture::agent()
     };
     Snapshot {
         config,
         agents: vec![agent],
-        budgets: vec![budget],
+        budgets: vec![TokenBudget { alert_at_percent: 100, ..purse(cap, 0) }],
         policies: PolicySet::load(&[PolicySource::default_pack()]).unwrap(),
         digest: [0; 32],
         problems: Vec::new(),

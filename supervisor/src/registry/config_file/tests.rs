@@ -107,7 +107,7 @@ fn every_setting_that_can_be_made_is_read() {
         "[prices.m]\ninput = 1_000\noutput = 2\ncache_write_5m = 3\ncache_write_1h = 4\ncache_read = 0\nmax_output = 64000\n\
          [mcp.servers.s]\ncommand = [\"x\"]\nenv = { A = \"plain\", B = \"env:B\" }\ncwd = \"/srv\"\n\
          [mcp.servers.h]\nurl = \"http://127.0.0.1:9/mcp\"\nheaders = { Authorization = \"keyring:h\" }\n\
-         [approvals]\ntimeout = \"2h\"\n",
+         [approvals]\ntimeout = \"45m\"\n",
     );
     let nano = |amount| NanoUsd::new(amount).unwrap();
     assert_eq!(
@@ -134,7 +134,7 @@ fn every_setting_that_can_be_made_is_read() {
     );
     let McpServerConfig::Http { headers, .. } = &config.mcp_servers["h"] else { unreachable!() };
     assert_eq!(headers["Authorization"], Setting::Secret(SecretRef::Keyring("h".into())));
-    assert_eq!(config.approval_timeout_ms, 7_200_000);
+    assert_eq!(config.approval_timeout_ms, 2_700_000);
 }
 
 #[test]

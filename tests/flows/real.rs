@@ -1,6 +1,7 @@
 //! The real coding agents under agentsup: Claude Code, Codex and OpenCode as npm installs them, against a scripted model
 //! and scripted MCP servers. Here is the world they share; each agent has a room, and hostile repositories have one.
 
+mod beyond;
 mod claude;
 mod codex;
 mod hostile;
@@ -17,6 +18,7 @@ use crate::fakes::cli::Output;
 use crate::fakes::home::{ANTHROPIC_KEY, Home, Manifest, OPENAI_KEY, agent_binary};
 use crate::fakes::mcp::{McpScript, McpServer, Stdio};
 use crate::fakes::model::{ModelServer, Price, Script, Turn, Usage};
+use crate::fakes::pty::Pty;
 
 /// An agent's whole run, on a machine that is busy with other tests.
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
@@ -52,6 +54,17 @@ struct World {
     place: Place,
 }
 
+/// An agent in a terminal.
+struct Terminal<'a> {
+    agent: &'a str,
+    /// What the screen says when a prompt can be typed.
+    ready: &'a str,
+    /// What is typed to end it, in pieces.
+    leave: &'a [&'a str],
+    /// The model that it asks by itself.
+    model: &'a str,
+}
+
 /// Where things are, and what the run looked like from outside while the model was asked.
 #[derive(Clone)]
 struct Place {
@@ -71,6 +84,13 @@ impl Place {
     /// A path in the worktree, as agents name files.
     fn file(&self, name: &str) -> String {
         self.worktree().join(name).display().to_string()
+    }
+
+    /// A path in the directory of the only run.
+    fn run_file(&self, name: &str) -> String {
+        let mut runs = std::fs::read_dir(self.root.join("agentsup/runs")).expect("the runs");
+        let run = runs.next().expect("a run").expect("an entry").path();
+        run.join(name).display().to_string()
     }
 
     /// The path of the file that no agent may read.
@@ -142,6 +162,40 @@ impl World {
     fn run(&self, args: &[&str]) -> Output {
         let words: Vec<&str> = std::iter::once("run").chain(args.iter().copied()).collect();
         self.home.cli(&words).timeout(RUN_TIMEOUT).run()
+    }
+
+    /// Talks to the agent in a terminal, leaves it, finds it again, and meets the budget's end: the model answers once.
+    fn talk_twice(&self, terminal: &Terminal<'_>) {
+        let say = |pty: &Pty, words: &str| {
+            pty.keys(words);
+            pty.wait_for(words, SCREEN_TIMEOUT);
+            pty.keys("\r");
+        };
+        let first = Pty::start(&self.home.cli(&["run", terminal.agent]), 40, 120);
+        first.wait_for(terminal.ready, SCREEN_TIMEOUT);
+        say(&first, "Say good morning");
+        first.wait_for("Good morning from the model.", SCREEN_TIMEOUT);
+        first.keys("\x1cd");
+        assert_eq!(first.wait_exit(SCREEN_TIMEOUT), 0);
+
+        let runs = self.home.run(&["ps", "--json"]).ok().json();
+        assert_eq!(runs.as_array().map(Vec::len), Some(1), "it goes on: {runs}");
+        let again = Pty::start(&self.home.cli(&["attach", runs[0]["id"].as_str().unwrap()]), 40, 120);
+        again.wait_for("Good morning from the model.", SCREEN_TIMEOUT);
+        say(&again, "Say it twice");
+        again.wait_for("budget exhausted", SCREEN_TIMEOUT);
+        for keys in terminal.leave {
+            again.keys(keys);
+            if !keys.chars().all(char::is_control) {
+                again.wait_for(keys, SCREEN_TIMEOUT);
+            }
+        }
+        // Codex has a code of its own after a turn that failed.
+        assert!(again.wait_exit(SCREEN_TIMEOUT) <= u32::from(terminal.agent == "codex"));
+        let audit = self.audit();
+        assert_eq!(audit.targets("llm", "allow"), [terminal.model]);
+        assert_eq!(audit.targets("llm", "deny"), [terminal.model], "one refused request, no storm");
+        self.assert_books();
     }
 
     fn audit(&self) -> Audit {

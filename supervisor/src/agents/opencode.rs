@@ -10,7 +10,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text, texts};
-use super::{Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, hook_url, mcp_url};
+use super::{
+    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, hook_url, mcp_url,
+    refuse_reserved,
+};
 use crate::core::action::Place;
 use crate::core::manifest::BuiltinClass;
 use crate::core::run::{HookDuty, RefusalStyle};
@@ -39,7 +42,11 @@ const PLUGIN: &str = include_str!("opencode/plugin.js");
 /// Where a repository's plugins are looked for.
 const REPOSITORY_CODE: [&str; 2] = [".opencode/plugin", ".opencode/plugins"];
 
+/// The first leaves the run, the second leaves the plugin out.
+const RESERVED: &[&str] = &["--attach", "--pure"];
+
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
+    refuse_reserved(ground.args, RESERVED)?;
     if let Some(code) = brought(ground, &REPOSITORY_CODE) {
         return Err(AdapterError::RepositoryCode(code.to_string_lossy().into_owned()));
     }

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::server::ACCEPT_PAUSE;
 use crate::demo;
 use crate::gateway::Gateway;
 use crate::hooks::Hooks;
@@ -68,7 +69,10 @@ pub async fn serve(listener: TcpListener, doors: Arc<Doors>, shutdown: Cancellat
                     drop(slot);
                 });
             }
-            Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                let _not_yet = timeout(ACCEPT_PAUSE, shutdown.cancelled()).await;
+            }
         }
     }
     let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);

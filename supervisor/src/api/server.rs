@@ -27,6 +27,8 @@ const CONNECTIONS: usize = 64;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may lie idle between two requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long nobody is let in after a failed accept: out of descriptors, as a rule, and the next one would fail as well.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a client may take to read an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -88,8 +90,10 @@ pub async fn serve(listener: UnixListener, app: SharedApp, activity: Activity) {
                     drop((present, slot));
                 });
             }
-            // Out of descriptors, as a rule: the next accept waits until one is free.
-            Err(error) => tracing::warn!(%error, "a connection could not be accepted"),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                let _not_yet = timeout(ACCEPT_PAUSE, shutdown.cancelled()).await;
+            }
         }
     }
     // All slots free: nobody is being served any more.

@@ -5,7 +5,7 @@
 //! string that merely looks like a path can deny, never allow. Invariant: nothing is left out to save work. What is too
 //! much or too deep to be looked at is refused, or an agent could hide a path behind it.
 
-use std::path::Path;
+use std::path::{Component, Path};
 
 use url::Url;
 

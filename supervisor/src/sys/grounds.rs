@@ -123,7 +123,7 @@ mod tests {
         let guard = tempfile::tempdir().unwrap();
         let pipe = guard.path().join(".git");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let worktree = guard.path().to_owned();
         std::thread::spawn(move || sender.send(git_dirs(&worktree)));
         assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(10)).unwrap(), None);

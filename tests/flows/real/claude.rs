@@ -2,11 +2,10 @@
 
 use serde_json::json;
 
-use super::{MAX_OUTPUT, SCREEN_TIMEOUT, World, assert_denied, assert_told, longest};
+use super::{MAX_OUTPUT, Terminal, World, assert_denied, assert_told, longest};
 use crate::fakes::ask::Kind;
 use crate::fakes::home::ANTHROPIC_KEY;
 use crate::fakes::model::{Script, Turn, Usage};
-use crate::fakes::pty::Pty;
 
 const MODEL: &str = "claude-opus-5-5";
 
@@ -115,29 +114,10 @@ fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
             longest(Turn::text("Good morning from the model."), MAX_OUTPUT)
         })
     });
-    let first = Pty::start(&world.home.cli(&["run", "claude"]), 40, 120);
-    first.wait_for("? for shortcuts", SCREEN_TIMEOUT);
-    first.keys("Say good morning");
-    first.wait_for("Say good morning", SCREEN_TIMEOUT);
-    first.keys("\r");
-    first.wait_for("Good morning from the model.", SCREEN_TIMEOUT);
-    first.keys("\x1cd");
-    assert_eq!(first.wait_exit(SCREEN_TIMEOUT), 0);
-
-    let runs = world.home.run(&["ps", "--json"]).ok().json();
-    assert_eq!(runs.as_array().map(Vec::len), Some(1), "it goes on: {runs}");
-    let again = Pty::start(&world.home.cli(&["attach", runs[0]["id"].as_str().unwrap()]), 40, 120);
-    again.wait_for("Good morning from the model.", SCREEN_TIMEOUT);
-    again.keys("Say it twice");
-    again.wait_for("Say it twice", SCREEN_TIMEOUT);
-    again.keys("\r");
-    again.wait_for("budget exhausted", SCREEN_TIMEOUT);
-    again.keys("/exit");
-    again.wait_for("/exit", SCREEN_TIMEOUT);
-    again.keys("\r");
-    assert_eq!(again.wait_exit(SCREEN_TIMEOUT), 0);
-    let audit = world.audit();
-    assert_eq!(audit.targets("llm", "allow"), [MODEL]);
-    assert_eq!(audit.targets("llm", "deny"), [MODEL], "one refused request, no storm");
-    world.assert_books();
+    world.talk_twice(&Terminal {
+        agent: "claude",
+        ready: "? for shortcuts",
+        leave: &["/exit", "\r"],
+        model: MODEL,
+    });
 }

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{SCREEN_TIMEOUT, World, assert_denied, assert_told, longest};
+use super::{Terminal, World, assert_denied, assert_told, longest};
 use crate::fakes::ask::Kind;
 use crate::fakes::home::OPENAI_KEY;
 use crate::fakes::model::{Block, Turn};
-use crate::fakes::pty::Pty;
 
 const MODEL: &str = "gpt-6.1-sol";
 /// The longest answer of the model: the client does not ask for a shorter one.
@@ -107,29 +106,7 @@ fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
             longest(Turn::text("Good morning from the model."), MAX_OUTPUT)
         })
     });
-    let first = Pty::start(&world.home.cli(&["run", "codex"]), 40, 120);
-    first.wait_for("Ask Codex to do anything", SCREEN_TIMEOUT);
-    first.keys("Say good morning");
-    first.wait_for("Say good morning", SCREEN_TIMEOUT);
-    first.keys("\r");
-    first.wait_for("Good morning from the model.", SCREEN_TIMEOUT);
-    first.keys("\x1cd");
-    assert_eq!(first.wait_exit(SCREEN_TIMEOUT), 0);
-
-    let runs = world.home.run(&["ps", "--json"]).ok().json();
-    assert_eq!(runs.as_array().map(Vec::len), Some(1), "it goes on: {runs}");
-    let again = Pty::start(&world.home.cli(&["attach", runs[0]["id"].as_str().unwrap()]), 40, 120);
-    again.wait_for("Good morning from the model.", SCREEN_TIMEOUT);
-    again.keys("Say it twice");
-    again.wait_for("Say it twice", SCREEN_TIMEOUT);
-    again.keys("\r");
-    again.wait_for("budget exhausted", SCREEN_TIMEOUT);
-    again.keys("\x03");
-    again.keys("\x03");
-    // Its own code, which is not always the same after a turn that failed.
-    assert!(again.wait_exit(SCREEN_TIMEOUT) <= 1);
-    let audit = world.audit();
-    assert_eq!(audit.targets("llm", "allow"), [MODEL]);
-    assert_eq!(audit.targets("llm", "deny"), [MODEL], "one refused request, no storm");
-    world.assert_books();
+    // Its own code at the end, which is not always the same after a turn that failed.
+    let leave = &["\x03", "\x03"];
+    world.talk_twice(&Terminal { agent: "codex", ready: "Ask Codex to do anything", leave, model: MODEL });
 }

@@ -153,11 +153,15 @@ fn codexs_settings_hooks_and_servers_have_no_effect() {
         &json!({ "hooks": { "SessionStart": command, "PreToolUse": command } }),
     );
 
+    world.home.commit("AGENTS.md", "Remember the walrus.\n", "Add instructions");
+
     let run = world.run(&["codex", "--", "exec", "--json", "Read the key"]);
     run.ok();
     assert!(run.stdout.contains("It was denied."), "{run}");
     attack.assert_nothing();
     assert_held(&world, "gpt-6.1-sol", "Bash");
+    let asked = world.model.seen_kind(Kind::Main);
+    assert!(asked[0].request.contains("Remember the walrus."), "what is harmless still counts");
 }
 
 #[test]

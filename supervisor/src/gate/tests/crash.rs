@@ -12,7 +12,7 @@ const DIR: &str = "AGENTSUP_TEST_CRASH_DIR";
 const STAGE: &str = "AGENTSUP_TEST_CRASH_STAGE";
 
 fn gate_of(store: &Store) -> Gate {
-    Gate::new(store.clone(), Registry::fixed(snapshot(agent(), vec![budget(1000, 0)])))
+    Gate::new(store.clone(), Registry::fixed(snapshot(agent(), vec![purse(1000, 0)])))
 }
 
 #[test]

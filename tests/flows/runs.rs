@@ -270,3 +270,27 @@ fn help_and_completions_need_no_daemon() {
     home.run(&[]).exits(2);
     assert!(!home.agentsup().join("state").exists(), "nothing was made");
 }
+
+#[test]
+fn a_pipeline_whose_reader_goes_away_stops_the_run() {
+    let home = registered();
+    let script = format!("set -o pipefail; {} run command -- yes | head -1", env!("CARGO_BIN_EXE_agentsup"));
+    let run = home.program("bash").args(&["-c", &script]).run();
+    run.exits(128 + 13);
+    assert!(run.stderr.contains("the run was asked to stop"), "{run}");
+    assert!(until(PATIENCE, || last_run(&home)["state"] != "running"));
+}
+
+#[test]
+fn ended_runs_are_listed_when_asked_for() {
+    let home = registered();
+    home.run(&["run", "command", "--", "echo", "said"]).ok();
+    let open = home.run(&["ps"]);
+    assert_eq!(open.ok().stdout, "", "nothing is left to do about it: {open}");
+    assert!(home.run(&["ps", "--all"]).ok().stdout.contains("exited (exit 0)"));
+    assert_eq!(home.run(&["ps", "--json"]).ok().json()[0]["state"], "exited", "for programs, all");
+    assert_eq!(home.run(&["logs", "latest"]).ok().stdout, "said\n");
+    let gone = home.run(&["diff", "latest"]);
+    gone.exits(2);
+    assert!(gone.stderr.contains("is gone: unchanged, landed or given up"), "{gone}");
+}

@@ -140,6 +140,14 @@ impl Repository {
         }
     }
 
+    /// Whether there is such a local branch.
+    ///
+    /// # Errors
+    /// `Git` when refs can't be read.
+    pub fn has_branch(&self, branch: &str) -> Result<bool, WorktreeError> {
+        Ok(self.branch_commit(branch)?.is_some())
+    }
+
     /// For calls that need refs and objects only.
     pub(crate) fn at_refs(&self) -> Call {
         self.git.at(&self.refs_location())

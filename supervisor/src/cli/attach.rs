@@ -26,7 +26,7 @@ Examples:
 
 Ctrl-\\ then d detaches and leaves the run alone.")]
 pub(super) struct Args {
-    /// The run: its id, an ending of it, or its branch
+    /// The run: its id, an end of it, its branch, or `latest`
     run: String,
     /// Keys that detach
     #[arg(long, value_name = "KEYS", default_value = "ctrl-\\,d")]
@@ -47,6 +47,7 @@ pub(super) fn perform(args: &Args) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Attached::Exited { exit, cause } => Ok(exit_code(exit, cause)),
+        Attached::Unread => Ok(unread()),
         Attached::Lost => Err(Failure::new(Code::Internal, format!("the keeper of `{}` is gone", view.id))
             .hint("agentsup ps shows what became of the run")),
     }
@@ -57,6 +58,12 @@ pub(super) fn join(dir: &Path, keys: &DetachKeys) -> Result<Attached, Failure> {
     let stdin = io::stdin();
     output::with_streams(|out, err| attach::attach(dir, Ends { input: stdin.as_fd(), out, err }, keys))
         .map_err(|error| Failure::new(Code::Internal, error.to_string()))
+}
+
+/// As a shell says it of a program whose reader went away.
+pub(super) fn unread() -> ExitCode {
+    output::narrate("nobody reads the output any more; the run was asked to stop");
+    ExitCode::from(128 + 13)
 }
 
 /// The agent's own code; 128 and the signal's number as a shell would say; 93 if somebody killed it.

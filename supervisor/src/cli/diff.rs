@@ -15,7 +15,7 @@ Examples:
   agentsup diff 5a5a5a5a | delta
   agentsup diff --json 5a5a5a5a | jq '.files[].path'")]
 pub(super) struct Args {
-    /// The run: its id, an ending of it, or its branch
+    /// The run: its id, an end of it, its branch, or `latest`
     run: String,
     #[command(flatten)]
     answer: Answer,

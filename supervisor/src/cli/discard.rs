@@ -16,7 +16,7 @@ Examples:
   agentsup discard 5a5a5a5a
   git show refs/agentsup/snapshots/…     looks at what was given up")]
 pub(super) struct Args {
-    /// The run: its id, an ending of it, or its branch
+    /// The run: its id, an end of it, its branch, or `latest`
     run: String,
     #[command(flatten)]
     answer: Answer,

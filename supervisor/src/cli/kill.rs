@@ -19,7 +19,7 @@ Examples:
 Worktrees with changes in them are kept.")]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["run", "agent", "all"]))]
 pub(super) struct Args {
-    /// The run: its id, an ending of it, or its branch
+    /// The run: its id, an end of it, its branch, or `latest`
     run: Option<String>,
     /// Every run of this agent
     #[arg(long, value_name = "NAME")]

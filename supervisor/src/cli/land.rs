@@ -17,7 +17,7 @@ Examples:
   agentsup land 5a5a5a5a
   agentsup land --onto release 5a5a5a5a")]
 pub(super) struct Args {
-    /// The run: its id, an ending of it, or its branch
+    /// The run: its id, an end of it, its branch, or `latest`
     run: String,
     /// Another branch to land on
     #[arg(long, value_name = "BRANCH")]

@@ -20,7 +20,7 @@ Examples:
   agentsup logs --follow 5a5a5a5a
   agentsup logs 5a5a5a5a | less -R")]
 pub(super) struct Args {
-    /// The run: its id, an ending of it, or its branch
+    /// The run: its id, an end of it, its branch, or `latest`
     run: String,
     /// Go on until the run ends
     #[arg(long, short)]
@@ -33,16 +33,18 @@ pub(super) fn perform(args: &Args) -> Outcome {
         let kept = read_scrollback(&view.dir, u64::MAX).map_err(|error| {
             Failure::new(Code::Internal, format!("the output of `{}` cannot be read: {error}", view.id))
         })?;
-        output::raw(&kept);
+        // Whoever read this has gone away.
+        let _gone = output::with_terminal(|out| out.write_all(&kept));
         return Ok(ExitCode::SUCCESS);
     }
-    let followed = output::with_streams(|out, _| {
-        attach::observe(&view.dir, out, &mut |bytes| {
-            tracing::debug!(bytes, "output was gone before it could be shown");
-        })
-    });
+    let mut skipped = 0;
+    let followed =
+        output::with_terminal(|out| attach::observe(&view.dir, out, &mut |bytes| skipped += bytes));
+    if skipped > 0 {
+        output::warn(format_args!("{skipped} bytes were gone before they could be shown"));
+    }
     match followed.map_err(|error| Failure::new(Code::Internal, error.to_string()))? {
-        Attached::Exited { .. } | Attached::Detached => Ok(ExitCode::SUCCESS),
+        Attached::Exited { .. } | Attached::Detached | Attached::Unread => Ok(ExitCode::SUCCESS),
         Attached::Lost => Err(Failure::new(Code::Internal, format!("the keeper of `{}` is gone", view.id))
             .hint("agentsup ps shows what became of the run")),
     }

@@ -4,12 +4,15 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 
 use crate::core::error::Failure;
+use crate::run::keeper::modes::Tracker;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -221,7 +224,65 @@ pub(crate) fn clap(error: &clap::Error) -> ExitCode {
 
 /// Both ends of an attached session.
 pub(crate) fn with_streams<T>(work: impl FnOnce(&mut dyn Write, &mut dyn Write) -> T) -> T {
-    work(&mut io::stdout().lock(), &mut io::stderr().lock())
+    work(&mut Patient(io::stdout().lock()), &mut Patient(io::stderr().lock()))
+}
+
+/// Standard output for what an agent has written to its terminal. If it is a terminal, it is left as it was found: what
+/// is kept of a run may end where it had the mouse and the screen to itself.
+pub(crate) fn with_terminal<T>(work: impl FnOnce(&mut dyn Write) -> T) -> T {
+    let mut out = Followed { out: Patient(io::stdout().lock()), modes: Tracker::default() };
+    let done = work(&mut out);
+    if io::stdout().is_terminal() && out.modes.is_altered() {
+        let base = out.modes.leave();
+        // Whoever looked at this has gone away.
+        let _gone = out.out.write_all(&base);
+    }
+    let _gone = out.out.flush();
+    done
+}
+
+struct Followed<W> {
+    out: W,
+    modes: Tracker,
+}
+
+impl<W: Write> Write for Followed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.modes.feed(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Waits where it would block: whoever shares our terminal may have made it non-blocking for all.
+struct Patient<W>(W);
+
+impl<W: Write + AsFd> Patient<W> {
+    fn retry<T>(&mut self, mut attempt: impl FnMut(&mut W) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match attempt(&mut self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut room = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
+                    poll(&mut room, PollTimeout::NONE)?;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+impl<W: Write + AsFd> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(|out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.retry(Write::flush)
+    }
 }
 
 /// Whether the user's terminal is at both ends, so that a program can draw on it.

@@ -9,7 +9,9 @@ use crate::core::run::RunState;
 use crate::run::view::{ListParams, RunView, Scope, WorktreeState};
 use crate::sys::clock;
 
-/// List runs: those alive, those with a worktree, those that ended today
+/// List runs: those alive and those whose worktree is still there
+///
+/// With --json always all, up to a thousand, whatever their state.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -17,9 +19,9 @@ Examples:
   agentsup ps --all
   agentsup ps --json | jq -r '.[] | select(.state == \"running\") | .id'
 
-A run is named by its id, an ending of it (the ID column), or its branch.")]
+A run is named by its id, an end of it (the ID column), its branch, or `latest`.")]
 pub(super) struct Args {
-    /// All runs, up to a thousand
+    /// Ended runs too, up to a thousand
     #[arg(long, short)]
     all: bool,
     #[command(flatten)]
@@ -27,7 +29,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn perform(args: &Args) -> Outcome {
-    let scope = if args.all { Scope::All } else { Scope::Recent };
+    let scope = match args.answer.format() {
+        Format::Text if !args.all => Scope::Open,
+        _ => Scope::All,
+    };
     let runs = ask(async |client| client.call::<RunList>(ListParams { scope }).await)?;
     match args.answer.format() {
         Format::Json => output::json(&runs),
@@ -64,7 +69,11 @@ fn show(runs: &[RunView]) {
         })
         .collect();
     let columns = ["ID", "STATE", "ADAPTER", "AGENT", "SPENT", "STARTED", "BRANCH", "WORKTREE"];
-    output::table(&columns, &rows, "no runs; agentsup run claude starts one");
+    output::table(
+        &columns,
+        &rows,
+        "no runs; agentsup run claude starts one, agentsup ps --all shows those that are over",
+    );
 }
 
 /// Reasons of any length still leave room for the other columns.

@@ -214,6 +214,7 @@ fn end(started: &Started, attached: Attached, format: Format) -> Outcome {
             output::hint(format_args!("agentsup attach {}", started.id.short()));
             Ok(ExitCode::SUCCESS)
         }
+        Attached::Unread => Ok(attach::unread()),
         Attached::Lost => Err(Failure::new(Code::Internal, format!("the keeper of `{id}` is gone"))
             .hint("agentsup ps shows what became of the run")),
         Attached::Exited { exit, cause } => {
@@ -261,9 +262,12 @@ fn tell_end(view: &RunView, changes: Option<&Changes>, format: Format) {
                 "agentsup diff {short} · agentsup land {short} · agentsup discard {short}"
             ));
         }
-        None => output::narrate(format_args!(
-            "run {} · {how} · nothing changed, worktree removed · {spend} spent",
-            view.id
-        )),
+        None => {
+            let fate = match view.worktree_state {
+                WorktreeState::Removed => "nothing changed, worktree removed".to_owned(),
+                WorktreeState::Present => format!("worktree kept in {}", view.worktree.display()),
+            };
+            output::narrate(format_args!("run {} · {how} · {fate} · {spend} spent", view.id));
+        }
     }
 }

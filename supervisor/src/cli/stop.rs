@@ -17,7 +17,7 @@ Examples:
 
 Its worktree is kept if anything was changed in it.")]
 pub(super) struct Args {
-    /// The run: its id, an ending of it, or its branch
+    /// The run: its id, an end of it, its branch, or `latest`
     run: String,
     /// How long it may take to end by itself, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]

@@ -16,9 +16,10 @@ mod terminal;
 pub use keys::{DetachKeys, KeysError};
 
 use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
+use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 
 use super::keeper::message::{Exited, FromKeeper, Hello, Mode, Streams, VERSION};
@@ -38,9 +39,10 @@ pub enum Attached {
         /// Whether it ended by itself, was stopped or was killed.
         cause: EndCause,
     },
-    /// The user detached, or their terminal went away; the run goes on. (A pipeline whose reader went away has asked
-    /// the run to stop, as a closed pipe would.)
+    /// The user detached, or their terminal went away; the run goes on.
     Detached,
+    /// The reader of the pipeline went away, so the run was asked to stop, as a closed pipe would.
+    Unread,
     /// The keeper is gone without a word, or has cut us off.
     Lost,
 }
@@ -81,13 +83,15 @@ pub fn attach(dir: &Path, ends: Ends<'_>, keys: &DetachKeys) -> Result<Attached,
     resolve(dir, outcome)
 }
 
-/// Writes everything that is kept of the run's output to `out`, and then what follows, until the run ends.
-/// `on_skip` hears of bytes that were gone before they could be read.
+/// Writes everything that is kept of the run's output to `out`, and then what follows, until the run ends or the user
+/// has enough (`SIGINT`, `SIGTERM`, `SIGHUP`). `on_skip` hears of bytes that were gone before they could be read.
 pub fn observe(
     dir: &Path,
     out: &mut dyn Write,
     on_skip: &mut dyn FnMut(u64),
 ) -> Result<Attached, KeeperError> {
+    let signals = SignalPipe::install(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
+        .map_err(KeeperError::Connection)?;
     let hello = Hello { version: VERSION, mode: Mode::Observe, cols: 0, rows: 0 };
     let Some((mut link, _)) = connect(dir, hello)? else {
         let kept = read_scrollback(dir, u64::MAX).map_err(KeeperError::Connection)?;
@@ -96,11 +100,12 @@ pub fn observe(
             Err(_) => Ok(Attached::Detached),
         };
     };
-    resolve(dir, follow(&mut link, out, on_skip))
+    resolve(dir, follow(&mut link, &signals, out, on_skip))
 }
 
 fn follow(
     link: &mut Link,
+    signals: &SignalPipe,
     out: &mut dyn Write,
     on_skip: &mut dyn FnMut(u64),
 ) -> Result<Attached, KeeperError> {
@@ -120,7 +125,10 @@ fn follow(
         if out.flush().is_err() {
             return Ok(Attached::Detached);
         }
-        link.wait(&mut [])?;
+        link.wait(&mut [(signals.as_fd(), PollFlags::POLLIN)])?;
+        if !signals.take().is_empty() {
+            return Ok(Attached::Detached);
+        }
     }
 }
 

@@ -238,5 +238,5 @@ async fn connect(live: &LiveRun) -> Result<KeeperClient, Failure> {
 }
 
 fn over(text: &str, state: RunState) -> Failure {
-    Failure::new(Code::Conflict, format!("`{text}` is over ({})", state.name())).hint("agentsup ps")
+    Failure::new(Code::Conflict, format!("`{text}` is over ({})", state.name())).hint("agentsup ps --all")
 }

@@ -93,7 +93,7 @@ impl From<RunRow> for RunView {
     }
 }
 
-/// Names a run: its id, a unique ending of it, a unique beginning of its short form, or its branch.
+/// Names a run: its id, a unique beginning or ending of it or of its short form, its branch, or `latest`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunParams {
     /// As the user wrote it.
@@ -104,6 +104,8 @@ pub struct RunParams {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
+    /// Those alive and those with a worktree: what there is to do something about.
+    Open,
     /// Those alive, those with a worktree, and those that ended within a day.
     #[default]
     Recent,
@@ -124,12 +126,13 @@ pub async fn list(runs: &Runs, params: ListParams) -> Result<Vec<RunView>, Failu
     let rows = runs.store().read(|connection| runs::list(connection, LIST_MAX)).await?;
     let since = clock::now_ms().saturating_sub(RECENT_MS);
     let mut views: Vec<RunView> = rows.into_iter().map(|row| now(runs, row)).collect();
-    if params.scope == Scope::Recent {
-        views.retain(|view| {
-            !view.state.is_final()
-                || view.worktree_state == WorktreeState::Present
-                || view.ended_at_ms.is_none_or(|ended| ended >= since)
-        });
+    let is_open = |view: &RunView| !view.state.is_final() || view.worktree_state == WorktreeState::Present;
+    match params.scope {
+        Scope::Open => views.retain(is_open),
+        Scope::Recent => {
+            views.retain(|view| is_open(view) || view.ended_at_ms.is_none_or(|ended| ended >= since));
+        }
+        Scope::All => {}
     }
     views.reverse();
     Ok(views)
@@ -157,6 +160,9 @@ pub(super) async fn require(runs: &Runs, text: &str) -> Result<RunRow, Failure> 
         return row.ok_or_else(|| unknown(text));
     }
     let rows = runs.store().read(|connection| runs::list(connection, LIST_MAX)).await?;
+    if text == LATEST {
+        return rows.into_iter().next().ok_or_else(|| unknown(text));
+    }
     let mut found = rows.into_iter().filter(|row| answers_to(row, text));
     match (found.next(), found.next()) {
         (Some(row), None) => Ok(row),
@@ -169,13 +175,17 @@ pub(super) async fn require(runs: &Runs, text: &str) -> Result<RunRow, Failure> 
     }
 }
 
-/// Shorter endings of an id would soon mean more than one run.
-const SUFFIX_MIN: usize = 4;
+/// Names the run that was started last.
+const LATEST: &str = "latest";
+/// Shorter parts of an id would soon mean more than one run.
+const PART_MIN: usize = 4;
 
 fn answers_to(row: &RunRow, text: &str) -> bool {
-    let ending = text.strip_prefix("run_").unwrap_or(text).to_ascii_lowercase();
-    let is_part = ending.len() >= SUFFIX_MIN
-        && (row.run.id.to_string().ends_with(&ending) || row.run.id.short().starts_with(&ending));
+    let part = text.strip_prefix("run_").unwrap_or(text).to_ascii_lowercase();
+    let id = row.run.id.to_string();
+    let begins = id.strip_prefix("run_").is_some_and(|id| id.starts_with(&part));
+    let is_part =
+        part.len() >= PART_MIN && (begins || id.ends_with(&part) || row.run.id.short().starts_with(&part));
     is_part || row.run.branch == text || row.run.branch.strip_prefix("agentsup/") == Some(text)
 }
 
@@ -189,7 +199,7 @@ mod tests {
     use crate::core::run::{HookDuty, RefusalStyle, Run};
 
     #[test]
-    fn a_run_answers_to_its_branch_and_to_an_ending_of_its_id() {
+    fn a_run_answers_to_its_branch_and_to_either_end_of_its_id() {
         let run = Run {
             id: RunId::from_parts(1, [1, 2, 3, 4, 5, 0x5a, 0x6b, 0x7c, 0x8d, 0x9e]),
             agent: AgentRef::new("a", "t").unwrap(),
@@ -217,10 +227,18 @@ mod tests {
             spend_nano_usd: 0,
             calls: 0,
         };
-        for text in [id.short().as_str(), "8D9E", "6b7c", "agentsup/a-6b7c8d9e", "a-6b7c8d9e", "5a6b7c8d9e"] {
+        for text in [
+            &id.to_string()[..12],
+            id.short().as_str(),
+            "8D9E",
+            "6b7c",
+            "agentsup/a-6b7c8d9e",
+            "a-6b7c8d9e",
+            "5a6b7c8d9e",
+        ] {
             assert!(answers_to(&row, text), "{text}");
         }
-        for text in ["", "9e", "6b7", "7c8d", "agentsup/a", "run_"] {
+        for text in ["", "9e", "6b7", "7c8d", "agentsup/a", "run_", &id.to_string()[..7]] {
             assert!(!answers_to(&row, text), "{text}");
         }
     }

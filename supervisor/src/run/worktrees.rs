@@ -84,16 +84,28 @@ fn new(run: &Run) -> Result<NewWorktree, Failure> {
 
 /// The run's worktree.
 pub(super) fn open(run: &Run) -> Result<Worktree, Failure> {
-    Repository::discover(git(), &run.repository)
-        .and_then(|repository| {
-            let base = CommitId::parse(&run.base);
-            base.map_or(Err(missing(run)), |base| repository.open(&run.worktree, &run.branch, base))
-        })
-        .map_err(failure)
+    let repository = Repository::discover(git(), &run.repository).map_err(failure)?;
+    let opened = base(run).map(|base| repository.open(&run.worktree, &run.branch, base))?;
+    match opened {
+        Err(WorktreeError::WorktreeMissing { .. }) => Err(gone(&repository, run)),
+        opened => opened.map_err(failure),
+    }
 }
 
-fn missing(run: &Run) -> WorktreeError {
-    WorktreeError::WorktreeMissing { path: run.worktree.clone() }
+/// What is left of a run whose worktree was taken away.
+fn gone(repository: &Repository, run: &Run) -> Failure {
+    let (id, branch) = (run.id, &run.branch);
+    match repository.has_branch(branch) {
+        Ok(true) => {
+            Failure::new(Code::NotFound, format!("the worktree of `{id}` is gone, its branch is not"))
+                .hint(format!("git log {branch}, git merge {branch}"))
+        }
+        _ => Failure::new(
+            Code::NotFound,
+            format!("the worktree of `{id}` is gone: unchanged, landed or given up"),
+        )
+        .hint(format!("agentsup audit list --run {} tells which", id.short())),
+    }
 }
 
 /// What became of a worktree at the run's end.

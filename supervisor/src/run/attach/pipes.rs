@@ -72,5 +72,5 @@ pub(super) fn run(link: &mut Link, signals: &SignalPipe, ends: Ends<'_>) -> Resu
 fn give_up(link: &mut Link) -> Result<Attached, KeeperError> {
     link.say(ToKeeper::Stop { grace_ms: GRACE_MS })?;
     link.drain();
-    Ok(Attached::Detached)
+    Ok(Attached::Unread)
 }

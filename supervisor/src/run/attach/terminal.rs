@@ -157,6 +157,9 @@ impl Window<'_> {
                 bytes.extend(format!("\x1b[{};1H\r\n", size.rows).bytes());
             }
             bytes.extend(b"\x1b[23;0t");
+        }
+        // Input that is no terminal does not mean that the output is none.
+        if self.size.is_some() || self.modes.is_altered() {
             let _ = self.out.write_all(&bytes);
         }
         let _ = self.out.flush();

@@ -124,6 +124,11 @@ impl Tracker {
         self.alternate.is_some()
     }
 
+    /// Whether the stream has left the terminal in another state than the base one.
+    pub fn is_altered(&self) -> bool {
+        self.leave() != Self::default().leave()
+    }
+
     /// The title that the agent gave its terminal; printable characters only.
     pub fn title(&self) -> &str {
         &self.title

@@ -140,3 +140,15 @@ proptest! {
         prop_assert_eq!(String::from_utf8(terminal.leave()).unwrap(), "\x1b[m");
     }
 }
+
+#[test]
+fn only_a_stream_that_has_set_something_has_altered_its_terminal() {
+    let after = |bytes: &[u8]| {
+        let mut tracker = Tracker::default();
+        tracker.feed(bytes);
+        tracker.is_altered()
+    };
+    assert!(!after(b"plain \x1b[1mbold\x1b[0m text\r\n"));
+    assert!(after(b"\x1b[?1049h") && after(b"\x1b[?2004h") && after(b"\x1b]0;unfinished"));
+    assert!(!after(b"\x1b[?1049h\x1b[?1000h\x1b[?1000l\x1b[?1049l"));
+}

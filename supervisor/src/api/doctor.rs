@@ -8,9 +8,9 @@ use super::answers::daemon::Status;
 use crate::agents::{self, ADAPTERS};
 use crate::core::error::Failure;
 use crate::registry::Registry;
+use crate::sys::capture;
 use crate::sys::env::Env;
 use crate::sys::paths::Home;
-use crate::sys::probe;
 use crate::sys::secrets::{self, SecretError, SecretRef};
 
 /// The oldest git that can do everything.
@@ -158,7 +158,7 @@ fn agent(adapter: &agents::Adapter) -> Option<ProgramView> {
 fn probed(binary: &str, view: ProgramView) -> ProgramView {
     let variables = Env::current().iter().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     let variables: Vec<(&str, &str)> = variables.collect();
-    let Ok(found) = probe::version(binary, variables) else { return view };
+    let Ok(found) = capture::version(binary, variables) else { return view };
     let newer = |tested: &String| agents::version(&found.version) > agents::version(tested);
     let state = if !agents::is_at_least(&found.version, &view.minimum) {
         ProgramState::TooOld

@@ -170,6 +170,7 @@ impl<W: Write> Agent<'_, W> {
         let git = |args: Vec<String>| capture::Command {
             program: "git".into(),
             args,
+            env: None,
             dir: self.worktree.to_owned(),
             timeout: GIT_TIMEOUT,
         };
@@ -177,12 +178,12 @@ impl<W: Write> Agent<'_, W> {
         let mut commit: Vec<String> = identity.into_iter().map(str::to_owned).collect();
         commit.extend(["commit", "-q", "-m"].map(str::to_owned));
         commit.push(message.clone());
-        let mut done = capture::run(git(vec!["add".into(), "-A".into()])).await;
-        if done.as_ref().is_ok_and(|output| output.success) {
-            done = capture::run(git(commit)).await;
+        let mut done = captured(git(vec!["add".into(), "-A".into()])).await;
+        if done.as_ref().is_ok_and(|output| output.status.success()) {
+            done = captured(git(commit)).await;
         }
         let (text, is_error) = match done {
-            Ok(output) if output.success => (format!("committed: {message}"), false),
+            Ok(output) if output.status.success() => (format!("committed: {message}"), false),
             Ok(output) => (output.stderr, true),
             Err(error) => (error.to_string(), true),
         };
@@ -272,4 +273,8 @@ impl Answer {
         }
         blocks
     }
+}
+async fn captured(command: capture::Command) -> std::io::Result<capture::Output> {
+    let ran = tokio::task::spawn_blocking(move || capture::run(&command)).await;
+    ran.map_err(std::io::Error::other)?.map_err(std::io::Error::other)
 }

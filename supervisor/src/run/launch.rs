@@ -29,7 +29,7 @@ use crate::core::run::Run;
 use crate::core::usage::Outcome;
 use crate::gate::LiveRun;
 use crate::sys::env::Env;
-use crate::sys::{clock, ids, probe, socket, spawn};
+use crate::sys::{capture, clock, ids, socket, spawn};
 
 /// What a run is to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -336,7 +336,7 @@ fn prepare(
 fn require_program(adapter: &Adapter, env: &BTreeMap<String, String>) -> Result<Option<String>, Failure> {
     let Some(program) = adapter.program else { return Ok(None) };
     let variables = env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let probed = probe::version(program.binary, variables)
+    let probed = capture::version(program.binary, variables)
         .map_err(|error| Failure::new(Code::Usage, error.to_string()).hint(program.install))?;
     match agents::version(&probed.version) {
         Some([major, minor, patch]) if agents::is_at_least(&probed.version, program.minimum) => {

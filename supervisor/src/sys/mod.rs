@@ -15,7 +15,6 @@ pub mod log;
 pub mod paths;
 pub mod peer;
 pub mod post;
-pub mod probe;
 pub mod process;
 pub mod secrets;
 pub mod signals;

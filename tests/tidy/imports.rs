@@ -19,8 +19,15 @@ const GATE_AND_BELOW: &[&str] =
 const FLOWS: &[&str] = &["run", "gateway", "mcp", "hooks", "egress", "catalog", "hub"];
 /// The command line asks the daemon, but an op's parameters and answers are words of the flow that answers it, and
 /// `attach` is the user's end of a run's terminal.
-const WORDS_OF_OPS: &[&str] =
-    &["run::view", "run::changes", "run::stop", "run::launch", "run::attach", "audit::Summary"];
+const WORDS_OF_OPS: &[&str] = &[
+    "run::view",
+    "run::changes",
+    "run::stop",
+    "run::launch",
+    "run::attach",
+    "audit::Listed",
+    "audit::Summary",
+];
 /// What the binary runs as when it starts itself again.
 const ITSELF: &[&str] = &["run::keeper", "daemon::main", "hooks::command", "demo"];
 

@@ -190,6 +190,7 @@ fn work_is_shown_landed_and_discarded() {
     assert_eq!((&landed["branch"], &landed["how"]), (&"main".into(), &"fast-forward".into()));
     assert_eq!(landed["worktree_removed"], true);
     assert_eq!(std::fs::read_to_string(home.repo().join("one.txt")).unwrap(), "one\n");
+    assert_eq!(home.git(&["branch", "--list", "agentsup/*"]), "", "main has all of it");
 
     home.run(&["run", "command", "--", "sh", "-c", "echo two > two.txt"]).ok();
     let run = last_run(&home);

@@ -109,6 +109,21 @@ impl Worktree {
         Ok(Discarded { snapshot, trashed_to, branch, kept })
     }
 
+    /// Deletes the branch of a removed worktree if the branch `into` has all of its commits and no checkout needs it.
+    /// Answers whether it did.
+    ///
+    /// # Errors
+    /// `Git` when refs can't be read, or the branch moved meanwhile.
+    pub fn forget_landed(&self, into: &str) -> Result<bool, WorktreeError> {
+        let repository = &self.repository;
+        let (tip, target) = (repository.branch_commit(&self.branch)?, repository.branch_commit(into)?);
+        let (Some(tip), Some(target)) = (tip, target) else { return Ok(false) };
+        if into == self.branch || !repository.contains(&target, &tip)? {
+            return Ok(false);
+        }
+        Ok(matches!(self.end_branch(Some(tip))?, BranchFate::Deleted { .. }))
+    }
+
     pub(crate) fn require_clean(&self) -> Result<(), WorktreeError> {
         self.require_directory()?;
         let listing = self.repository.listing(&self.location())?;

@@ -129,6 +129,9 @@ pub async fn land(runs: &Runs, params: LandParams) -> Result<Landed, Failure> {
             .map_err(|error| uncommitted(&run, error))?;
         // A worktree in which somebody still works, or that holds anything else, stays.
         let worktree_removed = over && worktree.remove_clean(&worktrees::trash(&home)?).is_ok();
+        if worktree_removed && let Err(error) = worktree.forget_landed(&landed.branch) {
+            tracing::warn!(%error, run = %run.id, "the branch of a landed run stays");
+        }
         Ok(Landed {
             id: run.id,
             branch: landed.branch,

@@ -250,3 +250,21 @@ fn a_rebases_stash_survives_discard() {
     // The branch was to be moved by the rebase; with that gone, so may the branch be.
     assert!(matches!(discarded.branch, BranchFate::Deleted { .. }));
 }
+
+#[test]
+fn a_branch_is_forgotten_only_when_another_has_all_of_it() {
+    let fixture = Fixture::new();
+    let worktree = fixture.add("one");
+    fixture.write(worktree.path(), "file", "x");
+    let tip = fixture.commit(worktree.path(), "work");
+    worktree.remove_clean(&fixture.trash()).unwrap();
+    assert!(!worktree.forget_landed("main").unwrap(), "main has nothing of it");
+    assert!(!worktree.forget_landed("agentsup/one").unwrap(), "not for itself");
+    assert!(!worktree.forget_landed("absent").unwrap());
+    fixture.run(&fixture.main(), ["merge", "-q", "--ff-only", tip.as_str()]);
+    fixture.run(&fixture.main(), ["worktree", "add", "-q", "../elsewhere", "agentsup/one"]);
+    assert!(!worktree.forget_landed("main").unwrap(), "somebody has it checked out");
+    fixture.run(&fixture.main(), ["worktree", "remove", "../elsewhere"]);
+    assert!(worktree.forget_landed("main").unwrap());
+    assert_eq!(fixture.refs(), format!("refs/heads/main {tip}"));
+}

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text, texts};
 use super::{
-    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, hook_url, mcp_url, refuse_reserved,
+    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, hook_url, mcp_url, refuse_links_out,
+    refuse_reserved,
 };
 use crate::core::action::Place;
 use crate::core::manifest::BuiltinClass;
@@ -70,6 +71,7 @@ const RESERVED: &[&str] = &[
 
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     refuse_reserved(ground.args, RESERVED)?;
+    refuse_links_out(ground, &["CLAUDE.md", "CLAUDE.local.md", ".claude/CLAUDE.md", ".claude/rules"])?;
     let config = ground.dir.join("claude");
     let path = |name: &str| ground.dir.join(name).to_string_lossy().into_owned();
     let mut args: Vec<String> =

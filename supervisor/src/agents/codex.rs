@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolKind, text, texts};
 use super::{
-    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, mcp_url, refuse_reserved,
+    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, mcp_url, refuse_links_out,
+    refuse_reserved,
 };
 use crate::core::manifest::BuiltinClass;
 use crate::core::run::{HookDuty, RefusalStyle};
@@ -85,6 +86,7 @@ const HEADLESS: &[&str] = &["exec", "e", "review"];
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     refuse_reserved(ground.args, RESERVED)?;
     refuse_reserved_keys(ground.args)?;
+    refuse_links_out(ground, &["AGENTS.md", "AGENTS.override.md"])?;
     let mut args = Vec::new();
     let mut rest = ground.args;
     let headless = rest.first().is_some_and(|first| HEADLESS.contains(&first.as_str()));
@@ -191,10 +193,10 @@ fn trust(ground: &Ground<'_>) -> Vec<PrivateFile> {
     std::iter::once(config).chain(file).collect()
 }
 
-/// The repository's `AGENTS.md`, if it is a file of its own and not a link to somebody else's.
+/// The repository's `AGENTS.md`, which does not lead out of it.
 fn instructions(ground: &Ground<'_>) -> Option<String> {
     let path = ground.worktree.join("AGENTS.md");
-    let meta = path.symlink_metadata().ok()?;
+    let meta = path.metadata().ok()?;
     let fits = meta.is_file() && meta.len() <= INSTRUCTIONS_MAX;
     fits.then(|| std::fs::read_to_string(path).ok()).flatten()
 }
@@ -386,9 +388,6 @@ mod tests {
             (files[0].content.as_str(), files[1].path.to_str(), files[1].content.as_str()),
             (untrusted.as_str(), Some("codex/AGENTS.md"), "Remember.")
         );
-        std::fs::remove_file(worktree.join("AGENTS.md")).unwrap();
-        std::os::unix::fs::symlink("/etc/hostname", worktree.join("AGENTS.md")).unwrap();
-        assert_eq!(trust(&ground).len(), 1, "a link is nobody's instructions");
     }
 
     #[test]

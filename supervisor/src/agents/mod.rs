@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::action::Place;
 use crate::core::run::{HookDuty, RefusalStyle};
+use crate::sys::files::resolve;
 use wire::HookWire;
 
 /// Every adapter; a test compares this list with the directory.
@@ -120,6 +121,10 @@ pub enum AdapterError {
     /// The repository carries code that the agent would run inside itself, beside the hooks.
     #[error("the repository's `{0}` would run inside the agent, past its hooks")]
     RepositoryCode(String),
+    /// Instructions of the repository are a link to somewhere else: the agent would send to a model whatever is there,
+    /// before any tool is asked about.
+    #[error("the repository's `{0}` leads out of it, and the agent would read it unasked")]
+    RepositoryLink(String),
 }
 
 impl AdapterError {
@@ -128,7 +133,9 @@ impl AdapterError {
         match self {
             Self::NoCommand => "agentsup run command -- PROGRAM ARGS…",
             Self::ReservedArgument(_) => "leave the argument out",
-            Self::RepositoryCode(_) => "remove it from the commit you start from, or use another agent",
+            Self::RepositoryCode(_) | Self::RepositoryLink(_) => {
+                "remove it from the commit you start from, or use another agent"
+            }
         }
     }
 }
@@ -178,14 +185,43 @@ pub(crate) fn refuse_reserved(args: &[String], reserved: &[&str]) -> Result<(), 
     Ok(())
 }
 
-/// The first of these paths that a repository brings, in the directory where the agent starts or one above it: agents
-/// read their settings in all of them. A link to nothing counts.
-pub(crate) fn brought(ground: &Ground<'_>, paths: &[&str]) -> Option<PathBuf> {
+/// These paths in each directory where agents look for a repository's settings: where they start, and above up to the
+/// worktree's top.
+fn looked_for(ground: &Ground<'_>, paths: &[&str]) -> impl Iterator<Item = PathBuf> {
     let inside = ground.cwd.ancestors().take_while(|directory| directory.starts_with(ground.worktree));
-    let candidates = inside.chain([ground.worktree]).flat_map(|dir| paths.iter().map(|path| dir.join(path)));
-    let mut found = candidates.filter(|path| path.symlink_metadata().is_ok());
-    let first = found.next()?;
+    inside.chain([ground.worktree]).flat_map(|directory| paths.iter().map(|path| directory.join(path)))
+}
+
+/// The first of these paths that a repository brings. A link to nothing counts.
+pub(crate) fn brought(ground: &Ground<'_>, paths: &[&str]) -> Option<PathBuf> {
+    let first = looked_for(ground, paths).find(|path| path.symlink_metadata().is_ok())?;
     Some(first.strip_prefix(ground.worktree).map(Path::to_owned).unwrap_or(first))
+}
+
+/// Files below instructions that are looked at; a repository with more is refused.
+const INSTRUCTIONS_MAX: usize = 1000;
+
+/// Refuses a repository whose instructions lead out of it.
+pub(crate) fn refuse_links_out(ground: &Ground<'_>, paths: &[&str]) -> Result<(), AdapterError> {
+    let real = |path: &Path| resolve(path, Path::new("/"));
+    let Some(root) = real(ground.worktree) else { return Ok(()) };
+    let mut todo: Vec<PathBuf> = looked_for(ground, paths).collect();
+    let mut looked_at = 0;
+    while let Some(path) = todo.pop() {
+        if path.symlink_metadata().is_err() {
+            continue;
+        }
+        looked_at += 1;
+        let found = real(&path).filter(|found| found.starts_with(&root) && looked_at <= INSTRUCTIONS_MAX);
+        let Some(found) = found else {
+            let named = path.strip_prefix(ground.worktree).unwrap_or(&path);
+            return Err(AdapterError::RepositoryLink(named.to_string_lossy().into_owned()));
+        };
+        if let Ok(entries) = found.read_dir() {
+            todo.extend(entries.flatten().map(|entry| entry.path()).take(INSTRUCTIONS_MAX));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a version as a program prints it (`2.1.330 (Claude Code)`, `codex-cli 0.169.0`) is at least `minimum`.

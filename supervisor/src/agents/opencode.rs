@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text, texts};
 use super::{
     Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, hook_url, mcp_url,
-    refuse_reserved,
+    refuse_links_out, refuse_reserved,
 };
 use crate::core::action::Place;
 use crate::core::manifest::BuiltinClass;
@@ -47,6 +47,7 @@ const RESERVED: &[&str] = &["--attach", "--pure"];
 
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     refuse_reserved(ground.args, RESERVED)?;
+    refuse_links_out(ground, &["AGENTS.md"])?;
     if let Some(code) = brought(ground, &REPOSITORY_CODE) {
         return Err(AdapterError::RepositoryCode(code.to_string_lossy().into_owned()));
     }

@@ -87,6 +87,25 @@ fn settings_are_looked_for_from_where_the_agent_starts_up_to_the_top() {
 }
 
 #[test]
+fn instructions_that_lead_out_of_the_repository_are_refused() {
+    let outer = tempfile::tempdir().unwrap();
+    let top = outer.path().join("worktree");
+    std::fs::create_dir_all(top.join("sub/rules/more")).unwrap();
+    std::fs::write(outer.path().join("key"), "secret").unwrap();
+    let cwd = top.join("sub");
+    let ground = Ground { worktree: &top, cwd: &cwd, ..ground(&[]) };
+    let refused = |paths: &[&str]| refuse_links_out(&ground, paths).err();
+    std::fs::write(top.join("A.md"), "a").unwrap();
+    std::os::unix::fs::symlink("../A.md", top.join("sub/B.md")).unwrap();
+    assert_eq!(refused(&["A.md", "B.md", "rules"]), None, "a link within is nobody else's");
+    std::os::unix::fs::symlink("../../../../key", top.join("sub/rules/more/x.md")).unwrap();
+    let named = |name: &str| Some(AdapterError::RepositoryLink(name.into()));
+    assert_eq!(refused(&["rules"]), named("sub/rules/more/x.md"));
+    std::os::unix::fs::symlink("../key", top.join("C.md")).unwrap();
+    assert_eq!(refused(&["C.md"]), named("C.md"));
+}
+
+#[test]
 fn what_the_adapter_sets_cannot_be_set_again() {
     let args = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let reserved = ["--settings"];

@@ -217,3 +217,22 @@ fn opencode_does_not_start_where_a_repository_brings_plugins() {
         assert_eq!(world.home.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1);
     }
 }
+
+#[test]
+fn instructions_that_are_a_link_to_a_key_reach_no_model() {
+    for (agent, file, words) in [
+        ("claude", "CLAUDE.md", &["-p", "Hello"][..]),
+        ("codex", "AGENTS.md", &["exec", "Hello"]),
+        ("opencode", "AGENTS.md", &["run", "Hello"]),
+    ] {
+        let world =
+            World::new(agent, ANTHROPIC_KEY, "10.00 USD", |script, _| script.turn(Turn::text("never")));
+        std::os::unix::fs::symlink("../../../user/.ssh/id_rsa", world.home.repo().join(file)).unwrap();
+        world.home.git(&["add", "--", file]);
+        world.home.git(&["commit", "--quiet", "--message", "Add instructions"]);
+        let run = world.run(&[&[agent, "--"], words].concat());
+        run.exits(2);
+        assert!(run.stderr.contains(&format!("the repository's `{file}` leads out of it")), "{run}");
+        assert_eq!(world.model.seen().len(), 0);
+    }
+}

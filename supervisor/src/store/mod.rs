@@ -1,6 +1,6 @@
 //! Ledger and audit log in one SQLite file: one writer, durable commits, append-only records.
 //!
-//! Owns the schema and every statement: one file per table. Invariants: all writes go through one thread, in order;
+//! Owns the schema and every statement: one file per table. Invariants: one write at a time, in order;
 //! a write that has answered outlives the process, and unless it was one that may be late, a power cut; what a power
 //! cut takes is the newest tenth of a second, never something before it; a failed write leaves nothing behind. Must
 //! not decide anything: callers bring what is to be written.
@@ -95,7 +95,7 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = db::open_writer(path)?;
         Ok(Self {
-            writer: writer::Writer::start(connection, path),
+            writer: writer::Writer::start(connection, path)?,
             readers: Arc::new(db::Readers::new(path)),
         })
     }

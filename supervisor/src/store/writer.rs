@@ -1,4 +1,6 @@
-//! The one thread that writes: takes what is queued, runs it in one transaction, commits, answers.
+//! Writing: one connection, one writer at a time. Whoever finds it free writes at once, on its own thread; what comes
+//! meanwhile is queued for the writer's thread, which runs it in one transaction, commits and answers. That thread
+//! alone waits for the disk.
 //!
 //! A commit is in the write-ahead log, where it outlives the process. On the disk, where it outlives a power cut too,
 //! it is once that file is synced: before the answer for what asks for it, within [`SYNC_WITHIN`] for the rest. A power
@@ -11,11 +13,13 @@ use std::future::{Pending as Never, pending};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Timeout, timeout};
 
 use super::StoreError;
@@ -26,6 +30,8 @@ const QUEUE: usize = 1024;
 const GROUP: usize = 64;
 /// The longest that a commit is not on the disk, but for the time that the sync itself takes.
 const SYNC_WITHIN: Duration = Duration::from_millis(100);
+/// The length of the log at which it is moved into the main file.
+const CHECKPOINT_PAGES: usize = 1000;
 
 /// Why a write could not be queued.
 #[derive(Debug, thiserror::Error)]
@@ -117,20 +123,31 @@ fn run_cached(tx: &Transaction<'_>, sql: &str) -> Result<(), rusqlite::Error> {
     tx.prepare_cached(sql)?.execute([]).map(drop)
 }
 
-/// The sending side.
+/// The writing side.
 #[derive(Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Box<dyn Work>>,
+    shared: Arc<Shared>,
+}
+
+/// What whoever writes has in common with the thread.
+struct Shared {
+    disk: Mutex<Disk>,
+    /// Writes queued and not yet committed: nobody overtakes them.
+    queued: AtomicUsize,
+    /// Tells the thread that something is unsynced now.
+    unsynced: Notify,
 }
 
 impl Writer {
     /// The thread ends when the last clone is gone and the queue is empty.
-    pub(super) fn start(connection: Connection, database: &Path) -> Self {
+    pub(super) fn start(connection: Connection, database: &Path) -> Result<Self, StoreError> {
         let (queue, received) = mpsc::channel(QUEUE);
-        let disk = Disk { connection, log: LogFile::of(database), unsynced: false };
+        let shared = Arc::new(Shared::of(Disk::new(connection, LogFile::of(database))?));
+        let writer = Self { queue, shared: Arc::clone(&shared) };
         let write = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-            runtime.block_on(write_until_closed(disk, received));
+            runtime.block_on(write_until_closed(shared, received));
             Ok::<_, io::Error>(())
         };
         let write = move || {
@@ -139,10 +156,10 @@ impl Writer {
             }
         };
         if let Err(error) = std::thread::Builder::new().name("store-writer".to_owned()).spawn(write) {
-            // The receiver is gone with the closure: every write answers `Closed`, so everything is denied.
+            // The receiver is gone with the closure, so nothing gets onto the disk, and everything is denied.
             tracing::error!(%error, "the store's writer could not be started");
         }
-        Self { queue }
+        Ok(writer)
     }
 
     /// `needs_sync` is asked about what `work` answers: whether that must be on the disk first.
@@ -152,9 +169,28 @@ impl Writer {
         F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         S: Fn(&T) -> bool + Send + 'static,
     {
+        let work = match self.write_here(work, &needs_sync) {
+            Here::Busy(work) => work,
+            Here::Done(result, OnDisk::Soon) => return result,
+            Here::Done(result, OnDisk::BeforeAnswer) => {
+                self.queue(|_| Ok(()), |()| true).await?;
+                return result;
+            }
+        };
+        self.queue(work, needs_sync).await
+    }
+
+    async fn queue<T, F, S>(&self, work: F, needs_sync: S) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        S: Fn(&T) -> bool + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         let pending = Pending { work: Some(work), needs_sync, result: None, reply: Some(reply) };
-        self.queue.send(Box::new(pending)).await.map_err(|_| StoreError::Closed)?;
+        let room = self.queue.reserve().await.map_err(|_| StoreError::Closed)?;
+        self.shared.queued.fetch_add(1, Ordering::AcqRel);
+        room.send(Box::new(pending));
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -164,60 +200,163 @@ impl Writer {
     {
         let needs_sync = |_: &()| false;
         let pending = Pending { work: Some(work), needs_sync, result: None, reply: None };
-        self.queue.try_send(Box::new(pending)).map_err(|_| WriteQueueError)
+        let room = self.queue.try_reserve().map_err(|_| WriteQueueError)?;
+        self.shared.queued.fetch_add(1, Ordering::AcqRel);
+        room.send(Box::new(pending));
+        Ok(())
+    }
+
+    /// Writes on this thread where nobody else is writing or about to: that takes less than telling another thread.
+    /// It never waits, neither for the lock nor for the disk.
+    fn write_here<T, F, S>(&self, work: F, needs_sync: &S) -> Here<T, F>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+        S: Fn(&T) -> bool,
+    {
+        if self.shared.queued.load(Ordering::Acquire) > 0 || self.queue.is_closed() {
+            return Here::Busy(work);
+        }
+        let Ok(mut disk) = self.shared.disk.try_lock() else { return Here::Busy(work) };
+        if disk.log.failed.is_some() {
+            return Here::Busy(work);
+        }
+        let was_synced = !disk.unsynced;
+        let result = disk.run_one(work);
+        drop(disk);
+        if was_synced {
+            self.shared.unsynced.notify_one();
+        }
+        let needs_sync = result.as_ref().is_ok_and(needs_sync);
+        Here::Done(result, if needs_sync { OnDisk::BeforeAnswer } else { OnDisk::Soon })
     }
 }
 
-/// The database as the writer has it.
-struct Disk {
-    connection: Connection,
-    log: LogFile,
-    /// Whether something is committed that is not on the disk.
-    unsynced: bool,
+/// What came of writing on the caller's thread.
+enum Here<T, F> {
+    /// Somebody else is at it; nothing was done.
+    Busy(F),
+    Done(Result<T, StoreError>, OnDisk),
 }
 
 type Deadline = Pin<Box<Timeout<Never<()>>>>;
 
-async fn write_until_closed(mut disk: Disk, mut queue: mpsc::Receiver<Box<dyn Work>>) {
+async fn write_until_closed(shared: Arc<Shared>, mut queue: mpsc::Receiver<Box<dyn Work>>) {
     let mut group: Vec<Box<dyn Work>> = Vec::with_capacity(GROUP);
     let mut due: Option<Deadline> = None;
     loop {
-        let first = match &mut due {
-            None => queue.recv().await,
-            Some(deadline) => tokio::select! {
-                biased;
-                _ = deadline => {
-                    disk.sync_late();
-                    due = disk.deadline();
-                    continue;
-                }
-                first = queue.recv() => first,
-            },
+        let late = async {
+            match &mut due {
+                Some(deadline) => drop(deadline.await),
+                None => pending().await,
+            }
         };
-        let Some(first) = first else { break };
-        group.push(first);
+        tokio::select! {
+            biased;
+            () = late => {
+                shared.sync_late();
+                due = None;
+            }
+            first = queue.recv() => {
+                let Some(first) = first else { break };
+                group.push(first);
+            }
+            // Somebody has written without this thread.
+            () = shared.unsynced.notified() => {}
+        }
         while group.len() < GROUP {
             let Ok(next) = queue.try_recv() else { break };
             group.push(next);
         }
-        let commit = disk.commit(&mut group);
-        for work in group.drain(..) {
-            work.answer(commit.clone());
+        if !group.is_empty() {
+            let commit = shared.commit(&mut group);
+            for work in group.drain(..) {
+                work.answer(commit.clone());
+            }
         }
+        shared.checkpoint();
         // The oldest unsynced commit counts.
-        due = if disk.unsynced { due.or_else(|| disk.deadline()) } else { None };
+        let arm = || Box::pin(timeout(SYNC_WITHIN, pending()));
+        due = if shared.is_unsynced() { due.or_else(|| Some(arm())) } else { None };
     }
-    disk.sync_late();
+    shared.sync_late();
 }
 
-impl Disk {
-    fn commit(&mut self, group: &mut [Box<dyn Work>]) -> Result<(), CommitError> {
-        let on_disk = self.run(group).map_err(|error| CommitError::Sqlite(Arc::new(error)))?;
-        self.unsynced = true;
-        if on_disk == OnDisk::BeforeAnswer || self.log.failed.is_some() {
+impl Shared {
+    fn of(disk: Disk) -> Self {
+        Self { disk: Mutex::new(disk), queued: AtomicUsize::new(0), unsynced: Notify::new() }
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_unsynced(&self) -> bool {
+        let disk = self.disk();
+        disk.unsynced && disk.log.failed.is_none()
+    }
+
+    fn commit(&self, group: &mut [Box<dyn Work>]) -> Result<(), CommitError> {
+        let committed = self.disk().run(group);
+        self.queued.fetch_sub(group.len(), Ordering::AcqRel);
+        let on_disk = committed.map_err(|error| CommitError::Sqlite(Arc::new(error)))?;
+        if on_disk == OnDisk::BeforeAnswer || self.disk().log.failed.is_some() {
             self.sync().map_err(CommitError::Disk)?;
         }
         Ok(())
+    }
+
+    /// Syncs what is committed by now. Others may write meanwhile.
+    fn sync(&self) -> Result<(), Arc<io::Error>> {
+        let file = {
+            let mut disk = self.disk();
+            disk.unsynced = false;
+            disk.log.file()?
+        };
+        file.sync_data().map_err(|error| self.disk().log.fail(error))
+    }
+
+    fn sync_late(&self) {
+        if self.is_unsynced()
+            && let Err(error) = self.sync()
+        {
+            tracing::error!(%error, "the store could not be synced; nothing is allowed any more");
+        }
+    }
+
+    /// Moves what the log holds into the main file, so that the log begins anew; between writes, not within one.
+    fn checkpoint(&self) {
+        let disk = self.disk();
+        if disk.log_pages.load(Ordering::Acquire) < CHECKPOINT_PAGES {
+            return;
+        }
+        disk.log_pages.store(0, Ordering::Release);
+        let moved = disk.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = moved {
+            tracing::warn!(%error, "the store's log could not be moved into its main file");
+        }
+    }
+}
+
+/// The database as whoever writes has it.
+struct Disk {
+    connection: Connection,
+    log: LogFile,
+    /// How long the log is.
+    log_pages: Arc<AtomicUsize>,
+    /// Whether something is committed that is not on the disk, or not for certain.
+    unsynced: bool,
+}
+
+impl Disk {
+    fn new(mut connection: Connection, log: LogFile) -> Result<Self, StoreError> {
+        let log_pages = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&log_pages);
+        // This takes the place of SQLite's own checkpoints, which would come within a commit.
+        connection.wal_hook(Some(move |_: &mut Wal, pages| {
+            counted.store(usize::try_from(pages).unwrap_or(0), Ordering::Release);
+            Ok(())
+        }))?;
+        Ok(Self { connection, log, log_pages, unsynced: false })
     }
 
     fn run(&mut self, group: &mut [Box<dyn Work>]) -> Result<OnDisk, rusqlite::Error> {
@@ -227,36 +366,30 @@ impl Disk {
             on_disk = on_disk.max(work.run(&tx));
         }
         tx.commit()?;
+        self.unsynced = true;
         Ok(on_disk)
     }
 
-    fn sync(&mut self) -> Result<(), Arc<io::Error>> {
-        self.log.sync()?;
-        self.unsynced = false;
-        Ok(())
-    }
-
-    fn sync_late(&mut self) {
-        if self.unsynced
-            && let Err(error) = self.sync()
-        {
-            tracing::error!(%error, "the store could not be synced; nothing is allowed any more");
-        }
-    }
-
-    fn deadline(&self) -> Option<Deadline> {
-        (self.unsynced && self.log.failed.is_none()).then(|| Box::pin(timeout(SYNC_WITHIN, pending())))
+    fn run_one<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let result = work(&tx)?;
+        tx.commit().map_err(|error| StoreError::Commit(CommitError::Sqlite(Arc::new(error))))?;
+        self.unsynced = true;
+        Ok(result)
     }
 }
 
-/// SQLite's write-ahead log as a file, which exists as long as the writer's connection does.
+/// SQLite's write-ahead log as a file, which exists as long as the connection that writes does.
 struct LogFile {
     path: PathBuf,
-    file: Option<File>,
+    file: Option<Arc<File>>,
     /// Why a sync failed: from then on none succeeds.
     failed: Option<Arc<io::Error>>,
     #[cfg(test)]
-    syncs: Arc<std::sync::atomic::AtomicUsize>,
+    syncs: Arc<AtomicUsize>,
 }
 
 impl LogFile {
@@ -272,24 +405,26 @@ impl LogFile {
         }
     }
 
-    fn sync(&mut self) -> Result<(), Arc<io::Error>> {
+    /// The file, to be synced.
+    fn file(&mut self) -> Result<Arc<File>, Arc<io::Error>> {
+        #[cfg(test)]
+        self.syncs.fetch_add(1, Ordering::SeqCst);
         if let Some(error) = &self.failed {
             return Err(Arc::clone(error));
         }
-        #[cfg(test)]
-        self.syncs.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        self.file().and_then(File::sync_data).map_err(|error| {
-            let error = Arc::new(error);
-            self.failed = Some(Arc::clone(&error));
-            error
-        })
+        if let Some(file) = &self.file {
+            return Ok(Arc::clone(file));
+        }
+        match File::options().write(true).open(&self.path) {
+            Ok(file) => Ok(Arc::clone(self.file.insert(Arc::new(file)))),
+            Err(error) => Err(self.fail(error)),
+        }
     }
 
-    fn file(&mut self) -> io::Result<&File> {
-        match &mut self.file {
-            Some(file) => Ok(file),
-            none => Ok(none.insert(File::options().write(true).open(&self.path)?)),
-        }
+    fn fail(&mut self, error: io::Error) -> Arc<io::Error> {
+        let error = Arc::new(error);
+        self.failed = Some(Arc::clone(&error));
+        error
     }
 }
 

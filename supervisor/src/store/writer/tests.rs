@@ -1,5 +1,3 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::*;
 use crate::store::{db, meta};
 
@@ -23,12 +21,13 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("agentsup.db");
         let connection = db::open_writer(&database).unwrap();
-        let mut disk = Disk { connection, log: LogFile::of(&database), unsynced: false };
+        let mut disk = Disk::new(connection, LogFile::of(&database)).unwrap();
         change(&mut disk.log);
         let syncs = Arc::clone(&disk.log.syncs);
         let (queue, received) = mpsc::channel(QUEUE);
-        let ended = tokio::spawn(write_until_closed(disk, received));
-        Self { writer: Writer { queue }, syncs, database, ended, _dir: dir }
+        let shared = Arc::new(Shared::of(disk));
+        let ended = tokio::spawn(write_until_closed(Arc::clone(&shared), received));
+        Self { writer: Writer { queue, shared }, syncs, database, ended, _dir: dir }
     }
 
     fn syncs(&self) -> usize {
@@ -59,6 +58,7 @@ async fn what_may_be_late_is_on_the_disk_soon_however_busy_the_writer_is() {
     let busy = async {
         while world.syncs() == 0 {
             world.set("soon", false).await.unwrap();
+            tokio::task::yield_now().await;
         }
     };
     timeout(PATIENCE, busy).await.unwrap();

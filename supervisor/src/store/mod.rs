@@ -1,4 +1,4 @@
-//! Ledger and audit log in one SQLite file: one writer, durable commits, append-only records.
+//! Ledger and audit log in one SQLite file: one writer at a time, commits that last, append-only records.
 //!
 //! Owns the schema and every statement: one file per table. Invariants: one write at a time, in order;
 //! a write that has answered outlives the process, and unless it was one that may be late, a power cut; what a power

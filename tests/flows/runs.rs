@@ -178,6 +178,26 @@ fn a_clean_worktree_goes_and_a_changed_one_stays() {
 }
 
 #[test]
+fn what_an_agent_left_uncommitted_is_landed_with_a_message() {
+    let home = registered();
+    home.run(&["run", "command", "--", "sh", "-c", "echo two > two.txt"]).ok();
+    let run = last_run(&home);
+    let id = run["id"].as_str().unwrap();
+    let refused = home.run(&["land", id]);
+    refused.exits(2);
+    assert!(refused.stderr.contains("-m 'MESSAGE' commits everything first"), "{refused}");
+    home.run(&["land", id, "-m", " \n"]).exits(2);
+    let landed = home.run(&["land", id, "-m", "Add two", "--json"]).ok().json();
+    assert_eq!(landed["worktree_removed"], true);
+    assert_eq!(std::fs::read_to_string(home.repo().join("two.txt")).unwrap(), "two\n");
+    let user = home.git(&["log", "-1", "--skip=1", "--format=%an <%ae>"]);
+    assert_eq!(
+        home.git(&["log", "-1", "--format=%an <%ae>|%s|%b"]),
+        format!("{user}|Add two|Agentsup-Run: {id}")
+    );
+}
+
+#[test]
 fn work_is_shown_landed_and_discarded() {
     let home = registered();
     let commit = "echo one > one.txt; git add one.txt; git -c user.name=A -c user.email=a@b commit -qm One";

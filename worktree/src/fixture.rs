@@ -94,6 +94,14 @@ impl Fixture {
         fs::write(path, content).unwrap();
     }
 
+    /// A hook of the repository.
+    pub(crate) fn hook(&self, name: &str, script: &str) {
+        let path = self.main().join(".git/hooks").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// Every ref and where it points.
     pub(crate) fn refs(&self) -> String {
         self.run(&self.main(), ["for-each-ref", "--format=%(refname) %(objectname)"])

@@ -72,8 +72,10 @@
 //! | `restore.rs` | a worktree out of a snapshot |
 //! | `keep.rs` | hidden refs for commits that would become unreachable |
 //! | `remove.rs`, `trash.rs` | `remove_clean`, `discard` |
+//! | `commit.rs` | what an agent left uncommitted, as a commit |
 //! | `land.rs`, `land/checkout.rs` | a branch onto its target |
 
+mod commit;
 mod create;
 mod diff;
 mod error;

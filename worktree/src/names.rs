@@ -73,7 +73,8 @@ impl Head {
     }
 }
 
-/// Who makes a commit and when. The library reads neither the clock nor the user's git identity for it.
+/// Who makes a commit and when. The library reads no clock for it, and the user's git
+/// identity only where [`crate::Repository::identity`] is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     /// Name of author and committer.

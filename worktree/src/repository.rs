@@ -131,8 +131,19 @@ impl Repository {
     /// # Errors
     /// `Git` when the configuration can't be read.
     pub fn remote_url(&self, remote: &str) -> Result<Option<String>, WorktreeError> {
-        let key = format!("remote.{remote}.url");
-        let found = self.at_refs().args(["config", "--get", &key]).outcome()?;
+        self.setting(&format!("remote.{remote}.url"))
+    }
+
+    /// The name and address under which the user commits here; `None` unless both are configured.
+    ///
+    /// # Errors
+    /// `Git` when the configuration can't be read.
+    pub fn identity(&self) -> Result<Option<(String, String)>, WorktreeError> {
+        Ok(self.setting("user.name")?.zip(self.setting("user.email")?))
+    }
+
+    fn setting(&self, key: &str) -> Result<Option<String>, WorktreeError> {
+        let found = self.at_refs().args(["config", "--get", key]).outcome()?;
         match found.code {
             Some(0) => found.line().map(Some),
             Some(1) => Ok(None),

@@ -82,6 +82,9 @@ pub struct LandParams {
     /// Onto which branch; the one the run started from if absent.
     #[serde(default)]
     pub onto: Option<String>,
+    /// Commit what is uncommitted first, with this message.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// A landed run.
@@ -124,9 +127,13 @@ pub async fn land(runs: &Runs, params: LandParams) -> Result<Landed, Failure> {
     let landed = blocking(move || {
         let worktree = worktrees::open(&run)?;
         let trailers = [("Agentsup-Run".to_owned(), run.id.to_string())];
-        let landed = worktree
-            .land(&target, &worktrees::signature(&run), &trailers)
-            .map_err(|error| uncommitted(&run, error))?;
+        let signature = worktrees::user_signature(&worktree, &run)?;
+        if let Some(message) = &params.message {
+            let message = format!("{}\n\nAgentsup-Run: {}\n", require_message(message)?, run.id);
+            worktree.commit_everything(&message, &signature).map_err(failure)?;
+        }
+        let landed =
+            worktree.land(&target, &signature, &trailers).map_err(|error| uncommitted(&run, error))?;
         // A worktree in which somebody still works, or that holds anything else, stays.
         let worktree_removed = over && worktree.remove_clean(&worktrees::trash(&home)?).is_ok();
         if worktree_removed && let Err(error) = worktree.forget_landed(&landed.branch) {
@@ -152,15 +159,25 @@ pub async fn land(runs: &Runs, params: LandParams) -> Result<Landed, Failure> {
     Ok(landed)
 }
 
+/// A message as it is committed: without what git would strip.
+fn require_message(message: &str) -> Result<&str, Failure> {
+    match message.trim() {
+        "" => Err(Failure::new(Code::Usage, "the commit message is empty")),
+        message if message.contains('\0') => {
+            Err(Failure::new(Code::Usage, "the commit message has a byte that no message can have"))
+        }
+        message => Ok(message),
+    }
+}
+
 /// An agent that did not commit is the usual case: the way out is a commit in its worktree.
 fn uncommitted(run: &Run, error: agentsup_worktree::WorktreeError) -> Failure {
     let dirty =
         matches!(&error, agentsup_worktree::WorktreeError::Dirty { path, .. } if *path == run.worktree);
     let failure = failure(error);
     if dirty {
-        let worktree = run.worktree.display();
         return failure
-            .hint(format!("git -C '{worktree}' add -A && git -C '{worktree}' commit, then land again"));
+            .hint(format!("agentsup land {} -m 'MESSAGE' commits everything first", run.id.short()));
     }
     failure
 }

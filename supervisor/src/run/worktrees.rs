@@ -182,6 +182,16 @@ pub(super) fn signature(run: &Run) -> Signature {
     }
 }
 
+/// Who commits and merges for the user: as they are known to git, else as [`signature`].
+pub(super) fn user_signature(worktree: &Worktree, run: &Run) -> Result<Signature, Failure> {
+    let identity = worktree.repository().identity().map_err(failure)?;
+    let usual = signature(run);
+    Ok(match identity {
+        Some((name, email)) => Signature { name, email, ..usual },
+        None => usual,
+    })
+}
+
 /// What a person reads when the library refuses.
 pub(super) fn failure(error: WorktreeError) -> Failure {
     use WorktreeError as E;

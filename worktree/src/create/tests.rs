@@ -179,12 +179,8 @@ fn it_starts_from_a_detached_head() {
 
 #[test]
 fn hooks_do_not_run() {
-    use std::os::unix::fs::PermissionsExt;
     let fixture = Fixture::new();
-    let hook = fixture.main().join(".git/hooks/post-checkout");
-    fs::create_dir_all(hook.parent().unwrap()).unwrap();
-    fs::write(&hook, "#!/bin/sh\ntouch hooked\n").unwrap();
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    fixture.hook("post-checkout", "#!/bin/sh\ntouch hooked\n");
     assert!(!fixture.add("one").path().join("hooked").exists());
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::daemon::{detached, registered};
-use crate::fakes::home::{ANTHROPIC_KEY, Home};
+use crate::fakes::home::{ANTHROPIC_KEY, Home, agent_binary};
 use crate::fakes::pty::Pty;
 use crate::fakes::wait::until;
 
@@ -65,6 +65,26 @@ fn a_failed_launch_leaves_no_private_files() {
     let home = registered();
     home.run(&["run", "command", "--", "no-such-program"]).exits(2);
     assert_eq!(std::fs::read_dir(home.agentsup().join("runs")).unwrap().count(), 0);
+    assert_eq!(runs(&home)[0]["state"], "failed");
+}
+
+#[test]
+fn an_agent_without_its_providers_key_is_not_started() {
+    let mut home = registered();
+    home.config("[providers.anthropic]\nkey = \"env:NOT_SET\"");
+    // What cannot be started at all is told first.
+    let missing = home.cli(&["run", "claude"]).env("PATH", "/usr/bin:/bin").run();
+    missing.exits(2);
+    assert!(missing.stderr.contains("hint: npm install -g @anthropic-ai/claude-code"), "{missing}");
+    agent_binary("claude");
+    let refused = home.run(&["run", "claude"]);
+    refused.exits(96);
+    assert_eq!(
+        refused.stderr,
+        "error: there is no key for `anthropic`, which `claude` needs: the environment variable `NOT_SET` is not \
+         set\nhint: export NOT_SET=… and restart the daemon: agentsup daemon stop\n"
+    );
+    assert_eq!(home.git(&["worktree", "list"]).lines().count(), 1);
     assert_eq!(runs(&home)[0]["state"], "failed");
 }
 

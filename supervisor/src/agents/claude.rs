@@ -30,6 +30,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         tested: "2.1.330",
         install: "npm install -g @anthropic-ai/claude-code",
     }),
+    provider: Some("anthropic"),
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::Required,
     wire: Some(&HookWire { read, answer }),

@@ -31,6 +31,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         tested: "0.169.0",
         install: "npm install -g @openai/codex",
     }),
+    provider: Some("openai"),
     refusal: RefusalStyle::BadRequestText,
     hooks: HookDuty::Required,
     wire: Some(&HookWire { read, answer }),

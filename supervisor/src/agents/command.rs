@@ -7,6 +7,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     name: "command",
     summary: "any program, with the run's environment",
     program: None,
+    provider: None,
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::None,
     wire: None,

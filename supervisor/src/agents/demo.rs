@@ -11,6 +11,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     name: "demo",
     summary: "a built-in agent with a scripted model; needs no key",
     program: None,
+    provider: None,
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::None,
     wire: Some(&HookWire { read, answer }),

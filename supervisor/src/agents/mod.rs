@@ -39,6 +39,8 @@ pub struct Adapter {
     pub summary: &'static str,
     /// The program it launches; none where the user names it or it is this one.
     pub program: Option<Program>,
+    /// The provider in the configuration without whose key it can do nothing; none where that is up to its settings.
+    pub provider: Option<&'static str>,
     /// The refusal that makes it stop at once and show the message.
     pub refusal: RefusalStyle,
     /// Whether its hooks must announce themselves.

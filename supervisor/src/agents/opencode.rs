@@ -27,6 +27,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         tested: "1.18.33",
         install: "npm install -g opencode-ai",
     }),
+    provider: None,
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::Required,
     wire: Some(&HookWire { read, answer }),

@@ -29,7 +29,7 @@ use crate::core::run::Run;
 use crate::core::usage::Outcome;
 use crate::gate::LiveRun;
 use crate::sys::env::Env;
-use crate::sys::{capture, clock, ids, socket, spawn};
+use crate::sys::{capture, clock, ids, secrets, socket, spawn};
 
 /// What a run is to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -283,6 +283,19 @@ fn bring_up(
     keeper.and_then(|keeper| keeper.begin(&spec)).map_err(|error| unstarted(adapter, &spec.program, &error))
 }
 
+/// Better told here than by the agent, in the middle of its first answer.
+fn require_key(runs: &Runs, adapter: &Adapter) -> Result<(), Failure> {
+    let Some(provider) = adapter.provider else { return Ok(()) };
+    let snapshot = runs.registry().current();
+    let place = snapshot.config.providers.get(provider).and_then(|provider| provider.key.clone());
+    let Some(place) = place else { return Ok(()) };
+    secrets::load_secret(&place).map(drop).map_err(|error| Failure {
+        code: Code::ConfigInvalid,
+        message: format!("there is no key for `{provider}`, which `{}` needs: {error}", adapter.name),
+        hint: error.hint(),
+    })
+}
+
 fn prepare(
     runs: &Runs,
     adapter: &Adapter,
@@ -295,6 +308,7 @@ fn prepare(
     let own_program = spawn::own_program().map_err(|error| internal(&error))?;
     let mut env = environ::inherited(params.environment);
     let version = require_program(adapter, &env)?;
+    require_key(runs, adapter)?;
     let home = env.get("HOME").map(PathBuf::from);
     let cwd = working_directory(run, &params.directory);
     let ground = Ground {

@@ -415,10 +415,19 @@ impl LogFile {
         if let Some(file) = &self.file {
             return Ok(Arc::clone(file));
         }
-        match File::options().write(true).open(&self.path) {
+        match self.open() {
             Ok(file) => Ok(Arc::clone(self.file.insert(Arc::new(file)))),
             Err(error) => Err(self.fail(error)),
         }
+    }
+
+    /// Opens it and puts its name on the disk, without which its content would be nobody's after a power cut.
+    fn open(&self) -> io::Result<File> {
+        let file = File::options().write(true).open(&self.path)?;
+        if let Some(dir) = self.path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(file)
     }
 
     fn fail(&mut self, error: io::Error) -> Arc<io::Error> {

@@ -40,6 +40,8 @@ pub struct LlmAction {
     pub model: String,
     /// The most that the call can cost; `None` if that cannot be bounded, which denies it.
     pub bound: Option<Bound>,
+    /// The version of the prices that the bound was made with; empty where there is none.
+    pub prices: String,
     /// Why there is no bound, or another reason for which the flow itself refuses; shown to the agent.
     pub objection: Option<Objection>,
 }

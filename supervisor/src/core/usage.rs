@@ -31,6 +31,27 @@ impl Usage {
     }
 }
 
+/// What calls are summed by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grouping {
+    /// The day, in UTC.
+    #[default]
+    Day,
+    /// The month, in UTC.
+    Month,
+    /// The agent.
+    Agent,
+    /// The repository's main checkout.
+    Repository,
+    /// The run's branch.
+    Branch,
+    /// The model as the agent named it.
+    Model,
+    /// The run.
+    Run,
+}
+
 /// What became of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Charge {

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use url::Url;
 
-use crate::registry::{Demo, McpServerConfig, ProviderConfig};
+use crate::registry::{Demo, LIST_PRICE_BP, McpServerConfig, ProviderConfig};
 
 /// The model's name; its price is in the price table.
 pub const MODEL: &str = "agentsup-demo-1";
@@ -24,7 +24,7 @@ pub fn parts(port: u16, own_program: &Path) -> Option<Demo> {
     let base_url = Url::parse(&format!("http://127.0.0.1:{port}/demo-model")).ok()?;
     Some(Demo {
         name: NAME,
-        provider: ProviderConfig { base_url, key: None },
+        provider: ProviderConfig { base_url, key: None, multiplier_bp: LIST_PRICE_BP },
         server: McpServerConfig::Stdio {
             command: vec![own_program.to_string_lossy().into_owned(), "__demo-mcp".to_owned()],
             env: BTreeMap::new(),

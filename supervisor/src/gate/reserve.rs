@@ -141,7 +141,9 @@ impl Gate {
             run: live.run.id,
             account: account(budget, at_ms),
             cap: budget.cap,
+            provider: llm.provider.clone(),
             model: llm.model.clone(),
+            prices: llm.prices.clone(),
             bound,
             at_ms,
         })

@@ -79,6 +79,7 @@ fn llm(cost: i64) -> Action {
         provider: "anthropic".into(),
         model: "model-a".into(),
         bound: Some(bound),
+        prices: "v1".into(),
         objection: None,
     })
 }
@@ -152,7 +153,13 @@ async fn without_a_budget_or_a_bound_no_model_is_called() {
     assert!(refusal.message.contains("the budget `purse` does not exist"), "{refusal}");
 
     let world = self::world(100, 0).await;
-    let unbounded = LlmAction { provider: "p".into(), model: "model-a".into(), bound: None, objection: None };
+    let unbounded = LlmAction {
+        provider: "p".into(),
+        model: "model-a".into(),
+        bound: None,
+        prices: String::new(),
+        objection: None,
+    };
     let refusal = world.gate.decide(&world.live, Action::Llm(unbounded.clone())).await.err().unwrap();
     assert!(refusal.message.contains("the cost of the call cannot be bounded"), "{refusal}");
 
@@ -346,8 +353,13 @@ async fn those_who_wait_for_headroom_get_it_in_order() {
     // What waiting cannot help is refused at once all the same, and what is free is served.
     assert_eq!(world.gate.decide(&world.live, llm(101)).await.err().unwrap().kind, RefusalKind::Budget);
     let free = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
-    let free =
-        LlmAction { provider: "p".into(), model: "model-a".into(), bound: Some(free), objection: None };
+    let free = LlmAction {
+        provider: "p".into(),
+        model: "model-a".into(),
+        bound: Some(free),
+        prices: String::new(),
+        objection: None,
+    };
     let free = world.gate.decide(&world.live, Action::Llm(free)).await.unwrap();
     free.settle(Outcome::charged("200 OK", Charge::Void)).await.unwrap();
 

@@ -80,10 +80,13 @@ impl Exchange {
             Ok(prepared) => prepared,
             Err(objected) => return answer(reply, self.refuse(objected).await),
         };
+        let prices =
+            prepared.billing.as_ref().map(|billing| prices::version(&billing.price, &prepared.model));
         let action = LlmAction {
             provider: self.named.clone(),
             model: prepared.model.clone(),
             bound: Some(prepared.bound),
+            prices: prices.unwrap_or_default(),
             objection: None,
         };
         match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
@@ -126,7 +129,7 @@ impl Exchange {
     }
 
     fn price(&self, model: &str) -> Option<Price> {
-        prices::price(model, &self.snapshot.config.prices)
+        prices::price(&self.named, model, &self.snapshot.config)
     }
 
     fn object(&self, reason: String, hint: Option<String>) -> Objected {
@@ -137,8 +140,13 @@ impl Exchange {
     /// Puts what the gateway itself refuses to the gate, so that it is recorded like any other refusal.
     async fn refuse(&self, objected: Objected) -> Response<Body> {
         let Objected { model, objection, status } = objected;
-        let action =
-            LlmAction { provider: self.named.clone(), model, bound: None, objection: Some(objection) };
+        let action = LlmAction {
+            provider: self.named.clone(),
+            model,
+            bound: None,
+            prices: String::new(),
+            objection: Some(objection),
+        };
         let refused = match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
             Err(refused) => refused,
             Ok(permit) => {
@@ -181,8 +189,8 @@ impl Exchange {
         let ledger = match prepared.billing.filter(|_| status.is_success()) {
             Some(Billing { price, prompt, reader }) => {
                 let meter = Meter::new(reader, framing);
-                let snapshot = Arc::clone(&self.snapshot);
-                Some(Ledger::new(meter, permit, price, prompt, status.to_string(), snapshot))
+                let prices = (self.named.clone(), Arc::clone(&self.snapshot));
+                Some(Ledger::new(meter, permit, price, prompt, status.to_string(), prices))
             }
             None => {
                 settle(permit, status.to_string(), charge_of(status)).await;

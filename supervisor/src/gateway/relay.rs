@@ -40,7 +40,8 @@ pub(super) struct Ledger {
     price: Price,
     prompt: Prompt,
     status: String,
-    snapshot: Arc<Snapshot>,
+    /// The provider's name, and the configuration that says what it takes.
+    prices: (String, Arc<Snapshot>),
 }
 
 impl Ledger {
@@ -50,14 +51,14 @@ impl Ledger {
         price: Price,
         prompt: Prompt,
         status: String,
-        snapshot: Arc<Snapshot>,
+        prices: (String, Arc<Snapshot>),
     ) -> Self {
-        Self { meter, permit, price, prompt, status, snapshot }
+        Self { meter, permit, price, prompt, status, prices }
     }
 
     /// Posts what the provider said, or, if it did not say, the whole reservation.
     async fn settle(self, note: &str, anchors: &Anchors) {
-        let Self { meter, permit, price, prompt, status, snapshot } = self;
+        let Self { meter, permit, price, prompt, status, prices: (provider, snapshot) } = self;
         let mut problem = None;
         let bill = meter.bill().unwrap_or_else(|error| {
             problem = Some(error.to_string());
@@ -65,7 +66,7 @@ impl Ledger {
         });
         let cost = bill
             .as_ref()
-            .and_then(|bill| bill.cost(&price, |model| prices::price(model, &snapshot.config.prices)));
+            .and_then(|bill| bill.cost(&price, |model| prices::price(&provider, model, &snapshot.config)));
         let (charge, anchor) = match (&bill, cost) {
             (Some(bill), Some(cost)) => (Charge::Settled { usage: bill.usage(), cost }, bill.prompt_tokens),
             _ => (Charge::Assumed, None),

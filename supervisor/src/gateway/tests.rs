@@ -349,7 +349,7 @@ async fn a_conversation_holds_little_more_than_it_adds() {
     let call = provider.read_call(body.as_bytes()).unwrap();
     let headers = headers::to_provider(&http::HeaderMap::new(), TOKEN);
     let prompt = anchor::Prompt::of(world.live.run.id, "anthropic", &call, &headers);
-    let price = prices::price("claude-opus-5-5", &snapshot.config.prices).unwrap();
+    let price = prices::price("anthropic", "claude-opus-5-5", &snapshot.config).unwrap();
     let anchored = world.gateway.anchors.measure(&prompt);
     let bound = bound::bound(&call, &prompt, body.len(), anchored, &price, provider.surcharge()).unwrap();
     assert_eq!(bound.input_tokens, 21_994 + 39 + 2048);

@@ -30,7 +30,12 @@ pub struct ProviderConfig {
     pub base_url: Url,
     /// Its key; none for a model that takes none, such as one on this machine.
     pub key: Option<SecretRef>,
+    /// What it takes of list prices, in basis points: a negotiated rate. It does not touch `[prices]`.
+    pub multiplier_bp: u32,
 }
+
+/// The multiplier of whoever negotiated nothing.
+pub const LIST_PRICE_BP: u32 = 10_000;
 
 /// Prices of a model, per token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -95,6 +100,7 @@ impl Default for Config {
             let provider = ProviderConfig {
                 base_url: Url::parse(url).ok()?,
                 key: Some(SecretRef::Keyring(name.to_owned())),
+                multiplier_bp: LIST_PRICE_BP,
             };
             Some((name.to_owned(), provider))
         });

@@ -9,7 +9,7 @@ use crate::core::money::NanoUsd;
 use crate::core::problem::Problem;
 use crate::sys::secrets::SecretRef;
 
-use super::config::{Config, McpServerConfig, PriceOverride, ProviderConfig, Setting};
+use super::config::{Config, LIST_PRICE_BP, McpServerConfig, PriceOverride, ProviderConfig, Setting};
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields};
 use super::units;
@@ -70,12 +70,28 @@ fn provider(name: &str, at: At, field: &Field<'_>, config: &mut Config, faults: 
         Some("none") => None,
         _ => secret(&field, faults),
     });
+    let multiplier = fields.take("multiplier", faults).and_then(|field| multiplier_bp(&field, faults));
     fields.done(faults);
     let base_url = base_url.or_else(|| known.as_ref().map(|known| known.base_url.clone()));
     let key = key.unwrap_or_else(|| Some(SecretRef::Keyring(name.to_owned())));
     if let Some(base_url) = base_url {
-        config.providers.insert(name.to_owned(), ProviderConfig { base_url, key });
+        let multiplier_bp = multiplier.unwrap_or(LIST_PRICE_BP);
+        config.providers.insert(name.to_owned(), ProviderConfig { base_url, key, multiplier_bp });
     }
+}
+
+/// Ten times the list price.
+const MULTIPLIER_MAX_BP: u32 = 100_000;
+
+fn multiplier_bp(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<u32> {
+    let given = field.integer(faults)?;
+    let fits = u32::try_from(given).ok().filter(|bp| (1..=MULTIPLIER_MAX_BP).contains(bp));
+    if fits.is_none() {
+        let hint = "in basis points of the list price: 8500 is 85 %";
+        let message = format!("`{given}` is not a multiplier (1 to {MULTIPLIER_MAX_BP})");
+        field.fault_with_hint(faults, &message, hint);
+    }
+    fits
 }
 
 /// Where a secret is. What was written is not repeated in the error: it may be the secret itself.

@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::StoreError;
+use super::{StoreError, usage};
 use crate::core::action::Bound;
 use crate::core::budget::{Balance, Fit, fit};
 use crate::core::ids::{RecordId, ReservationId, RunId};
@@ -67,8 +67,12 @@ pub struct Hold {
     pub account: Account,
     /// The budget's cap at this moment.
     pub cap: Cap,
+    /// The provider that bills it, by its name in the configuration.
+    pub provider: String,
     /// The model it is for.
     pub model: String,
+    /// The version of the prices that the bound was made with.
+    pub prices: String,
     /// How much.
     pub bound: Bound,
     /// Now.
@@ -170,6 +174,7 @@ pub fn reserve(tx: &Transaction<'_>, hold: &Hold) -> Result<(Fit, Balance), Stor
         tokens,
         hold.at_ms
     ])?;
+    usage::open(tx, hold)?;
     Ok((fits, balance))
 }
 
@@ -183,14 +188,16 @@ pub fn close(
     charge: Charge,
     at_ms: i64,
 ) -> Result<Option<Closed>, StoreError> {
-    let open: Option<(String, String, i64, i64)> = tx
+    let open: Option<(String, String, i64, i64, i64)> = tx
         .prepare_cached(
-            "SELECT budget, period, reserved_nano_usd, reserved_tokens
+            "SELECT budget, period, reserved_nano_usd, reserved_tokens, opened_at_ms
              FROM reservations WHERE id = ?1 AND state = 'forwarding'",
         )?
-        .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .query_row([id.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+        })
         .optional()?;
-    let Some((budget, period, held, held_tokens)) = open else { return Ok(None) };
+    let Some((budget, period, held, held_tokens, opened_at_ms)) = open else { return Ok(None) };
     let (state, posted, tokens) = match charge {
         Charge::Settled { usage, cost } => ("settled", cost.nano(), int(usage.total())),
         Charge::Assumed => ("assumed", held, held_tokens),
@@ -201,6 +208,7 @@ pub fn close(
          WHERE id = ?1",
     )?
     .execute(params![id.to_string(), state, posted, tokens, at_ms])?;
+    usage::close(tx, id, opened_at_ms, charge)?;
     tx.prepare_cached(
         "UPDATE accounts SET
            pending_nano_usd = pending_nano_usd - ?3, posted_nano_usd = posted_nano_usd + ?4,

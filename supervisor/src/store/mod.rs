@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod meta;
 pub mod records;
 pub mod runs;
+pub mod usage;
 mod writer;
 
 use std::path::Path;

@@ -35,7 +35,13 @@ fn mcp(server: &str, name: &str, paths: &[(&str, Place)]) -> Action {
 }
 
 fn llm(model: &str) -> Action {
-    Action::Llm(LlmAction { provider: "anthropic".into(), model: model.into(), bound: None, objection: None })
+    Action::Llm(LlmAction {
+        provider: "anthropic".into(),
+        model: model.into(),
+        bound: None,
+        prices: String::new(),
+        objection: None,
+    })
 }
 
 fn launch(adapter: &str) -> Action {

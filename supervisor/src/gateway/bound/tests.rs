@@ -18,7 +18,7 @@ fn prompt_of(provider: &dyn Provider, call: &Call<'_>) -> Prompt {
 }
 
 fn price(model: &str) -> Price {
-    prices::price(model, &std::collections::BTreeMap::new()).unwrap()
+    prices::price("anthropic", model, &crate::registry::Config::default()).unwrap()
 }
 
 fn bound_of(provider: &dyn Provider, request: &Value, anchors: &Anchors) -> Result<Bound, Objection> {
@@ -281,7 +281,9 @@ fn a_call_without_any_limit_has_no_bound() {
     let call = providers::by_name("openai").unwrap().read_call(br#"{"model":"mine","input":"x"}"#).unwrap();
     let prompt = prompt_of(providers::by_name("openai").unwrap(), &call);
     let given = crate::registry::PriceOverride { input: nano(1), output: nano(1), ..Default::default() };
-    let mine = prices::price("mine", &[("mine".to_owned(), given)].into()).unwrap();
+    let config =
+        crate::registry::Config { prices: [("mine".to_owned(), given)].into(), ..Default::default() };
+    let mine = prices::price("anthropic", "mine", &config).unwrap();
     let objection = bound(&call, &prompt, 10, None, &mine, Surcharge::NONE).unwrap_err();
     assert_eq!(objection.hint.as_deref(), Some("add max_output to [prices.\"mine\"] in config.toml"));
 }

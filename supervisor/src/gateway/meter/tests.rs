@@ -220,7 +220,8 @@ fn an_answer_too_large_to_be_kept_is_no_bill() {
 
 #[test]
 fn a_bill_costs_the_sum_of_its_lines() {
-    let price = |model: &str| crate::gateway::prices::price(model, &std::collections::BTreeMap::new());
+    let price =
+        |model: &str| crate::gateway::prices::price("anthropic", model, &crate::registry::Config::default());
     let line = |model: Option<&str>| Line {
         model: model.map(str::to_owned),
         usage: Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() },

@@ -2,16 +2,19 @@
 //! and extended by `[prices]` in the configuration.
 //!
 //! Invariants: amounts are nano-USD per token; a model that is in neither has no price, so it cannot be called; an
-//! override replaces the table's prices as a whole, never a part of them.
+//! override replaces the table's prices as a whole, never a part of them; a provider's `multiplier` is applied to what
+//! the table says and not to overrides, and to whole costs, so that it is rounded once. Whatever changes a price changes
+//! its version, which every call's row in the ledger keeps.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::core::canonical;
 use crate::core::money::NanoUsd;
 use crate::core::usage::Usage;
-use crate::registry::PriceOverride;
+use crate::registry::{Config, LIST_PRICE_BP, PriceOverride};
 
 use super::scan::CacheWrites;
 
@@ -22,7 +25,7 @@ const WRITE_5M: (u32, u32) = (5, 4);
 const WRITE_1H: (u32, u32) = (2, 1);
 
 /// What one token costs, by what happens to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rates {
     pub(super) input: NanoUsd,
     pub(super) output: NanoUsd,
@@ -53,7 +56,7 @@ impl Rates {
 }
 
 /// The rates of a whole request whose prompt is long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LongRates {
     /// The prompt, cached tokens included, must exceed this.
     pub(super) above: u64,
@@ -62,26 +65,38 @@ pub(super) struct LongRates {
 }
 
 /// A model's prices and limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Price {
     #[serde(flatten)]
     rates: Rates,
     long: Option<LongRates>,
     max_output: Option<u64>,
     context: Option<u64>,
+    /// What the provider takes of these, in basis points.
+    #[serde(skip_deserializing, default = "list_price")]
+    multiplier_bp: u32,
+}
+
+const fn list_price() -> u32 {
+    LIST_PRICE_BP
 }
 
 impl Price {
     /// What this usage is billed.
     pub(super) fn cost(&self, usage: &Usage) -> NanoUsd {
         let prompt = usage.total().saturating_sub(usage.output_tokens);
-        self.rates(prompt).cost(usage)
+        self.billed(self.rates(prompt).cost(usage))
+    }
+
+    fn billed(&self, listed: NanoUsd) -> NanoUsd {
+        listed.scaled_up(self.multiplier_bp, LIST_PRICE_BP)
     }
 
     /// The most that a prompt and an answer of at most so many tokens can be billed.
     pub(super) fn worst(&self, input_tokens: u64, output_tokens: u64, writes: CacheWrites) -> NanoUsd {
         let rates = self.rates(input_tokens);
-        rates.dearest_input(writes).times(input_tokens).plus(rates.output.times(output_tokens))
+        let input = rates.dearest_input(writes).times(input_tokens);
+        self.billed(input.plus(rates.output.times(output_tokens)))
     }
 
     /// The most tokens the model puts out in one call, if that is known.
@@ -110,10 +125,28 @@ static PRICES: LazyLock<BTreeMap<String, Price>> = LazyLock::new(|| {
     })
 });
 
-/// The price of a model, from the configuration if it is there, else from the table.
-pub(super) fn price(model: &str, overrides: &BTreeMap<String, PriceOverride>) -> Option<Price> {
+/// The version of the table: a digest of what it says.
+static VERSION: LazyLock<String> = LazyLock::new(|| digest(&*PRICES, 12));
+
+fn digest(value: &impl Serialize, digits: usize) -> String {
+    // Integers and strings always have a canonical form.
+    let digest = canonical::digest(value).map(hex::encode).unwrap_or_default();
+    digest.chars().take(digits).collect()
+}
+
+/// What a provider takes for a model: from the configuration if it is there, else from the table.
+pub(super) fn price(provider: &str, model: &str, config: &Config) -> Option<Price> {
     let listed = listed(model);
-    overrides.get(model).map(|given| overridden(given, listed)).or_else(|| listed.copied())
+    if let Some(given) = config.prices.get(model) {
+        return Some(overridden(given, listed));
+    }
+    let multiplier_bp = config.providers.get(provider).map_or(LIST_PRICE_BP, |known| known.multiplier_bp);
+    listed.map(|price| Price { multiplier_bp, ..*price })
+}
+
+/// The version of a price: that of the table, and what makes the price another than the table's.
+pub(super) fn version(price: &Price, model: &str) -> String {
+    if listed(model) == Some(price) { VERSION.clone() } else { format!("{}+{}", *VERSION, digest(price, 8)) }
 }
 
 fn listed(model: &str) -> Option<&'static Price> {
@@ -133,6 +166,7 @@ fn overridden(given: &PriceOverride, listed: Option<&Price>) -> Price {
         long: None,
         max_output: given.max_output.or_else(|| listed.and_then(Price::max_output)),
         context: listed.and_then(Price::context),
+        multiplier_bp: LIST_PRICE_BP,
     }
 }
 
@@ -163,7 +197,7 @@ mod tests {
     }
 
     fn known(model: &str) -> Price {
-        price(model, &BTreeMap::new()).unwrap()
+        price("anthropic", model, &Config::default()).unwrap()
     }
 
     #[test]
@@ -210,7 +244,7 @@ mod tests {
     #[test]
     fn an_unknown_model_has_no_price() {
         for name in ["claude-opus-9", "gpt-6.1-sol-preview", "claude-opus-4-8-20260101-x", ""] {
-            assert_eq!(price(name, &BTreeMap::new()), None, "{name}");
+            assert_eq!(price("anthropic", name, &Config::default()), None, "{name}");
         }
         assert_eq!(
             lines_to_add("my-model"),
@@ -244,7 +278,11 @@ mod tests {
     #[test]
     fn an_override_replaces_what_is_listed() {
         let given = PriceOverride { input: nano(10), output: nano(20), ..PriceOverride::default() };
-        let overrides = BTreeMap::from([("claude-haiku-5-5".to_owned(), given), ("mine".to_owned(), given)]);
+        let mut config = Config {
+            prices: [("claude-haiku-5-5".to_owned(), given), ("mine".to_owned(), given)].into(),
+            ..Config::default()
+        };
+        config.providers.get_mut("anthropic").unwrap().multiplier_bp = 5000;
         let rates = Rates {
             input: nano(10),
             output: nano(20),
@@ -252,9 +290,40 @@ mod tests {
             cache_write_1h: nano(20),
             cache_read: nano(10),
         };
-        let mine = Price { rates, long: None, max_output: None, context: None };
-        assert_eq!(price("mine", &overrides), Some(mine));
+        let mine = Price { rates, long: None, max_output: None, context: None, multiplier_bp: 10_000 };
+        assert_eq!(price("anthropic", "mine", &config), Some(mine));
         let limits = Price { max_output: Some(128_000), context: Some(1_000_000), ..mine };
-        assert_eq!(price("claude-haiku-5-5", &overrides), Some(limits));
+        assert_eq!(price("anthropic", "claude-haiku-5-5", &config), Some(limits));
+    }
+
+    #[test]
+    fn a_negotiated_rate_is_taken_of_whole_costs_and_rounded_up() {
+        let mut config = Config::default();
+        config.providers.get_mut("anthropic").unwrap().multiplier_bp = 8_333;
+        let price = |provider| price(provider, "claude-haiku-5-5", &config).unwrap();
+        let usage = Usage { cache_read_tokens: 3, output_tokens: 1, ..Usage::default() };
+        // 3 * 10 + 500 = 530 at list price; 441.649 of it
+        assert_eq!(price("anthropic").cost(&usage), nano(442));
+        assert_eq!(price("anthropic").worst(3, 1, CacheWrites::None), nano(667));
+        assert_eq!(price("openai").cost(&usage), nano(530));
+    }
+
+    #[test]
+    fn whatever_changes_a_price_changes_its_version() {
+        let model = "claude-haiku-5-5";
+        let of = |config: &Config| version(&price("anthropic", model, config).unwrap(), model);
+        let listed = of(&Config::default());
+        assert_eq!(listed, *VERSION);
+        assert_eq!((listed.len(), listed.bytes().all(|byte| byte.is_ascii_hexdigit())), (12, true));
+        let mut negotiated = Config::default();
+        negotiated.providers.get_mut("anthropic").unwrap().multiplier_bp = 9_000;
+        let given = |input| PriceOverride { input: nano(input), output: nano(2), ..PriceOverride::default() };
+        let config =
+            |input| Config { prices: [(model.to_owned(), given(input))].into(), ..Config::default() };
+        let versions = [of(&negotiated), of(&config(1)), of(&config(2)), listed.clone()];
+        for (index, version) in versions.iter().enumerate() {
+            assert!(version.starts_with(&listed), "{version}");
+            assert_eq!(versions.iter().position(|other| other == version), Some(index), "{version}");
+        }
     }
 }

@@ -48,6 +48,7 @@ fn the_contracts_example_is_read() {
     let provider = |url: &str, key: &str| ProviderConfig {
         base_url: Url::parse(url).unwrap(),
         key: Some(key.parse().unwrap()),
+        multiplier_bp: 10_000,
     };
     let expected = Config {
         providers: BTreeMap::from([
@@ -208,6 +209,23 @@ git = ""
             "config.toml:2:1: colour: is not a known field",
         ]
     );
+}
+
+#[test]
+fn a_negotiated_rate_is_in_basis_points() {
+    let config = good("[providers.anthropic]\nmultiplier = 8500\n");
+    let of = |name: &str| config.providers[name].multiplier_bp;
+    assert_eq!((of("anthropic"), of("openai")), (8500, 10_000));
+    for (given, message) in [
+        ("0", "`0` is not a multiplier (1 to 100000)"),
+        ("100001", "`100001` is not a multiplier (1 to 100000)"),
+        ("0.85", "is a number with decimals, expected an integer"),
+    ] {
+        let found = problems(&format!("[providers.anthropic]\nmultiplier = {given}\n"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(message), "{found:?}");
+        assert!(found[0].starts_with("config.toml:2:14"), "{found:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! recorded does not happen. Must not perform effects, speak a wire format or know an agent or provider by name.
 
 mod ask;
+mod line;
 mod live;
 mod permit;
 mod refuse;
@@ -49,7 +50,7 @@ struct Inner {
     approvals: Approvals,
     live: live::LiveRuns,
     settled: watch::Sender<u64>,
-    lines: reserve::Lines,
+    line: line::Line,
 }
 
 impl Gate {
@@ -61,7 +62,7 @@ impl Gate {
             approvals: Approvals::default(),
             live: live::LiveRuns::default(),
             settled: watch::Sender::new(0),
-            lines: reserve::Lines::default(),
+            line: line::Line::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -211,6 +212,7 @@ impl Gate {
             reserved_nano_usd: None,
             budget: None,
             period: None,
+            also: Vec::new(),
         };
         if evaluation.decision != Decision::Allow {
             return Err(self.record_refusal(entry, kind, &evaluation, &action).await);
@@ -300,10 +302,12 @@ fn state_reasons(live: &LiveRun, action: &Action) -> Vec<Reason> {
 }
 
 fn budget_reason(snapshot: &Snapshot, agent: &Agent) -> Option<Reason> {
-    match snapshot.budget_of(agent) {
-        Some(_) => None,
-        None => Some(deny("budget", format!("the budget `{}` does not exist", agent.budget))),
-    }
+    let missing = match snapshot.budget_of(agent) {
+        Some(budget) if snapshot.chain(budget).is_some() => return None,
+        Some(budget) => format!("a budget above `{}` does not exist", budget.name),
+        None => format!("the budget `{}` does not exist", agent.budget),
+    };
+    Some(deny("budget", missing))
 }
 
 fn deny(source: &str, text: String) -> Reason {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::canonical;
 use crate::core::decision::Decision;
-use crate::core::record::{Entry, GENESIS, hash};
+use crate::core::record::{DecisionEntry, Entry, GENESIS, hash};
 use crate::store::ledger::{self, Account, Booked};
 use crate::store::records::{self, StoredRecord};
 use crate::store::{self, Connection, StoreError};
@@ -42,7 +42,8 @@ pub struct Finding {
 /// Money as the log tells it, by the record of the decision: reserved, and posted once its outcome is known.
 struct Told {
     seq: u64,
-    account: Option<Account>,
+    /// None in records from before accounts were named.
+    accounts: Option<Vec<Account>>,
     reserved: i64,
     posted: Option<i64>,
 }
@@ -127,10 +128,11 @@ impl Log {
                 format!("the ledger names `{}`, which the log does not have", row.record),
             ));
         };
-        let what = if told.reserved != row.reserved_nano_usd || told.posted != row.posted_nano_usd {
+        let is_same = told.reserved == row.reserved_nano_usd && told.posted == row.posted_nano_usd;
+        let what = if !is_same || !row.is_held_whole {
             "the ledger has other amounts for it"
-        } else if told.account.as_ref().is_some_and(|account| *account != row.account) {
-            "the ledger has it in another budget or period"
+        } else if told.accounts.as_ref().is_some_and(|accounts| *accounts != row.accounts) {
+            "the ledger has it in other budgets or periods"
         } else {
             return None;
         };
@@ -168,13 +170,8 @@ fn check(
     match &record.entry {
         Entry::Decision(decision) if decision.decision == Decision::Allow => {
             if let Some(reserved) = decision.reserved_nano_usd {
-                let account = match (&decision.budget, &decision.period) {
-                    (Some(budget), Some(period)) => {
-                        Some(Account { budget: budget.clone(), period: period.clone() })
-                    }
-                    _ => None,
-                };
-                money.insert(stored.id.clone(), Told { seq, account, reserved, posted: None });
+                let accounts = accounts(decision);
+                money.insert(stored.id.clone(), Told { seq, accounts, reserved, posted: None });
             }
         }
         Entry::Outcome(outcome) => {
@@ -188,6 +185,17 @@ fn check(
         Entry::Decision(_) | Entry::Event(_) => {}
     }
     Ok(hash)
+}
+
+/// Where a decision says that its amount was reserved, in order.
+fn accounts(decision: &DecisionEntry) -> Option<Vec<Account>> {
+    let first = (decision.budget.as_ref()?, decision.period.as_ref()?);
+    let also = decision.also.iter().map(|payer| (&payer.budget, &payer.period));
+    let account =
+        |(budget, period): (&String, &String)| Account { budget: budget.clone(), period: period.clone() };
+    let mut accounts: Vec<Account> = std::iter::once(first).chain(also).map(account).collect();
+    accounts.sort();
+    Some(accounts)
 }
 
 #[cfg(test)]

@@ -22,8 +22,11 @@ pub struct Balance {
     pub pending_tokens: u64,
 }
 
-/// Whether an amount fits into what a budget has left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The most budgets that one call is admitted against, its run's own cap not counted.
+pub const CHAIN_MAX: usize = 8;
+
+/// Whether an amount fits into what a budget has left; the worse is the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit {
     /// It fits now.
     Now,
@@ -46,6 +49,14 @@ pub fn posted_text(cap: &Cap, balance: &Balance) -> String {
     match cap {
         Cap::Money { .. } => balance.posted.to_string(),
         Cap::Tokens { .. } => format!("{} tokens", balance.posted_tokens),
+    }
+}
+
+/// What is held for calls under way, in the cap's unit and in words.
+pub fn pending_text(cap: &Cap, balance: &Balance) -> String {
+    match cap {
+        Cap::Money { .. } => balance.pending.to_string(),
+        Cap::Tokens { .. } => format!("{} tokens", balance.pending_tokens),
     }
 }
 

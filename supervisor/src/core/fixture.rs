@@ -53,6 +53,7 @@ pub(crate) fn purse(cap: i64, burst: i64) -> TokenBudget {
     TokenBudget {
         name: "purse".into(),
         namespace: "team".into(),
+        parent: None,
         period: Period::Total,
         cap: Cap::Money { cap: nano(cap), burst: nano(burst) },
         alert_at_percent: 80,

@@ -1,6 +1,8 @@
 //! Manifests: what an agent is and what it may spend. The types in force, already validated; the text form and its
 //! errors are in [`crate::registry`].
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::money::NanoUsd;
@@ -108,6 +110,21 @@ impl Environment {
     }
 }
 
+/// Names a budget, as the ledger and the records write it: `<namespace>/<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BudgetRef {
+    /// The team.
+    pub namespace: String,
+    /// Name within its namespace.
+    pub name: String,
+}
+
+impl fmt::Display for BudgetRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 /// What may be spent in a period. The hard ceiling is cap plus burst.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBudget {
@@ -115,12 +132,21 @@ pub struct TokenBudget {
     pub name: String,
     /// The team.
     pub namespace: String,
+    /// The budget that pays as well, for every call; none at the end of a chain.
+    pub parent: Option<BudgetRef>,
     /// When balances start anew.
     pub period: Period,
     /// What is meant to be spent.
     pub cap: Cap,
     /// The edge of consumption, in percent of the cap, at which people are told; 1 to 100.
     pub alert_at_percent: u8,
+}
+
+impl TokenBudget {
+    /// Its name.
+    pub fn reference(&self) -> BudgetRef {
+        BudgetRef { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
 }
 
 /// The measure of a budget.

@@ -79,6 +79,18 @@ pub struct DecisionEntry {
     /// In which of its periods.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub period: Option<String>,
+    /// Where it was reserved as well: the run's own cap and the budget's parents.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub also: Vec<Payer>,
+}
+
+/// A budget that pays for a call, in one of its periods.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Payer {
+    /// `<namespace>/<name>`.
+    pub budget: String,
+    /// The period's id.
+    pub period: String,
 }
 
 /// An allowed action's effect ended.

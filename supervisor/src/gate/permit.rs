@@ -28,11 +28,11 @@ pub(super) struct Claim {
     pub(super) held: Option<Held>,
 }
 
-/// An amount held in a budget.
+/// An amount held in every budget of a chain.
 #[derive(Debug, Clone)]
 pub(super) struct Held {
     pub(super) reservation: ReservationId,
-    pub(super) budget: TokenBudget,
+    pub(super) chain: Vec<TokenBudget>,
 }
 
 impl Permit {
@@ -103,7 +103,9 @@ fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> 
     records::append(tx, Entry::Outcome(entry))?;
     let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(NanoUsd::ZERO) };
     tell_overrun(tx, held, &closed)?;
-    tell_alert(tx, &held.budget, &closed)?;
+    for budget in &held.chain {
+        tell_alert(tx, budget, &closed)?;
+    }
     Ok(closed.overrun)
 }
 
@@ -111,9 +113,10 @@ fn tell_overrun(tx: &Transaction<'_>, held: &Held, closed: &Closed) -> Result<()
     if closed.overrun == NanoUsd::ZERO {
         return Ok(());
     }
-    let text =
-        format!("budget {} was billed {} more than was reserved", closed.account.budget, closed.overrun);
-    tracing::error!(budget = closed.account.budget, reservation = %held.reservation, overrun = %closed.overrun,
+    let budgets: Vec<&str> = closed.accounts.iter().map(|account| account.budget.as_str()).collect();
+    let budgets = budgets.join(", ");
+    let text = format!("budget {budgets} was billed {} more than was reserved", closed.overrun);
+    tracing::error!(budgets, reservation = %held.reservation, overrun = %closed.overrun,
         "a model call cost more than its bound");
     let event = EventEntry::new("budget-overrun", text)
         .fact("reservation", held.reservation)
@@ -122,19 +125,20 @@ fn tell_overrun(tx: &Transaction<'_>, held: &Held, closed: &Closed) -> Result<()
 }
 
 fn tell_alert(tx: &Transaction<'_>, budget: &TokenBudget, closed: &Closed) -> Result<(), StoreError> {
-    let balance = ledger::balance(tx, &closed.account)?;
-    if !budget::alerts(budget, &balance) || !ledger::mark_alerted(tx, &closed.account)? {
+    let name = budget.reference().to_string();
+    let Some(account) = closed.accounts.iter().find(|account| account.budget == name) else { return Ok(()) };
+    let balance = ledger::balance(tx, account)?;
+    if !budget::alerts(budget, &balance) || !ledger::mark_alerted(tx, account)? {
         return Ok(());
     }
     let text = format!(
         "budget {} reached {} % of its cap in {}: {} spent",
-        closed.account.budget,
+        account.budget,
         budget.alert_at_percent,
-        closed.account.period,
+        account.period,
         budget::posted_text(&budget.cap, &balance),
     );
-    let event = EventEntry::new("budget-alert", text)
-        .fact("budget", &closed.account.budget)
-        .fact("period", &closed.account.period);
+    let event =
+        EventEntry::new("budget-alert", text).fact("budget", &account.budget).fact("period", &account.period);
     records::append(tx, Entry::Event(event)).map(drop)
 }

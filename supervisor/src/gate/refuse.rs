@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 
+use super::reserve::Shortage;
+
 use crate::core::action::{Action, Bound};
-use crate::core::budget::{self, Balance};
+use crate::core::budget::{self, Fit};
 use crate::core::decision::{Evaluation, Refusal, RefusalKind};
 use crate::core::ids::RecordId;
-use crate::core::manifest::{Cap, TokenBudget};
+use crate::core::manifest::Cap;
 use crate::core::run::Run;
 use crate::sys::clock;
 
@@ -32,8 +34,9 @@ pub(super) fn denied(
     }
 }
 
-/// Why a call does not fit into its budget.
-pub(super) fn budget_text(budget: &TokenBudget, balance: &Balance, bound: &Bound) -> String {
+/// Why a call does not fit into a budget of its chain.
+pub(super) fn budget_text(shortage: &Shortage, bound: &Bound) -> String {
+    let Shortage { budget, balance, fit } = shortage;
     let posted = budget::posted_text(&budget.cap, balance);
     let ceiling = budget::ceiling_text(&budget.cap);
     let wanted = match budget.cap {
@@ -44,21 +47,22 @@ pub(super) fn budget_text(budget: &TokenBudget, balance: &Balance, bound: &Bound
         Some(end) => format!("{}, until {end}", budget.period.name()),
         None => budget.period.name().to_owned(),
     };
+    // Only what stands in the way is told: in the end what is held may cost less.
+    let held = match fit {
+        Fit::Later => {
+            format!(" and holds {} for calls under way", budget::pending_text(&budget.cap, balance))
+        }
+        Fit::Now | Fit::Never => String::new(),
+    };
     format!(
-        "the budget `{}` has spent {posted} of {ceiling} ({period}); this call could cost up to {wanted}",
+        "the budget `{}` has spent {posted} of {ceiling} ({period}){held}; this call could cost up to {wanted}",
         budget.name
     )
 }
 
 /// The refusal at a budget's end.
-pub(super) fn over_budget(
-    budget: &TokenBudget,
-    balance: &Balance,
-    bound: &Bound,
-    run: &Run,
-    record: RecordId,
-) -> Refusal {
-    let text = budget_text(budget, balance, bound);
+pub(super) fn over_budget(shortage: &Shortage, bound: &Bound, run: &Run, record: RecordId) -> Refusal {
+    let text = budget_text(shortage, bound);
     Refusal {
         kind: RefusalKind::Budget,
         message: format!(
@@ -66,7 +70,7 @@ pub(super) fn over_budget(
              Ask {} to raise the budget or wait for its next period ({record})",
             run.owner
         ),
-        hint: Some(format!("agentsup budget show {}", budget.name)),
+        hint: Some(format!("agentsup budget show {}", shortage.budget.name)),
         record: Some(record),
     }
 }

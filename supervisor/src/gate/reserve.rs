@@ -1,11 +1,11 @@
-//! Holding money for a model call: the reservation and the record of the decision are one transaction.
+//! Holding money for a model call: the reservation in every budget of the chain and the record of the decision are one
+//! transaction.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::line::Place;
 use super::permit::{Claim, Held};
 use super::{Gate, LiveRun, Permit, deny, refuse};
 use crate::core::action::{Bound, LlmAction};
@@ -13,8 +13,8 @@ use crate::core::budget::{self, Balance, Fit};
 use crate::core::decision::{Decision, Refusal};
 use crate::core::ids::RecordId;
 use crate::core::manifest::TokenBudget;
-use crate::core::record::{DecisionEntry, Entry};
-use crate::store::ledger::{self, Account, Hold};
+use crate::core::record::{DecisionEntry, Entry, Payer};
+use crate::store::ledger::{self, Account, Hold, Paying};
 use crate::store::{StoreError, Transaction, records};
 use crate::sys::{clock, ids};
 
@@ -24,8 +24,9 @@ const HEADROOM_WAIT: Duration = Duration::from_secs(60);
 /// What became of asking the ledger.
 enum Admission {
     Held(Claim, Bound),
-    Later,
-    Refused(Balance, RecordId),
+    /// There is no headroom in these budgets yet.
+    Later(Vec<String>),
+    Refused(Box<Shortage>, RecordId),
 }
 
 impl Admission {
@@ -33,6 +34,13 @@ impl Admission {
     fn holds_money(&self) -> bool {
         matches!(self, Self::Held(_, bound) if bound.is_billed())
     }
+}
+
+/// The budget of a chain that a call does not fit into.
+pub(super) struct Shortage {
+    pub(super) budget: TokenBudget,
+    pub(super) balance: Balance,
+    pub(super) fit: Fit,
 }
 
 /// What a try may do.
@@ -46,37 +54,9 @@ enum Try {
     Last,
 }
 
-/// Those who wait for headroom, in the order they came, by budget. A small call does not overtake a large one, or the
-/// large one would be refused although there is money left.
-#[derive(Default)]
-pub(super) struct Lines {
-    by_budget: Mutex<HashMap<String, Weak<Turn>>>,
-}
-
-/// Held by whoever is first in a line.
-type Turn = tokio::sync::Mutex<()>;
-
-impl Lines {
-    pub(super) fn is_waiting(&self, budget: &str) -> bool {
-        let lines = self.by_budget.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.get(budget).is_some_and(|line| line.strong_count() > 0)
-    }
-
-    fn line(&self, budget: &str) -> Arc<Turn> {
-        let mut lines = self.by_budget.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = lines.get(budget).and_then(Weak::upgrade) {
-            return line;
-        }
-        lines.retain(|_, line| line.strong_count() > 0);
-        let line = Arc::default();
-        lines.insert(budget.to_owned(), Arc::downgrade(&line));
-        line
-    }
-}
-
 impl Gate {
     /// Holds the bound and records the decision in one transaction; waits, bounded and in line, while money is only
-    /// pending. The budget is the one in force at each try.
+    /// pending. The budgets are those in force at each try.
     pub(super) async fn reserve(
         &self,
         live: &LiveRun,
@@ -85,109 +65,135 @@ impl Gate {
     ) -> Result<Permit, Refusal> {
         let deadline = Instant::now() + HEADROOM_WAIT;
         let mut settled = self.inner.settled.subscribe();
-        let mut turn = None;
+        let mut place: Option<Place> = None;
         loop {
             settled.mark_unchanged();
-            let snapshot = self.inner.registry.current();
-            let budget =
-                snapshot.agent(&live.run.agent.to_string()).and_then(|agent| snapshot.budget_of(agent));
             // The evaluation has denied calls without a budget or a bound; here they end the call all the same.
-            let (Some(budget), Some(bound)) = (budget.cloned(), llm.bound) else {
+            let (Some(chain), Some(bound)) = (self.chain(live), llm.bound) else {
                 return Err(refuse::unavailable(&"the call has no budget or no bound"));
             };
-            let hold = self.hold(live, llm, &budget, bound).map_err(|error| refuse::unavailable(&error))?;
-            let line = hold.account.budget.clone();
-            let attempt = match &turn {
+            let budgets: Vec<String> = chain.iter().map(|budget| budget.reference().to_string()).collect();
+            // What is free waits for nobody.
+            let before =
+                if bound.is_billed() { self.inner.line.before(place.as_ref(), &budgets) } else { Vec::new() };
+            let attempt = match before.is_empty() {
                 _ if Instant::now() >= deadline => Try::Last,
-                // What is free waits for nobody.
-                None if bound.is_billed() && self.inner.lines.is_waiting(&line) => Try::Behind,
-                _ => Try::First,
+                true => Try::First,
+                false => Try::Behind,
             };
-            let (entry, of_budget) = (entry.clone(), budget.clone());
-            let admit = move |tx: &Transaction<'_>| admit_call(tx, &hold, entry, of_budget, attempt);
-            let admission = self.inner.store.write_synced_if(Admission::holds_money, admit).await;
-            match admission.map_err(|error| refuse::unavailable(&error))? {
-                Admission::Held(claim, _) => return Ok(Permit::new(self.clone(), claim)),
-                Admission::Refused(balance, record) => {
-                    return Err(refuse::over_budget(&budget, &balance, &bound, &live.run, record));
+            if attempt != Try::Behind || place.is_none() {
+                match self.attempt(live, llm, entry.clone(), chain, bound, attempt).await? {
+                    Admission::Held(claim, _) => return Ok(Permit::new(self.clone(), claim)),
+                    Admission::Refused(shortage, record) => {
+                        return Err(refuse::over_budget(&shortage, &bound, &live.run, record));
+                    }
+                    Admission::Later(mut wanted) => {
+                        wanted.extend(before);
+                        match &place {
+                            Some(place) => place.wait_for(wanted),
+                            None => place = Some(Place::new(self, wanted)),
+                        }
+                    }
                 }
-                Admission::Later => {}
             }
-            let wait = async {
-                if turn.is_some() {
-                    drop(settled.changed().await);
-                } else {
-                    turn = Some(self.inner.lines.line(&line).lock_owned().await);
-                }
-            };
             tokio::select! {
-                waited = timeout_at(deadline, wait) => drop(waited),
+                waited = timeout_at(deadline, settled.changed()) => drop(waited),
                 () = live.cancelled() => return Err(refuse::killed()),
             }
         }
     }
 
-    fn hold(
+    /// What a call of the run is admitted against; none if the agent has no budget.
+    fn chain(&self, live: &LiveRun) -> Option<Vec<TokenBudget>> {
+        let snapshot = self.inner.registry.current();
+        let agent = snapshot.agent(&live.run.agent.to_string())?;
+        let chain = snapshot.chain(snapshot.budget_of(agent)?)?;
+        Some(chain.into_iter().cloned().collect())
+    }
+
+    async fn attempt(
         &self,
         live: &LiveRun,
         llm: &LlmAction,
-        budget: &TokenBudget,
+        entry: DecisionEntry,
+        chain: Vec<TokenBudget>,
         bound: Bound,
-    ) -> Result<Hold, ids::RandomError> {
-        let at_ms = clock::now_ms();
-        Ok(Hold {
-            id: ids::new_reservation_id()?,
-            record: ids::new_record_id()?,
-            run: live.run.id,
-            account: account(budget, at_ms),
-            cap: budget.cap,
-            provider: llm.provider.clone(),
-            model: llm.model.clone(),
-            prices: llm.prices.clone(),
-            bound,
-            at_ms,
-        })
+        attempt: Try,
+    ) -> Result<Admission, Refusal> {
+        let hold = hold(live, llm, &chain, bound).map_err(|error| refuse::unavailable(&error))?;
+        let admit = move |tx: &Transaction<'_>| admit_call(tx, &hold, entry, chain, attempt);
+        let admission = self.inner.store.write_synced_if(Admission::holds_money, admit).await;
+        admission.map_err(|error| refuse::unavailable(&error))
     }
+}
+
+fn hold(
+    live: &LiveRun,
+    llm: &LlmAction,
+    chain: &[TokenBudget],
+    bound: Bound,
+) -> Result<Hold, ids::RandomError> {
+    let at_ms = clock::now_ms();
+    let paying = |budget: &TokenBudget| Paying { account: account(budget, at_ms), cap: budget.cap };
+    Ok(Hold {
+        id: ids::new_reservation_id()?,
+        record: ids::new_record_id()?,
+        run: live.run.id,
+        payers: chain.iter().map(paying).collect(),
+        provider: llm.provider.clone(),
+        model: llm.model.clone(),
+        prices: llm.prices.clone(),
+        bound,
+        at_ms,
+    })
 }
 
 /// The account that a budget has at an instant.
 pub fn account(budget: &TokenBudget, at_ms: i64) -> Account {
-    Account {
-        budget: format!("{}/{}", budget.namespace, budget.name),
-        period: budget::period_id(&budget.period, at_ms),
-    }
+    Account { budget: budget.reference().to_string(), period: budget::period_id(&budget.period, at_ms) }
 }
 
 fn admit_call(
     tx: &Transaction<'_>,
     hold: &Hold,
     mut entry: DecisionEntry,
-    budget: TokenBudget,
+    chain: Vec<TokenBudget>,
     attempt: Try,
 ) -> Result<Admission, StoreError> {
-    entry.budget = Some(hold.account.budget.clone());
-    entry.period = Some(hold.account.period.clone());
-    let (fit, balance) = if attempt == Try::Behind {
-        let balance = ledger::balance(tx, &hold.account)?;
-        (budget::fit(&hold.cap, &balance, &hold.bound), balance)
-    } else {
-        ledger::reserve(tx, hold)?
-    };
-    match fit {
-        Fit::Now | Fit::Later if attempt == Try::Behind => Ok(Admission::Later),
-        Fit::Now => {
+    let weighed = if attempt == Try::Behind { hold.weigh(tx)? } else { ledger::reserve(tx, hold)? };
+    let worst = weighed.iter().map(|(fit, _)| *fit).max().unwrap_or(Fit::Never);
+    match worst {
+        Fit::Now if attempt != Try::Behind => {
+            name_payers(&mut entry, hold.payers.iter().map(|paying| &paying.account));
             entry.reserved_nano_usd = Some(hold.bound.cost.nano());
             records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
-            let held = Held { reservation: hold.id, budget };
+            let held = Held { reservation: hold.id, chain };
             let claim = Claim { record: hold.record, run: hold.run, held: Some(held) };
             Ok(Admission::Held(claim, hold.bound))
         }
-        Fit::Later if attempt == Try::First => Ok(Admission::Later),
-        Fit::Later | Fit::Never => {
+        Fit::Now | Fit::Later if attempt != Try::Last => {
+            let full = weighed.iter().zip(&hold.payers).filter(|((fit, _), _)| *fit != Fit::Now);
+            Ok(Admission::Later(full.map(|(_, paying)| paying.account.budget.clone()).collect()))
+        }
+        Fit::Now | Fit::Later | Fit::Never => {
+            let short =
+                weighed.into_iter().zip(chain).zip(&hold.payers).find(|(((fit, _), _), _)| *fit == worst);
+            let Some((((fit, balance), budget), paying)) = short else {
+                return Err(StoreError::corrupt("chain of budgets", "it is empty"));
+            };
+            let shortage = Shortage { budget, balance, fit };
+            name_payers(&mut entry, std::iter::once(&paying.account));
             entry.decision = Decision::Deny;
-            entry.reasons.push(deny("budget", refuse::budget_text(&budget, &balance, &hold.bound)));
+            entry.reasons.push(deny("budget", refuse::budget_text(&shortage, &hold.bound)));
             records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
-            Ok(Admission::Refused(balance, hold.record))
+            Ok(Admission::Refused(Box::new(shortage), hold.record))
         }
     }
+}
+
+/// Says in the record who pays, or who cannot.
+fn name_payers<'a>(entry: &mut DecisionEntry, accounts: impl Iterator<Item = &'a Account>) {
+    let mut payers = accounts.map(|Account { budget, period }| (budget.clone(), period.clone()));
+    (entry.budget, entry.period) = payers.next().unzip();
+    entry.also = payers.map(|(budget, period)| Payer { budget, period }).collect();
 }

@@ -1,5 +1,6 @@
 //! The gate over a real store: what is denied first, then what is allowed, then what the money does.
 
+mod chain;
 mod crash;
 
 use std::sync::Arc;
@@ -342,7 +343,7 @@ async fn those_who_wait_for_headroom_get_it_in_order() {
     let (gate, live) = (world.gate.clone(), Arc::clone(&world.live));
     let large = tokio::spawn(async move { gate.decide(&live, llm(50)).await });
     let in_line = async {
-        while !world.gate.inner.lines.is_waiting("team/purse") {
+        while world.gate.inner.line.before(None, &["team/purse".to_owned()]).is_empty() {
             tokio::task::yield_now().await;
         }
     };

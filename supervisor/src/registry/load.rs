@@ -14,7 +14,7 @@ use crate::sys::paths::Home;
 
 use super::config::Config;
 use super::manifest::{Body, Document, Kind};
-use super::{Snapshot, config_file, manifest};
+use super::{Snapshot, chain, config_file, manifest};
 
 /// The most files that are read.
 const MAX_FILES: usize = 10_000;
@@ -44,6 +44,7 @@ pub(super) fn load(home: &Home) -> Snapshot {
     });
     check_duplicates(&documents, &mut problems);
     check_budgets(&documents, &mut problems);
+    chain::check(&documents, &mut problems);
     problems.sort();
     problems.dedup();
     let (agents, budgets) = bodies(documents);
@@ -142,7 +143,7 @@ fn whole_file(path: &Path, message: String) -> Problem {
     Problem { file: path.to_owned(), line: 0, column: 0, field: String::new(), message, hint: None }
 }
 
-fn at(document: &Document, field: &str, message: String) -> Problem {
+pub(super) fn at(document: &Document, field: &str, message: String) -> Problem {
     let (line, column) = (document.at.line, document.at.column);
     let (file, field) = (document.file.clone(), field.to_owned());
     Problem { file, line, column, field, message, hint: None }
@@ -194,7 +195,7 @@ fn bodies(documents: Vec<Document>) -> (Vec<Agent>, Vec<TokenBudget>) {
     for body in documents.into_iter().filter_map(|document| document.body) {
         match body {
             Body::Agent { agent, .. } => agents.push(*agent),
-            Body::Budget(budget) => budgets.push(budget),
+            Body::Budget { budget, .. } => budgets.push(budget),
         }
     }
     agents.sort_by(|a, b| by_namespace(&a.reference).cmp(&by_namespace(&b.reference)));

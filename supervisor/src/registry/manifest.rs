@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::core::manifest::{
-    Agent, BuiltinClass, Cap, Environment, Lifecycle, Period, TimeZone, TokenBudget, ToolScope,
+    Agent, BudgetRef, BuiltinClass, Cap, Environment, Lifecycle, Period, TimeZone, TokenBudget, ToolScope,
 };
 use crate::core::money::NanoUsd;
 use crate::core::principal::AgentRef;
@@ -62,7 +62,11 @@ pub(super) enum Body {
         /// Where it names its budget.
         budget_at: At,
     },
-    Budget(TokenBudget),
+    Budget {
+        budget: TokenBudget,
+        /// Where it names its parent, if it does.
+        parent_at: Option<At>,
+    },
 }
 
 /// Reads the documents of one file. The problems go to `found`.
@@ -91,7 +95,7 @@ fn document(file: &Path, node: &Node, faults: &mut Faults<'_>) -> Option<Documen
     let body = spec.and_then(|mut spec| {
         let body = match kind {
             Kind::Agent => agent(&reference, &mut spec, faults),
-            Kind::TokenBudget => budget(&reference, &mut spec, faults).map(Body::Budget),
+            Kind::TokenBudget => budget(&reference, &mut spec, faults),
         };
         spec.done(faults);
         body
@@ -261,12 +265,26 @@ fn period(spec: &mut Fields<'_>, faults: &mut Faults<'_>) -> Option<Period> {
     }
 }
 
-fn budget(reference: &AgentRef, spec: &mut Fields<'_>, faults: &mut Faults<'_>) -> Option<TokenBudget> {
+/// `name` in the same namespace, or `namespace/name`.
+fn parent(field: &Field<'_>, reference: &AgentRef, faults: &mut Faults<'_>) -> Option<BudgetRef> {
+    field.map(faults, |text| {
+        let (namespace, name) = text.split_once('/').unwrap_or((reference.namespace(), text));
+        match AgentRef::new(name, namespace) {
+            Ok(_) => Ok(BudgetRef { namespace: namespace.to_owned(), name: name.to_owned() }),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+}
+
+fn budget(reference: &AgentRef, spec: &mut Fields<'_>, faults: &mut Faults<'_>) -> Option<Body> {
     let period = period(spec, faults);
     let cap = spec.require("cap", faults).and_then(|field| field.map(faults, units::amount));
     let burst_field = spec.take("burst", faults);
     let burst = burst_field.as_ref().map(|field| field.map(faults, units::amount));
     let alert = spec.take("alertAt", faults).map(|field| field.map(faults, units::percent));
+    let parent_field = spec.take("parent", faults);
+    let parent_at = parent_field.as_ref().map(Field::at);
+    let parent = parent_field.map(|field| parent(&field, reference, faults));
     let cap = match (cap?, burst) {
         (Amount::Money(cap), None) => Cap::Money { cap, burst: NanoUsd::ZERO },
         (Amount::Tokens(cap), None) => Cap::Tokens { cap, burst: 0 },
@@ -278,11 +296,16 @@ fn budget(reference: &AgentRef, spec: &mut Fields<'_>, faults: &mut Faults<'_>) 
             return None;
         }
     };
-    Some(TokenBudget {
+    let budget = TokenBudget {
         name: reference.name().to_owned(),
         namespace: reference.namespace().to_owned(),
+        parent: match parent {
+            Some(parent) => Some(parent?),
+            None => None,
+        },
         period: period?,
         cap,
         alert_at_percent: alert.unwrap_or(Some(ALERT_AT_PERCENT))?,
-    })
+    };
+    Some(Body::Budget { budget, parent_at })
 }

@@ -4,6 +4,7 @@
 //! stays and the problems are shown; before the first good set no agent exists, so nothing may run. Errors name file,
 //! line, column and field. It reads files and nothing else: it decides nothing.
 
+mod chain;
 mod config;
 mod config_file;
 pub mod init;
@@ -16,6 +17,7 @@ mod tests;
 mod tree;
 mod units;
 
+use crate::core::budget::CHAIN_MAX;
 use crate::core::error::{Code, Failure};
 use crate::core::manifest::{Agent, Lifecycle, TokenBudget};
 use crate::core::policy::PolicySet;
@@ -166,6 +168,21 @@ impl Snapshot {
     /// An agent's budget.
     pub fn budget_of(&self, agent: &Agent) -> Option<&TokenBudget> {
         self.budget(agent.reference.namespace(), &agent.budget)
+    }
+
+    /// A budget and those that pay with it: its parent, that one's, and so on. None if one of them is missing or there
+    /// is no end, which no set in force has.
+    pub fn chain<'s>(&'s self, budget: &'s TokenBudget) -> Option<Vec<&'s TokenBudget>> {
+        let mut chain = vec![budget];
+        let mut last = budget;
+        while let Some(parent) = &last.parent {
+            if chain.len() >= CHAIN_MAX {
+                return None;
+            }
+            last = self.budget(&parent.namespace, &parent.name)?;
+            chain.push(last);
+        }
+        Some(chain)
     }
 
     fn or_invalid(&self, otherwise: RegistryError) -> RegistryError {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod chain;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -135,6 +137,7 @@ fn the_contracts_manifests_are_read() {
     let expected = TokenBudget {
         name: "code-review-bot".into(),
         namespace: "team-platform".into(),
+        parent: None,
         period: Period::Monthly(TimeZone("UTC".into())),
         cap: Cap::Money {
             cap: NanoUsd::new(50_000_000_000).unwrap(),

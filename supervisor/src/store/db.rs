@@ -10,9 +10,10 @@ use tokio::sync::Semaphore;
 use super::StoreError;
 
 /// One step per schema version; a step is never changed once released.
-const MIGRATIONS: &[&[&str]] = &[
+pub(super) const MIGRATIONS: &[&[&str]] = &[
     &[super::meta::SCHEMA, super::records::SCHEMA, super::runs::SCHEMA, super::ledger::SCHEMA],
     &[super::usage::SCHEMA, super::usage::FROM_RECORDS],
+    &[super::ledger::CHAINS],
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,8 +1,9 @@
 //! The ledger: what budgets have spent and what is held for calls under way.
 //!
-//! Invariant: for every account, `posted + pending` never exceeds the ceiling it was admitted under, because a
-//! reservation is admitted and added in the same transaction of the one writer. `pending` is the sum of the open
-//! reservations, `posted` that of the closed ones.
+//! A reservation is held in every budget of a chain, in all of them or in none. Invariant: for every account,
+//! `posted + pending` never exceeds the ceiling it was admitted under, because a reservation is admitted and added in
+//! the same transaction of the one writer. `pending` is the sum of the holds of open reservations, `posted` what the
+//! closed ones came to.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
@@ -45,13 +46,56 @@ CREATE INDEX reservations_by_run ON reservations (run);
 CREATE INDEX reservations_open ON reservations (state) WHERE state = 'forwarding';
 ";
 
+/// One reservation is held in a chain of budgets. What an earlier version held in its one budget stays held there.
+pub(super) const CHAINS: &str = "
+ALTER TABLE reservations RENAME TO reservations_1;
+CREATE TABLE reservations (
+  id                TEXT PRIMARY KEY,
+  record            TEXT NOT NULL UNIQUE,
+  run               TEXT NOT NULL,
+  model             TEXT NOT NULL,
+  reserved_nano_usd INTEGER NOT NULL CHECK (reserved_nano_usd >= 0),
+  reserved_tokens   INTEGER NOT NULL CHECK (reserved_tokens >= 0),
+  state             TEXT NOT NULL CHECK (state IN ('forwarding', 'settled', 'assumed', 'void')),
+  posted_nano_usd   INTEGER NOT NULL DEFAULT 0 CHECK (posted_nano_usd >= 0),
+  posted_tokens     INTEGER NOT NULL DEFAULT 0 CHECK (posted_tokens >= 0),
+  opened_at_ms      INTEGER NOT NULL,
+  closed_at_ms      INTEGER
+) STRICT, WITHOUT ROWID;
+INSERT INTO reservations
+  SELECT id, record, run, model, reserved_nano_usd, reserved_tokens, state, posted_nano_usd, posted_tokens,
+    opened_at_ms, closed_at_ms FROM reservations_1;
+CREATE TABLE holds (
+  reservation TEXT NOT NULL REFERENCES reservations (id),
+  budget      TEXT NOT NULL,
+  period      TEXT NOT NULL,
+  nano_usd    INTEGER NOT NULL CHECK (nano_usd >= 0),
+  tokens      INTEGER NOT NULL CHECK (tokens >= 0),
+  PRIMARY KEY (reservation, budget),
+  FOREIGN KEY (budget, period) REFERENCES accounts (budget, period)
+) STRICT, WITHOUT ROWID;
+INSERT INTO holds SELECT id, budget, period, reserved_nano_usd, reserved_tokens FROM reservations_1;
+DROP TABLE reservations_1;
+CREATE INDEX reservations_by_run ON reservations (run);
+CREATE INDEX reservations_open ON reservations (state) WHERE state = 'forwarding';
+";
+
 /// A budget in a period.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Account {
     /// `<namespace>/<name>`.
     pub budget: String,
     /// As [`crate::core::budget::period_id`] gives it.
     pub period: String,
+}
+
+/// One of the budgets that a call is held in.
+#[derive(Debug, Clone)]
+pub struct Paying {
+    /// The budget and period, fixed for good.
+    pub account: Account,
+    /// The budget's cap at this moment.
+    pub cap: Cap,
 }
 
 /// What is to be held.
@@ -63,10 +107,8 @@ pub struct Hold {
     pub record: RecordId,
     /// The run that pays.
     pub run: RunId,
-    /// The budget and period it is held in, fixed for good.
-    pub account: Account,
-    /// The budget's cap at this moment.
-    pub cap: Cap,
+    /// Every budget it is held in, each once.
+    pub payers: Vec<Paying>,
     /// The provider that bills it, by its name in the configuration.
     pub provider: String,
     /// The model it is for.
@@ -77,6 +119,20 @@ pub struct Hold {
     pub bound: Bound,
     /// Now.
     pub at_ms: i64,
+}
+
+impl Hold {
+    /// How it fits into each of its budgets, in their order, and what those have.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn weigh(&self, connection: &Connection) -> Result<Vec<(Fit, Balance)>, StoreError> {
+        let weigh = |paying: &Paying| {
+            let balance = balance(connection, &paying.account)?;
+            Ok((fit(&paying.cap, &balance, &self.bound), balance))
+        };
+        self.payers.iter().map(weigh).collect()
+    }
 }
 
 /// An open reservation found at start: its call went out and nobody will ever report.
@@ -93,8 +149,8 @@ pub struct Orphan {
 /// What closing a reservation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
-    /// The account it belongs to.
-    pub account: Account,
+    /// The accounts it was held in and is posted to.
+    pub accounts: Vec<Account>,
     /// What was posted.
     pub posted: NanoUsd,
     /// Tokens posted.
@@ -138,47 +194,49 @@ pub fn balance(connection: &Connection, account: &Account) -> Result<Balance, St
     })
 }
 
-/// Holds the amount if it fits; otherwise changes nothing. Answers how it fitted and what the account had before.
+/// Holds the amount in every budget if it fits into all of them; otherwise changes nothing. Answers how it fitted into
+/// each, in their order, and what they had before.
 ///
 /// # Errors
 /// Those of the database.
-pub fn reserve(tx: &Transaction<'_>, hold: &Hold) -> Result<(Fit, Balance), StoreError> {
-    let balance = balance(tx, &hold.account)?;
-    let fits = fit(&hold.cap, &balance, &hold.bound);
-    if fits != Fit::Now {
-        return Ok((fits, balance));
+pub fn reserve(tx: &Transaction<'_>, hold: &Hold) -> Result<Vec<(Fit, Balance)>, StoreError> {
+    let weighed = hold.weigh(tx)?;
+    if weighed.iter().any(|(fit, _)| *fit != Fit::Now) {
+        return Ok(weighed);
     }
-    let cost = hold.bound.cost.nano();
-    let tokens = int(hold.bound.tokens());
-    let Account { budget, period } = &hold.account;
-    tx.prepare_cached(
-        "INSERT INTO accounts (budget, period, pending_nano_usd, pending_tokens) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (budget, period) DO UPDATE SET
-           pending_nano_usd = pending_nano_usd + excluded.pending_nano_usd,
-           pending_tokens = pending_tokens + excluded.pending_tokens",
-    )?
-    .execute(params![budget, period, cost, tokens])?;
+    let (id, cost, tokens) = (hold.id.to_string(), hold.bound.cost.nano(), int(hold.bound.tokens()));
     tx.prepare_cached(
         "INSERT INTO reservations
-           (id, record, run, budget, period, model, reserved_nano_usd, reserved_tokens, state, opened_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'forwarding', ?9)",
+           (id, record, run, model, reserved_nano_usd, reserved_tokens, state, opened_at_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'forwarding', ?7)",
     )?
     .execute(params![
-        hold.id.to_string(),
+        id,
         hold.record.to_string(),
         hold.run.to_string(),
-        budget,
-        period,
         hold.model,
         cost,
         tokens,
         hold.at_ms
     ])?;
     usage::open(tx, hold)?;
-    Ok((fits, balance))
+    for Paying { account: Account { budget, period }, .. } in &hold.payers {
+        tx.prepare_cached(
+            "INSERT INTO accounts (budget, period, pending_nano_usd, pending_tokens) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (budget, period) DO UPDATE SET
+               pending_nano_usd = pending_nano_usd + excluded.pending_nano_usd,
+               pending_tokens = pending_tokens + excluded.pending_tokens",
+        )?
+        .execute(params![budget, period, cost, tokens])?;
+        tx.prepare_cached(
+            "INSERT INTO holds (reservation, budget, period, nano_usd, tokens) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![id, budget, period, cost, tokens])?;
+    }
+    Ok(weighed)
 }
 
-/// Closes a reservation. Closing it again changes nothing and answers `None`.
+/// Closes a reservation in every budget it is held in. Closing it again changes nothing and answers `None`.
 ///
 /// # Errors
 /// Those of the database.
@@ -188,16 +246,15 @@ pub fn close(
     charge: Charge,
     at_ms: i64,
 ) -> Result<Option<Closed>, StoreError> {
-    let open: Option<(String, String, i64, i64, i64)> = tx
+    let (reservation, id) = (id, id.to_string());
+    let open: Option<(i64, i64, i64)> = tx
         .prepare_cached(
-            "SELECT budget, period, reserved_nano_usd, reserved_tokens, opened_at_ms
+            "SELECT reserved_nano_usd, reserved_tokens, opened_at_ms
              FROM reservations WHERE id = ?1 AND state = 'forwarding'",
         )?
-        .query_row([id.to_string()], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-        })
+        .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((budget, period, held, held_tokens, opened_at_ms)) = open else { return Ok(None) };
+    let Some((held, held_tokens, opened_at_ms)) = open else { return Ok(None) };
     let (state, posted, tokens) = match charge {
         Charge::Settled { usage, cost } => ("settled", cost.nano(), int(usage.total())),
         Charge::Assumed => ("assumed", held, held_tokens),
@@ -207,21 +264,30 @@ pub fn close(
         "UPDATE reservations SET state = ?2, posted_nano_usd = ?3, posted_tokens = ?4, closed_at_ms = ?5
          WHERE id = ?1",
     )?
-    .execute(params![id.to_string(), state, posted, tokens, at_ms])?;
-    usage::close(tx, id, opened_at_ms, charge)?;
+    .execute(params![id, state, posted, tokens, at_ms])?;
+    usage::close(tx, reservation, opened_at_ms, charge)?;
     tx.prepare_cached(
         "UPDATE accounts SET
-           pending_nano_usd = pending_nano_usd - ?3, posted_nano_usd = posted_nano_usd + ?4,
-           pending_tokens = pending_tokens - ?5, posted_tokens = posted_tokens + ?6
-         WHERE budget = ?1 AND period = ?2",
+           pending_nano_usd = pending_nano_usd - h.nano_usd, posted_nano_usd = posted_nano_usd + ?2,
+           pending_tokens = pending_tokens - h.tokens, posted_tokens = posted_tokens + ?3
+         FROM holds h
+         WHERE h.reservation = ?1 AND accounts.budget = h.budget AND accounts.period = h.period",
     )?
-    .execute(params![budget, period, held, posted, held_tokens, tokens])?;
+    .execute(params![id, posted, tokens])?;
     Ok(Some(Closed {
-        account: Account { budget, period },
+        accounts: held_in(tx, &id)?,
         posted: money(posted)?,
         tokens: nat(tokens),
         overrun: money(posted)?.minus(money(held)?),
     }))
+}
+
+fn held_in(connection: &Connection, reservation: &str) -> Result<Vec<Account>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT budget, period FROM holds WHERE reservation = ?1 ORDER BY budget")?;
+    let rows =
+        statement.query_map([reservation], |row| Ok(Account { budget: row.get(0)?, period: row.get(1)? }))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Reservations that an earlier daemon left open.
@@ -276,14 +342,14 @@ pub fn unbalanced(connection: &Connection) -> Result<Option<Account>, StoreError
     Ok(connection
         .query_row(
             "SELECT a.budget, a.period FROM accounts a LEFT JOIN (
-               SELECT budget, period,
-                 SUM(posted_nano_usd) AS posted, SUM(posted_tokens) AS tokens,
-                 SUM(IIF(state = 'forwarding', reserved_nano_usd, 0)) AS held,
-                 SUM(IIF(state = 'forwarding', reserved_tokens, 0)) AS held_tokens
-               FROM reservations GROUP BY budget, period
-             ) r ON r.budget = a.budget AND r.period = a.period
-             WHERE a.posted_nano_usd <> COALESCE(r.posted, 0) OR a.posted_tokens <> COALESCE(r.tokens, 0)
-               OR a.pending_nano_usd <> COALESCE(r.held, 0) OR a.pending_tokens <> COALESCE(r.held_tokens, 0)
+               SELECT h.budget, h.period,
+                 SUM(r.posted_nano_usd) AS posted, SUM(r.posted_tokens) AS tokens,
+                 SUM(IIF(r.state = 'forwarding', h.nano_usd, 0)) AS held,
+                 SUM(IIF(r.state = 'forwarding', h.tokens, 0)) AS held_tokens
+               FROM holds h JOIN reservations r ON r.id = h.reservation GROUP BY h.budget, h.period
+             ) s ON s.budget = a.budget AND s.period = a.period
+             WHERE a.posted_nano_usd <> COALESCE(s.posted, 0) OR a.posted_tokens <> COALESCE(s.tokens, 0)
+               OR a.pending_nano_usd <> COALESCE(s.held, 0) OR a.pending_tokens <> COALESCE(s.held_tokens, 0)
              ORDER BY a.budget, a.period LIMIT 1",
             [],
             |row| Ok(Account { budget: row.get(0)?, period: row.get(1)? }),
@@ -296,8 +362,10 @@ pub fn unbalanced(connection: &Connection) -> Result<Option<Account>, StoreError
 pub struct Booked {
     /// The record of the decision.
     pub record: String,
-    /// Where it is held.
-    pub account: Account,
+    /// Where it is held, in order.
+    pub accounts: Vec<Account>,
+    /// Whether every hold is of the whole amount.
+    pub is_held_whole: bool,
     /// What was held.
     pub reserved_nano_usd: i64,
     /// What was posted; none while it is open.
@@ -310,18 +378,33 @@ pub struct Booked {
 /// Those of the database.
 pub fn booked(connection: &Connection) -> Result<Vec<Booked>, StoreError> {
     let mut statement = connection.prepare(
-        "SELECT record, reserved_nano_usd, state, posted_nano_usd, budget, period FROM reservations",
+        "SELECT r.record, r.reserved_nano_usd, r.state, r.posted_nano_usd, h.budget, h.period,
+           COALESCE(h.nano_usd = r.reserved_nano_usd AND h.tokens = r.reserved_tokens, 1)
+         FROM reservations r LEFT JOIN holds h ON h.reservation = r.id ORDER BY r.id, h.budget, h.period",
     )?;
-    let rows = statement.query_map([], |row| {
-        let state: String = row.get(2)?;
-        let posted: i64 = row.get(3)?;
-        let open = state == "forwarding";
-        Ok(Booked {
-            record: row.get(0)?,
-            account: Account { budget: row.get(4)?, period: row.get(5)? },
-            reserved_nano_usd: row.get(1)?,
-            posted_nano_usd: (!open).then_some(posted),
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = statement.query([])?;
+    let mut booked: Vec<Booked> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let record: String = row.get(0)?;
+        let (state, posted): (String, i64) = (row.get(2)?, row.get(3)?);
+        if booked.last().is_none_or(|last| last.record != record) {
+            booked.push(Booked {
+                record,
+                accounts: Vec::new(),
+                is_held_whole: true,
+                reserved_nano_usd: row.get(1)?,
+                posted_nano_usd: (state != "forwarding").then_some(posted),
+            });
+        }
+        let (budget, period): (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);
+        let is_whole: bool = row.get(6)?;
+        if let (Some(last), Some(budget), Some(period)) = (booked.last_mut(), budget, period) {
+            last.accounts.push(Account { budget, period });
+            last.is_held_whole &= is_whole;
+        }
+    }
+    Ok(booked)
 }
+
+#[cfg(test)]
+mod tests;

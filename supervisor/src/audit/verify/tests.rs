@@ -9,7 +9,7 @@ use crate::core::manifest::{Cap, Environment};
 use crate::core::money::NanoUsd;
 use crate::core::record::{DecisionEntry, EventEntry, OutcomeEntry, Who};
 use crate::core::usage::Charge;
-use crate::store::ledger::Hold;
+use crate::store::ledger::{Hold, Paying};
 use crate::store::{Store, Transaction};
 use crate::sys::ids;
 
@@ -20,12 +20,15 @@ fn nano(amount: i64) -> NanoUsd {
 /// A call that held 40: its decision and, if it cost something, its outcome.
 fn call(tx: &Transaction<'_>, who: &Who, cost: Option<i64>) -> Result<RecordId, StoreError> {
     let bound = Bound { input_tokens: 1, output_tokens: 1, cost: nano(40) };
+    let account = Account { budget: "team/purse".into(), period: "2026-11@UTC".into() };
     let hold = Hold {
         id: ids::new_reservation_id()?,
         record: ids::new_record_id()?,
         run: who.run,
-        account: Account { budget: "team/purse".into(), period: "2026-11@UTC".into() },
-        cap: Cap::Money { cap: nano(1000), burst: nano(0) },
+        payers: vec![Paying {
+            account: account.clone(),
+            cap: Cap::Money { cap: nano(1000), burst: nano(0) },
+        }],
         provider: "p".into(),
         model: "m".into(),
         prices: "v1".into(),
@@ -43,8 +46,9 @@ fn call(tx: &Transaction<'_>, who: &Who, cost: Option<i64>) -> Result<RecordId, 
         digest: String::new(),
         call_id: None,
         reserved_nano_usd: Some(40),
-        budget: Some(hold.account.budget.clone()),
-        period: Some(hold.account.period.clone()),
+        budget: Some(account.budget),
+        period: Some(account.period),
+        also: Vec::new(),
     };
     records::append_as(tx, hold.record, 1, Entry::Decision(decision))?;
     if let Some(cost) = cost {
@@ -170,11 +174,30 @@ const DAMAGE: &[(&str, u64, &str)] = &[
         6,
         "the ledger has other amounts for it",
     ),
-    ("DELETE FROM reservations WHERE posted_nano_usd = 25", 1, "the ledger has no reservation for it"),
     (
-        "INSERT INTO accounts (budget, period) VALUES ('team/other', 'total'); UPDATE reservations SET budget = 'team/other', period = 'total' WHERE posted_nano_usd = 25",
+        "DELETE FROM holds WHERE reservation IN (SELECT id FROM reservations WHERE posted_nano_usd = 25); DELETE FROM reservations WHERE posted_nano_usd = 25",
         1,
-        "the ledger has it in another budget or period",
+        "the ledger has no reservation for it",
+    ),
+    (
+        "INSERT INTO accounts (budget, period) VALUES ('team/other', 'total'); UPDATE holds SET budget = 'team/other', period = 'total' WHERE reservation = (SELECT id FROM reservations WHERE posted_nano_usd = 25)",
+        1,
+        "the ledger has it in other budgets or periods",
+    ),
+    (
+        "INSERT INTO accounts (budget, period) VALUES ('team/other', 'total'); INSERT INTO holds SELECT id, 'team/other', 'total', 40, 2 FROM reservations WHERE posted_nano_usd = 25",
+        1,
+        "the ledger has it in other budgets or periods",
+    ),
+    (
+        "DELETE FROM holds WHERE reservation = (SELECT id FROM reservations WHERE posted_nano_usd = 25)",
+        1,
+        "the ledger has it in other budgets or periods",
+    ),
+    (
+        "UPDATE holds SET nano_usd = 1 WHERE reservation = (SELECT id FROM reservations WHERE posted_nano_usd = 25)",
+        1,
+        "the ledger has other amounts for it",
     ),
     // what a budget has left
     (

@@ -7,7 +7,7 @@ use crate::core::ids::RecordId;
 use crate::core::manifest::Cap;
 use crate::core::money::NanoUsd;
 use crate::core::run::Run;
-use crate::store::ledger::{self, Account};
+use crate::store::ledger::{self, Account, Paying};
 use crate::store::{db, runs};
 
 const DAY_MS: i64 = 86_400_000;
@@ -55,8 +55,10 @@ impl Book {
             id: ReservationId::from_parts(self.calls, [0; 10]),
             record: RecordId::from_parts(self.calls, [0; 10]),
             run,
-            account: Account { budget: "team/purse".into(), period: "total".into() },
-            cap: Cap::Money { cap: nano(i64::MAX), burst: nano(0) },
+            payers: vec![Paying {
+                account: Account { budget: "team/purse".into(), period: "total".into() },
+                cap: Cap::Money { cap: nano(i64::MAX), burst: nano(0) },
+            }],
             provider: "anthropic".into(),
             model: model.into(),
             prices: "v1".into(),

@@ -254,7 +254,7 @@ impl Gate {
         let append = move |tx: &Transaction<'_>| records::append(tx, Entry::Decision(entry));
         let written = self.inner.store.write_synced_if(move |_| !may_be_late, append).await;
         let record = written.map_err(|error| refuse::unavailable(&error))?;
-        Ok(Permit::new(self.clone(), Claim { record, run: live.run.id, held: None }))
+        Ok(Permit::new(self.clone(), Claim { record, run: live.run.id, held: None, granted_output: None }))
     }
 
     async fn record_refusal(

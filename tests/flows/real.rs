@@ -26,7 +26,7 @@ const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 const SCREEN_TIMEOUT: Duration = Duration::from_secs(90);
 /// What the file holds that no agent may read.
 const SECRET: &str = "the-private-key-of-the-user";
-/// The longest answer that Claude Code and OpenCode ask for under agentsup: what a call can cost is mostly this.
+/// The longest answer that Claude Code and OpenCode ask for under agentsup; Codex asks for no limit, which is more.
 const MAX_OUTPUT: u64 = 32_000;
 
 /// The list prices that the fakes bill, in nano-USD a token.
@@ -198,6 +198,16 @@ impl World {
         self.assert_books();
     }
 
+    /// Asserts that the message tells the end of this budget, with what was spent of it.
+    fn assert_exhausted(&self, message: &str, cap: &str) {
+        let spent = format!("{:010}", self.model.billed_nano_usd(price));
+        let (dollars, nano) = spent.split_at(spent.len() - 9);
+        let nano = nano.trim_end_matches('0');
+        let told =
+            format!("agentsup: budget exhausted: the budget `bot` has spent {dollars}.{nano} USD of {cap}");
+        assert!(message.contains(&told), "`{told}` is not in `{message}`");
+    }
+
     fn audit(&self) -> Audit {
         Audit(self.home.run(&["audit", "list", "--json"]).ok().json_lines())
     }
@@ -257,7 +267,13 @@ fn assert_denied(ask: &Ask) {
     assert!(!ask.request.contains(SECRET), "the secret reached the model");
 }
 
-/// An answer as long as it may be, so that a budget for less than two such calls admits no second one.
-fn longest(turn: Turn, tokens: u64) -> Turn {
-    turn.usage(Usage::new(100, tokens))
+/// An answer as long and a prompt as dear as they may be, so that what was held for the call is spent. The budgets of
+/// these tests are smaller than what the agents ask for, so the gateway lowers the limit of the answer.
+fn longest(turn: Turn, ask: &Ask) -> Turn {
+    let request = ask.request.json();
+    let limits = ["max_tokens", "max_output_tokens"];
+    let limit = limits.iter().find_map(|name| request[name].as_u64()).expect("a limit of the answer");
+    assert!(limit < MAX_OUTPUT, "the budget admits {limit} tokens");
+    let prompt = u64::try_from(ask.request.body.len()).expect("a length");
+    turn.usage(Usage::new(100, limit).cache(0, prompt, 0))
 }

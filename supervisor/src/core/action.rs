@@ -42,6 +42,8 @@ pub struct LlmAction {
     pub bound: Option<Bound>,
     /// The version of the prices that the bound was made with; empty where there is none.
     pub prices: String,
+    /// How the call could be made with less; `None` if it is this or nothing.
+    pub elastic: Option<Elastic>,
     /// Why there is no bound, or another reason for which the flow itself refuses; shown to the agent.
     pub objection: Option<Objection>,
 }
@@ -55,6 +57,29 @@ pub struct Bound {
     pub output_tokens: u64,
     /// The worst price of both.
     pub cost: NanoUsd,
+}
+
+/// How far the output of a call can be cut, so that it fits into what a budget has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elastic {
+    /// The fewest output tokens that are of any use.
+    pub least_output_tokens: u64,
+    /// What one output token less takes off the worst price, at least.
+    pub output_token_cost: NanoUsd,
+}
+
+impl Elastic {
+    /// The bound with so many output tokens less; `None` if too few would be left. Never below what the call can then
+    /// really cost.
+    #[must_use]
+    pub fn cut(&self, bound: &Bound, tokens: u64) -> Option<Bound> {
+        let output_tokens = bound.output_tokens.checked_sub(tokens)?;
+        if output_tokens < self.least_output_tokens {
+            return None;
+        }
+        let cost = bound.cost.minus(self.output_token_cost.times(tokens));
+        Some(Bound { output_tokens, cost, ..*bound })
+    }
 }
 
 impl Bound {

@@ -5,7 +5,7 @@
 use jiff::tz::TimeZone as Zone;
 use jiff::{Timestamp, civil::Weekday};
 
-use super::action::Bound;
+use super::action::{Bound, Elastic};
 use super::manifest::{Cap, Period, TimeZone, TokenBudget};
 use super::money::NanoUsd;
 
@@ -83,6 +83,67 @@ pub fn fit(cap: &Cap, balance: &Balance, bound: &Bound) -> Fit {
     } else {
         Fit::Never
     }
+}
+
+/// As [`fit`], with the bound that fits: cut down only where nothing under way could make room for the whole, or where
+/// `patience` is over.
+pub fn fit_elastic(
+    cap: &Cap,
+    balance: &Balance,
+    bound: &Bound,
+    elastic: Option<&Elastic>,
+    patience: Patience,
+) -> (Fit, Bound) {
+    let whole = fit(cap, balance, bound);
+    let Some(elastic) = elastic else { return (whole, *bound) };
+    match (whole, patience) {
+        (Fit::Now, _) | (Fit::Later, Patience::Waits) => return (whole, *bound),
+        (Fit::Later, Patience::IsOver) | (Fit::Never, _) => {}
+    }
+    if let Some(cut) = cut_to_fit(cap, balance, bound, elastic) {
+        return (Fit::Now, cut);
+    }
+    let settled = Balance { pending: NanoUsd::ZERO, pending_tokens: 0, ..*balance };
+    let later = whole == Fit::Later || cut_to_fit(cap, &settled, bound, elastic).is_some();
+    (if later { Fit::Later } else { Fit::Never }, *bound)
+}
+
+/// Whether a call still waits for others under way to turn out cheaper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// It does.
+    Waits,
+    /// It has waited long enough.
+    IsOver,
+}
+
+/// The bound with as much output as fits now.
+fn cut_to_fit(cap: &Cap, balance: &Balance, bound: &Bound, elastic: &Elastic) -> Option<Bound> {
+    let excess =
+        |posted: i128, pending: i128, wanted: i128, ceiling: i128| posted + pending + wanted - ceiling;
+    let (excess, each) = match cap {
+        Cap::Money { cap, burst } => (
+            excess(
+                i128::from(balance.posted.nano()),
+                i128::from(balance.pending.nano()),
+                i128::from(bound.cost.nano()),
+                i128::from(cap.nano()) + i128::from(burst.nano()),
+            ),
+            i128::from(elastic.output_token_cost.nano()),
+        ),
+        Cap::Tokens { cap, burst } => (
+            excess(
+                i128::from(balance.posted_tokens),
+                i128::from(balance.pending_tokens),
+                i128::from(bound.tokens()),
+                i128::from(*cap) + i128::from(*burst),
+            ),
+            1,
+        ),
+    };
+    // Rounded up: half a token too many is one too many.
+    let tokens = excess.max(0).checked_add(each - 1)?.checked_div(each)?;
+    elastic.cut(bound, u64::try_from(tokens).ok()?).filter(|cut| fit(cap, balance, cut) == Fit::Now)
 }
 
 /// Whether what is posted has reached the alert threshold.
@@ -174,6 +235,41 @@ mod tests {
         assert_eq!(fit(&cap, &balance, &bound(61)), Fit::Never);
         assert_eq!(fit(&cap, &Balance { posted: nano(110), ..Balance::default() }, &bound(1)), Fit::Never);
         assert_eq!(fit(&cap, &Balance::default(), &Bound { cost: NanoUsd::MAX, ..bound(0) }), Fit::Never);
+    }
+
+    #[test]
+    fn an_elastic_call_is_cut_down_to_what_is_left() {
+        let nano = |n| NanoUsd::new(n).unwrap();
+        let cap = Cap::Money { cap: nano(1000), burst: NanoUsd::ZERO };
+        let bound = Bound { input_tokens: 10, output_tokens: 100, cost: nano(500) };
+        let elastic = Elastic { least_output_tokens: 20, output_token_cost: nano(4) };
+        let of = |posted, pending, patience| {
+            let balance = Balance { posted: nano(posted), pending: nano(pending), ..Balance::default() };
+            let (fit, bound) = fit_elastic(&cap, &balance, &bound, Some(&elastic), patience);
+            (fit, bound.output_tokens, bound.cost.nano())
+        };
+        assert_eq!(of(500, 0, Patience::Waits), (Fit::Now, 100, 500));
+        // 1 too much costs a token of 4, 5 too much two of them
+        assert_eq!(of(501, 0, Patience::Waits), (Fit::Now, 99, 496));
+        assert_eq!(of(505, 0, Patience::Waits), (Fit::Now, 98, 492));
+        assert_eq!(of(820, 0, Patience::Waits), (Fit::Now, 20, 180));
+        assert_eq!(of(821, 0, Patience::Waits), (Fit::Never, 100, 500));
+        // what is pending may leave room for the whole, or for a part
+        assert_eq!(of(300, 300, Patience::Waits), (Fit::Later, 100, 500));
+        assert_eq!(of(300, 300, Patience::IsOver), (Fit::Now, 75, 400));
+        assert_eq!(of(800, 100, Patience::Waits), (Fit::Later, 100, 500));
+        assert_eq!(of(800, 100, Patience::IsOver), (Fit::Later, 100, 500));
+        let (fit, _) = fit_elastic(
+            &cap,
+            &Balance::default(),
+            &Bound { cost: nano(1001), ..bound },
+            None,
+            Patience::Waits,
+        );
+        assert_eq!(fit, Fit::Never);
+        let tokens = Cap::Tokens { cap: 100, burst: 0 };
+        let (fit, cut) = fit_elastic(&tokens, &Balance::default(), &bound, Some(&elastic), Patience::Waits);
+        assert_eq!((fit, cut.output_tokens, cut.tokens()), (Fit::Now, 90, 100));
     }
 
     #[test]

@@ -78,6 +78,14 @@ impl NanoUsd {
         let rounded = (product + denominator - 1) / denominator;
         Self(i64::try_from(rounded).unwrap_or(i64::MAX))
     }
+
+    /// This amount times `numerator / denominator`, rounded down; a zero denominator gives zero.
+    #[must_use]
+    pub fn scaled_down(self, numerator: u32, denominator: u32) -> Self {
+        let product = i128::from(self.0) * i128::from(numerator);
+        let whole = product.checked_div(i128::from(denominator)).unwrap_or(0);
+        Self(i64::try_from(whole).unwrap_or(i64::MAX))
+    }
 }
 
 impl TryFrom<i64> for NanoUsd {

@@ -26,6 +26,8 @@ pub(super) struct Claim {
     pub(super) record: RecordId,
     pub(super) run: RunId,
     pub(super) held: Option<Held>,
+    /// The output tokens that were granted instead of what was asked for.
+    pub(super) granted_output: Option<u64>,
 }
 
 /// An amount held in every budget of a chain.
@@ -43,6 +45,11 @@ impl Permit {
     /// The record of the decision.
     pub fn record(&self) -> Option<RecordId> {
         self.claim.as_ref().map(|claim| claim.record)
+    }
+
+    /// The most output tokens that the call may ask for, where that is less than it did: no more fitted into the budget.
+    pub fn granted_output(&self) -> Option<u64> {
+        self.claim.as_ref().and_then(|claim| claim.granted_output)
     }
 
     /// Records how the effect ended and closes the reservation. A power cut in the next tenth of a second may undo

@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout_at};
 use super::line::Place;
 use super::permit::{Claim, Held};
 use super::{Gate, LiveRun, Permit, deny, refuse};
-use crate::core::action::{Bound, LlmAction};
-use crate::core::budget::{self, Balance, Fit};
-use crate::core::decision::{Decision, Refusal};
+use crate::core::action::{Bound, Elastic, LlmAction};
+use crate::core::budget::{self, Balance, Fit, Patience};
+use crate::core::decision::{Decision, Reason, Refusal};
 use crate::core::ids::RecordId;
 use crate::core::manifest::TokenBudget;
 use crate::core::record::{DecisionEntry, Entry, Payer};
@@ -121,7 +121,8 @@ impl Gate {
         attempt: Try,
     ) -> Result<Admission, Refusal> {
         let hold = hold(live, llm, &chain, bound).map_err(|error| refuse::unavailable(&error))?;
-        let admit = move |tx: &Transaction<'_>| admit_call(tx, &hold, entry, chain, attempt);
+        let elastic = llm.elastic;
+        let admit = move |tx: &Transaction<'_>| admit_call(tx, hold, elastic, entry, chain, attempt);
         let admission = self.inner.store.write_synced_if(Admission::holds_money, admit).await;
         admission.map_err(|error| refuse::unavailable(&error))
     }
@@ -153,22 +154,53 @@ pub fn account(budget: &TokenBudget, at_ms: i64) -> Account {
     Account { budget: budget.reference().to_string(), period: budget::period_id(&budget.period, at_ms) }
 }
 
-fn admit_call(
+/// How each budget of the chain takes the call, and the bound that all of them take if they do: cut down where the whole
+/// does not fit.
+fn weigh(
     tx: &Transaction<'_>,
     hold: &Hold,
+    elastic: Option<&Elastic>,
+    attempt: Try,
+) -> Result<(Vec<(Fit, Balance)>, Bound), StoreError> {
+    let patience = if attempt == Try::Last { Patience::IsOver } else { Patience::Waits };
+    let mut least = hold.bound;
+    let mut weighed = Vec::with_capacity(hold.payers.len());
+    for ((_, balance), paying) in hold.weigh(tx)?.into_iter().zip(&hold.payers) {
+        let (fit, bound) = budget::fit_elastic(&paying.cap, &balance, &hold.bound, elastic, patience);
+        if bound.output_tokens < least.output_tokens {
+            least = bound;
+        }
+        weighed.push((fit, balance));
+    }
+    Ok((weighed, least))
+}
+
+fn admit_call(
+    tx: &Transaction<'_>,
+    hold: Hold,
+    elastic: Option<Elastic>,
     mut entry: DecisionEntry,
     chain: Vec<TokenBudget>,
     attempt: Try,
 ) -> Result<Admission, StoreError> {
-    let weighed = if attempt == Try::Behind { hold.weigh(tx)? } else { ledger::reserve(tx, hold)? };
+    let (weighed, bound) = weigh(tx, &hold, elastic.as_ref(), attempt)?;
     let worst = weighed.iter().map(|(fit, _)| *fit).max().unwrap_or(Fit::Never);
     match worst {
         Fit::Now if attempt != Try::Behind => {
+            let granted_output = (bound != hold.bound).then_some(bound.output_tokens);
+            let hold = Hold { bound, ..hold };
+            if ledger::reserve(tx, &hold)?.iter().any(|(fit, _)| *fit != Fit::Now) {
+                return Err(StoreError::corrupt("chain of budgets", "what fits into it does not"));
+            }
+            if let Some(tokens) = granted_output {
+                let text = format!("no more than {tokens} output tokens fit into the budget");
+                entry.reasons.push(Reason { source: "budget".to_owned(), decision: Decision::Allow, text });
+            }
             name_payers(&mut entry, hold.payers.iter().map(|paying| &paying.account));
             entry.reserved_nano_usd = Some(hold.bound.cost.nano());
             records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
             let held = Held { reservation: hold.id, chain };
-            let claim = Claim { record: hold.record, run: hold.run, held: Some(held) };
+            let claim = Claim { record: hold.record, run: hold.run, held: Some(held), granted_output };
             Ok(Admission::Held(claim, hold.bound))
         }
         Fit::Now | Fit::Later if attempt != Try::Last => {

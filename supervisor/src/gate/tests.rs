@@ -81,6 +81,7 @@ fn llm(cost: i64) -> Action {
         model: "model-a".into(),
         bound: Some(bound),
         prices: "v1".into(),
+        elastic: None,
         objection: None,
     })
 }
@@ -159,6 +160,7 @@ async fn without_a_budget_or_a_bound_no_model_is_called() {
         model: "model-a".into(),
         bound: None,
         prices: String::new(),
+        elastic: None,
         objection: None,
     };
     let refusal = world.gate.decide(&world.live, Action::Llm(unbounded.clone())).await.err().unwrap();
@@ -359,6 +361,7 @@ async fn those_who_wait_for_headroom_get_it_in_order() {
         model: "model-a".into(),
         bound: Some(free),
         prices: String::new(),
+        elastic: None,
         objection: None,
     };
     let free = world.gate.decide(&world.live, Action::Llm(free)).await.unwrap();

@@ -4,7 +4,7 @@
 //! and JSON text is never shorter than what it says; what is not text counts at its size limit, or as all the model
 //! accepts. What has no limit at all is refused by its name.
 
-use crate::core::action::{Bound, Objection};
+use crate::core::action::{Bound, Elastic, Objection};
 
 use super::anchor::{Anchored, Prompt};
 use super::call::Call;
@@ -57,6 +57,21 @@ pub(super) fn bound(
         .worst(input_tokens, output_tokens, writes)
         .scaled_up(surcharge.numerator, surcharge.denominator);
     Ok(Bound { input_tokens, output_tokens, cost })
+}
+
+/// How far the answer can be cut; `least` output tokens are of any use to the wire's clients.
+pub(super) fn elastic(
+    call: &Call<'_>,
+    bound: &Bound,
+    least: u64,
+    price: &Price,
+    surcharge: Surcharge,
+) -> Elastic {
+    let rate = price.output_rate(bound.input_tokens);
+    Elastic {
+        least_output_tokens: call.fixed_output.saturating_add(least),
+        output_token_cost: rate.scaled_down(surcharge.numerator, surcharge.denominator),
+    }
 }
 
 /// The least of what is certain: the model's window, one token a byte, or an earlier count plus what is new.

@@ -20,6 +20,8 @@ pub(super) struct Call<'a> {
     pub(super) model: Cow<'a, str>,
     /// The most tokens the agent wants to be put out.
     pub(super) max_output: Option<u64>,
+    /// Output tokens that are spoken for: the answer's limit cannot be lowered to them.
+    pub(super) fixed_output: u64,
     /// A cache that costs extra, asked for outside the content.
     pub(super) cache: CacheWrites,
     /// Something asked for that has no upper bound, by its name on the wire.
@@ -73,6 +75,7 @@ impl<'a> Call<'a> {
         Self {
             model,
             max_output: None,
+            fixed_output: 0,
             cache: CacheWrites::None,
             unbounded: None,
             added_tokens: 0,

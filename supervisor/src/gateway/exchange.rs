@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use crate::core::action::{Action, Bound, LlmAction, Objection};
+use crate::core::action::{Action, Bound, Elastic, LlmAction, Objection};
 use crate::core::money::NanoUsd;
 use crate::core::usage::{Charge, Outcome};
 use crate::gate::{LiveRun, Permit};
@@ -24,7 +24,7 @@ use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::{Provider, Route};
 use super::relay::{DRAIN, Ledger, Relay};
-use super::{Gateway, bound, headers, refusal};
+use super::{Gateway, bound, headers, refusal, scan};
 
 /// Where the response goes.
 type Reply = oneshot::Sender<Response<Body>>;
@@ -48,6 +48,7 @@ pub(super) struct Exchange {
 struct Prepared {
     model: String,
     bound: Bound,
+    elastic: Option<Elastic>,
     /// None for what is free.
     billing: Option<Billing>,
 }
@@ -87,6 +88,7 @@ impl Exchange {
             model: prepared.model.clone(),
             bound: Some(prepared.bound),
             prices: prices.unwrap_or_default(),
+            elastic: prepared.elastic,
             objection: None,
         };
         match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
@@ -109,23 +111,30 @@ impl Exchange {
         let model = shown(&call.model);
         if self.route == Route::Free {
             let bound = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
-            return Ok(Prepared { model, bound, billing: None });
+            return Ok(Prepared { model, bound, elastic: None, billing: None });
         }
         match self.bill(&call, body.len()) {
-            Ok((bound, billing)) => Ok(Prepared { model, bound, billing: Some(billing) }),
+            Ok((bound, elastic, billing)) => Ok(Prepared { model, bound, elastic, billing: Some(billing) }),
             Err(objection) => Err(Objected { model, objection, status: None }),
         }
     }
 
-    fn bill(&self, call: &Call<'_>, body_bytes: usize) -> Result<(Bound, Billing), Objection> {
+    fn bill(
+        &self,
+        call: &Call<'_>,
+        body_bytes: usize,
+    ) -> Result<(Bound, Option<Elastic>, Billing), Objection> {
         let price = self.price(&call.model).ok_or_else(|| Objection {
             reason: format!("no price is known for the model `{}`", shown(&call.model)),
             hint: Some(prices::lines_to_add(&call.model)),
         })?;
         let prompt = Prompt::of(self.live.run.id, &self.named, call, &self.headers);
         let anchored = self.gateway.anchors.measure(&prompt);
-        let bound = bound::bound(call, &prompt, body_bytes, anchored, &price, self.provider.surcharge())?;
-        Ok((bound, Billing { price, prompt, reader: self.provider.reader(call) }))
+        let surcharge = self.provider.surcharge();
+        let bound = bound::bound(call, &prompt, body_bytes, anchored, &price, surcharge)?;
+        let field = self.provider.output_field();
+        let elastic = field.map(|field| bound::elastic(call, &bound, field.least, &price, surcharge));
+        Ok((bound, elastic, Billing { price, prompt, reader: self.provider.reader(call) }))
     }
 
     fn price(&self, model: &str) -> Option<Price> {
@@ -145,6 +154,7 @@ impl Exchange {
             model,
             bound: None,
             prices: String::new(),
+            elastic: None,
             objection: Some(objection),
         };
         let refused = match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
@@ -173,17 +183,24 @@ impl Exchange {
         if reply.is_closed() {
             return settle(permit, "the client left before anything was sent".to_owned(), Charge::Void).await;
         }
-        let response = match self.request(body).await {
-            Ok(request) => self.send(request, &mut reply).await,
+        let granted = permit.granted_output();
+        let response = match self.granted(body, granted) {
+            Ok(body) => match self.request(body).await {
+                Ok(request) => self.send(request, &mut reply).await,
+                Err(failure) => Err(failure),
+            },
             Err(failure) => Err(failure),
         };
-        let response = match response {
+        let mut response = match response {
             Ok(response) => response,
             Err(failure) => {
                 settle(permit, format!("failed: {}", failure.cause), failure.charge()).await;
                 return answer(reply, self.stop(&failure));
             }
         };
+        if let Some(tokens) = granted {
+            response.headers_mut().insert(headers::OUTPUT_GRANTED, HeaderValue::from(tokens));
+        }
         let status = response.status();
         let framing = framing(&response);
         let ledger = match prepared.billing.filter(|_| status.is_success()) {
@@ -198,6 +215,17 @@ impl Exchange {
             }
         };
         self.relay(response, framing, ledger, reply).await;
+    }
+
+    /// The body with the limit of its answer lowered to what was granted, every other byte as it came.
+    fn granted(&self, body: Bytes, output_tokens: Option<u64>) -> Result<Bytes, Failure> {
+        let Some(tokens) = output_tokens else { return Ok(body) };
+        let field = self.provider.output_field().map(|field| field.name);
+        let lowered = field.and_then(|field| scan::with_number(&body, field, tokens));
+        // What cannot be lowered may not be sent: more than was granted could come back.
+        lowered
+            .map(Bytes::from)
+            .ok_or_else(|| Failure::before_sending("the answer's limit cannot be lowered"))
     }
 
     /// A list costs nothing and names no model, so it is not an action; it takes a live run and nothing else.

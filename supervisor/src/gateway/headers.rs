@@ -17,6 +17,9 @@ const CREDENTIALS: [&str; 2] = ["x-api-key", "x-goog-api-key"];
 /// The provider's own limits are those of the organisation's key, not of this run.
 const LIMITS: [&str; 2] = ["anthropic-ratelimit-", "x-ratelimit-"];
 
+/// Tells the client that its answer is limited to so many tokens, because no more fitted into the budget.
+pub(super) const OUTPUT_GRANTED: HeaderName = HeaderName::from_static("agentsup-output-tokens");
+
 /// A request's headers as the provider gets them, still without its key.
 pub(super) fn to_provider(from: &HeaderMap, token: &str) -> HeaderMap {
     let named = named_by_connection(from);

@@ -116,6 +116,26 @@ pub(super) fn members(json: &[u8]) -> Vec<(&[u8], &[u8])> {
     found
 }
 
+/// The object with this member at its top set to a number, every other byte as it is. `None` if it is no object.
+pub(super) fn with_number(json: &[u8], name: &str, number: u64) -> Option<Vec<u8>> {
+    let number = number.to_string();
+    let value =
+        members(json).into_iter().find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value);
+    let (range, with) = match value {
+        Some(value) => {
+            let start = value.as_ptr().addr().checked_sub(json.as_ptr().addr())?;
+            (start..start + value.len(), number)
+        }
+        None => {
+            let after = memchr::memchr(b'{', json)? + 1;
+            let rest = json.get(after..)?.trim_ascii_start();
+            let comma = if rest.starts_with(b"}") { "" } else { "," };
+            (after..after, format!("\"{name}\":{number}{comma}"))
+        }
+    };
+    Some([json.get(..range.start)?, with.as_bytes(), json.get(range.end..)?].concat())
+}
+
 /// The text of an array's elements; anything else is its own only element.
 pub(super) fn elements(json: &[u8]) -> Vec<&[u8]> {
     let mut tokens = Tokens::of(json);
@@ -247,6 +267,20 @@ mod tests {
         let mut content = Content::default();
         content.add(value.to_string().as_bytes(), KINDS);
         content
+    }
+
+    #[test]
+    fn a_number_is_set_and_nothing_else_changes() {
+        let set =
+            |json: &str| with_number(json.as_bytes(), "n", 7).map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(
+            set(r#" {"a":[{"n":1}], "n" : 12 ,"b":1.0}"#).unwrap(),
+            r#" {"a":[{"n":1}], "n" : 7 ,"b":1.0}"#
+        );
+        assert_eq!(set(r#"{"a":1}"#).unwrap(), r#"{"n":7,"a":1}"#);
+        assert_eq!(set(r#"{"n":null}"#).unwrap(), r#"{"n":7}"#);
+        assert_eq!(set("{ }").unwrap(), r#"{"n":7 }"#);
+        assert_eq!(set("[]"), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod fake;
 mod refusals;
+mod session;
 
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::Notify;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{MAX_OUTPUT, Terminal, World, assert_denied, assert_told, longest};
+use super::{Terminal, World, assert_denied, assert_told, longest};
 use crate::fakes::ask::Kind;
 use crate::fakes::home::ANTHROPIC_KEY;
 use crate::fakes::model::{Script, Turn, Usage};
@@ -77,26 +77,21 @@ fn it_edits_calls_a_tool_meets_a_denial_and_goes_on() {
 /// One call, so dear that no second one fits.
 fn one_call(script: Script, place: &super::Place) -> Script {
     let (write, look) = (place.clone(), place.clone());
-    script.step(move |_| {
+    script.step(move |ask| {
         look.assert_no_key_inside();
-        longest(
-            Turn::tool("Write", json!({ "file_path": write.file("new.txt"), "content": "new\n" })),
-            MAX_OUTPUT,
-        )
+        let input = json!({ "file_path": write.file("new.txt"), "content": "new\n" });
+        longest(Turn::tool("Write", input), ask)
     })
 }
 
 #[test]
 fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
-    let world = World::new("claude", ANTHROPIC_KEY, "1.20 USD", one_call);
+    let world = World::new("claude", ANTHROPIC_KEY, "0.80 USD", one_call);
     let run = world.run(&["claude", "--", "-p", "Write a file", "--output-format", "json"]);
     let result = run.exits(1).json();
     assert_eq!((&result["is_error"], &result["api_error_status"]), (&json!(true), &json!(402)), "{run}");
     let told = result["result"].as_str().unwrap();
-    assert!(
-        told.contains("agentsup: budget exhausted: the budget `bot` has spent 0.6404 USD of 1.20 USD"),
-        "{told}"
-    );
+    world.assert_exhausted(told, "0.80 USD");
     assert_eq!(std::fs::read_to_string(world.place.file("new.txt")).unwrap(), "new\n", "work is kept");
     let audit = world.audit();
     assert_eq!(audit.targets("llm", "allow"), [MODEL]);
@@ -107,11 +102,11 @@ fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
 
 #[test]
 fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
-    let world = World::new("claude", ANTHROPIC_KEY, "1.20 USD", |script, place| {
+    let world = World::new("claude", ANTHROPIC_KEY, "0.80 USD", |script, place| {
         let look = place.clone();
-        script.step(move |_| {
+        script.step(move |ask| {
             look.assert_no_key_inside();
-            longest(Turn::text("Good morning from the model."), MAX_OUTPUT)
+            longest(Turn::text("Good morning from the model."), ask)
         })
     });
     world.talk_twice(&Terminal {

@@ -8,8 +8,6 @@ use crate::fakes::home::OPENAI_KEY;
 use crate::fakes::model::{Block, Turn};
 
 const MODEL: &str = "gpt-6.1-sol";
-/// The longest answer of the model: the client does not ask for a shorter one.
-const MAX_OUTPUT: u64 = 128_000;
 const PATCH: &str =
     "*** Begin Patch\n*** Update File: README.md\n@@\n-The first line.\n+The line as edited.\n*** End Patch";
 
@@ -74,20 +72,17 @@ fn it_edits_calls_a_tool_meets_a_denial_and_goes_on() {
 
 #[test]
 fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
-    let world = World::new("codex", OPENAI_KEY, "2.00 USD", |steps, place| {
+    let world = World::new("codex", OPENAI_KEY, "0.40 USD", |steps, place| {
         let look = place.clone();
-        steps.step(move |_| {
+        steps.step(move |ask| {
             look.assert_no_key_inside();
-            longest(patch(), MAX_OUTPUT)
+            longest(patch(), ask)
         })
     });
     let run = world.run(&["codex", "--", "exec", "--json", "Improve the readme"]);
     let told = errors(&run.exits(1).json_lines());
     assert_eq!(told.len(), 1, "{run}");
-    assert!(
-        told[0].starts_with("agentsup: budget exhausted: the budget `bot` has spent 1.2802 USD of 2.00 USD"),
-        "{run}"
-    );
+    world.assert_exhausted(&told[0], "0.40 USD");
     let readme = std::fs::read_to_string(world.place.file("README.md")).unwrap();
     assert_eq!(readme, "# A repository\n\nThe line as edited.\n", "work is kept");
     let audit = world.audit();
@@ -99,11 +94,11 @@ fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
 
 #[test]
 fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
-    let world = World::new("codex", OPENAI_KEY, "2.00 USD", |steps, place| {
+    let world = World::new("codex", OPENAI_KEY, "0.40 USD", |steps, place| {
         let look = place.clone();
-        steps.step(move |_| {
+        steps.step(move |ask| {
             look.assert_no_key_inside();
-            longest(Turn::text("Good morning from the model."), MAX_OUTPUT)
+            longest(Turn::text("Good morning from the model."), ask)
         })
     });
     // Its own code at the end, which is not always the same after a turn that failed.

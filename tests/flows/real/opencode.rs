@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{MAX_OUTPUT, Terminal, World, assert_denied, assert_told, longest};
+use super::{Terminal, World, assert_denied, assert_told, longest};
 use crate::fakes::ask::Kind;
 use crate::fakes::home::ANTHROPIC_KEY;
 use crate::fakes::model::Turn;
@@ -68,23 +68,18 @@ fn it_edits_calls_a_tool_meets_a_denial_and_goes_on() {
 
 #[test]
 fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
-    let world = World::new("opencode", ANTHROPIC_KEY, "0.60 USD", |script, place| {
+    let world = World::new("opencode", ANTHROPIC_KEY, "0.30 USD", |script, place| {
         let (write, look) = (place.clone(), place.clone());
-        script.step(move |_| {
+        script.step(move |ask| {
             look.assert_no_key_inside();
-            longest(
-                Turn::tool("write", json!({ "filePath": write.file("new.txt"), "content": "new\n" })),
-                MAX_OUTPUT,
-            )
+            let input = json!({ "filePath": write.file("new.txt"), "content": "new\n" });
+            longest(Turn::tool("write", input), ask)
         })
     });
     let run = world.run(&["opencode", "--", "run", "--format", "json", "Write a file"]);
     let told = errors(&run.exits(1).json_lines());
     assert_eq!(told.len(), 1, "{run}");
-    assert!(
-        told[0].starts_with("agentsup: budget exhausted: the budget `bot` has spent 0.3202 USD of 0.60 USD"),
-        "{run}"
-    );
+    world.assert_exhausted(&told[0], "0.30 USD");
     assert_eq!(std::fs::read_to_string(world.place.file("new.txt")).unwrap(), "new\n", "work is kept");
     let audit = world.audit();
     assert_eq!(audit.targets("llm", "allow"), [MODEL]);
@@ -95,11 +90,11 @@ fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
 
 #[test]
 fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
-    let world = World::new("opencode", ANTHROPIC_KEY, "0.60 USD", |script, place| {
+    let world = World::new("opencode", ANTHROPIC_KEY, "0.30 USD", |script, place| {
         let look = place.clone();
-        script.step(move |_| {
+        script.step(move |ask| {
             look.assert_no_key_inside();
-            longest(Turn::text("Good morning from the model."), MAX_OUTPUT)
+            longest(Turn::text("Good morning from the model."), ask)
         })
     });
     world.talk_twice(&Terminal { agent: "opencode", ready: "Ask anything", leave: &["\x03"], model: MODEL });

@@ -40,6 +40,7 @@ fn llm(model: &str) -> Action {
         model: model.into(),
         bound: None,
         prices: String::new(),
+        elastic: None,
         objection: None,
     })
 }

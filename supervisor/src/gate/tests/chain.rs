@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::core::action::Elastic;
 use crate::core::manifest::BudgetRef;
 use crate::core::principal::AgentRef;
 
@@ -170,4 +171,33 @@ async fn every_budget_of_the_chain_alerts_once_when_it_crosses_its_own_edge() {
             "budget team/all reached 80 % of its cap in total: 0.000000096 USD spent at TIME.",
         ]
     );
+}
+
+#[tokio::test]
+async fn an_answer_is_cut_to_what_the_tightest_budget_of_the_chain_has_left() {
+    let Team { world, one, two } = team(100, 100, 120).await;
+    world.gate.decide(&one, llm(90)).await.unwrap().settle(settled(90)).await.unwrap();
+    let Action::Llm(call) = llm(50) else { unreachable!() };
+    let elastic = |least_output_tokens| {
+        let elastic = Elastic { least_output_tokens, output_token_cost: nano(4) };
+        Action::Llm(LlmAction { elastic: Some(elastic), ..call.clone() })
+    };
+    // 30 are left above: five of the ten output tokens have to go.
+    let refusal = world.gate.decide(&two, elastic(6)).await.err().unwrap();
+    assert!(refusal.message.contains("the budget `all` has spent"), "{refusal}");
+    let permit = world.gate.decide(&two, elastic(5)).await.unwrap();
+    assert_eq!(permit.granted_output(), Some(5));
+    assert_eq!(balances(&world.store).await, [(90, 0), (0, 30), (90, 30)]);
+    // What is pending would leave room for a part: that is waited for.
+    let waiting = {
+        let (gate, two, action) = (world.gate.clone(), Arc::clone(&two), elastic(5));
+        tokio::spawn(async move { gate.decide(&two, action).await })
+    };
+    in_line(&world.gate, "team/all").await;
+    permit.settle(settled(0)).await.unwrap();
+    let second = waiting.await.unwrap().unwrap();
+    assert_eq!(second.granted_output(), Some(5));
+    second.settle(settled(30)).await.unwrap();
+    assert_eq!(balances(&world.store).await, [(90, 0), (30, 0), (120, 0)]);
+    verified(&world.store).await;
 }

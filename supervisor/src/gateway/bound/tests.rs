@@ -347,3 +347,32 @@ proptest! {
         prop_assert!(usage.total() <= bound.tokens());
     }
 }
+
+proptest! {
+    /// Whatever is negotiated and comes on top: a call that was cut down is not held for less than it can cost.
+    #[test]
+    fn a_cut_bound_is_never_below_that_of_the_smaller_call(
+        multiplier in 1_u32..30_000, numerator in 1_u32..300, denominator in 1_u32..200,
+        bytes in 0_usize..400_000, asked in 2_000_u64..128_000, cut in 0_u64..126_000,
+        model in prop::sample::select(vec!["claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-4-5"]),
+    ) {
+        let mut config = crate::registry::Config::default();
+        config.providers.get_mut("anthropic").unwrap().multiplier_bp = multiplier;
+        let price = prices::price("anthropic", model, &config).unwrap();
+        let surcharge = Surcharge { numerator, denominator };
+        let wire = providers::by_name("anthropic").unwrap();
+        let of = |tokens: u64| {
+            let body = json!({"model": model, "max_tokens": tokens, "messages": []}).to_string();
+            let call = wire.read_call(body.as_bytes()).unwrap();
+            let bound = bound(&call, &prompt_of(wire, &call), bytes, None, &price, surcharge).unwrap();
+            let elastic = elastic(&call, &bound, 1, &price, surcharge);
+            (bound, elastic)
+        };
+        let (whole, elastic) = of(asked);
+        if let Some(held) = elastic.cut(&whole, cut) {
+            let (needed, _) = of(asked - cut);
+            prop_assert_eq!(held.output_tokens, needed.output_tokens);
+            prop_assert!(held.cost >= needed.cost, "{:?} is less than {:?}", held, needed);
+        }
+    }
+}

@@ -99,6 +99,11 @@ impl Price {
         self.billed(input.plus(rates.output.times(output_tokens)))
     }
 
+    /// What one token less of the answer to such a prompt takes off [`Price::worst`], at least.
+    pub(super) fn output_rate(&self, input_tokens: u64) -> NanoUsd {
+        self.rates(input_tokens).output.scaled_down(self.multiplier_bp, LIST_PRICE_BP)
+    }
+
     /// The most tokens the model puts out in one call, if that is known.
     pub(super) const fn max_output(&self) -> Option<u64> {
         self.max_output

@@ -10,7 +10,7 @@ use http::{HeaderName, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Provider, Route, Wire};
+use super::{OutputField, Provider, Route, Wire};
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
 use crate::gateway::call::{self, Call, MalformedError, Place, shown};
@@ -35,6 +35,7 @@ static WIRE: Wire = Wire {
     in_base_url: "",
     key: Some((HeaderName::from_static("x-api-key"), "")),
     surcharge: REGIONAL,
+    output_field: Some(OutputField { name: "max_tokens", least: 1024 }),
 };
 
 const KINDS: Kinds = Kinds {
@@ -84,6 +85,8 @@ impl Provider for Anthropic {
             b"max_tokens" | b"stream" | b"metadata" | b"cache_control" => Place::Aside,
             _ => Place::Setting,
         })?;
+        let thinking = call.settings.iter().find(|(name, _)| *name == b"thinking");
+        call.fixed_output = thinking.map_or(0, |(_, value)| thinking_tokens(value));
         Ok(call)
     }
 
@@ -137,6 +140,20 @@ struct Request<'a> {
     inference_geo: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     context_management: Option<ContextManagement<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Thinking {
+    #[serde(default)]
+    budget_tokens: Option<u64>,
+}
+
+/// The answer must be allowed more than its thinking. What cannot be understood leaves no room to lower it.
+fn thinking_tokens(setting: &[u8]) -> u64 {
+    match serde_json::from_slice::<Option<Thinking>>(setting) {
+        Ok(thinking) => thinking.and_then(|thinking| thinking.budget_tokens).unwrap_or(0),
+        Err(_) => u64::MAX,
+    }
 }
 
 #[derive(Deserialize)]

@@ -55,6 +55,17 @@ pub(super) struct Wire {
     key: Option<(HeaderName, &'static str)>,
     /// What may come on top of the list price of a call.
     surcharge: Surcharge,
+    /// The field that limits the answer, which can be lowered near the end of a budget; none if it is not to be touched.
+    output_field: Option<OutputField>,
+}
+
+/// The field of a request that limits the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct OutputField {
+    /// Its name at the top of the body.
+    pub(super) name: &'static str,
+    /// The fewest tokens that are of any use to clients of this wire.
+    pub(super) least: u64,
 }
 
 /// One wire: its data, and what it takes to read it.
@@ -84,6 +95,10 @@ impl dyn Provider + '_ {
     /// What may come on top of the list price of a call.
     pub(super) fn surcharge(&self) -> Surcharge {
         self.wire().surcharge
+    }
+
+    pub(super) fn output_field(&self) -> Option<OutputField> {
+        self.wire().output_field
     }
 
     /// What a request is. The path is what comes after the provider's name, without the query.

@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Provider, Route, Wire};
+use super::{OutputField, Provider, Route, Wire};
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
 use crate::gateway::call::{self, Call, MalformedError, Place, shown};
@@ -28,6 +28,8 @@ static WIRE: Wire = Wire {
     in_base_url: "/v1",
     key: Some((AUTHORIZATION, "Bearer ")),
     surcharge: Surcharge::NONE,
+    // Much of a short answer would be reasoning.
+    output_field: Some(OutputField { name: "max_output_tokens", least: 4096 }),
 };
 
 const KINDS: Kinds = Kinds {

@@ -6,3 +6,4 @@ mod keeper;
 mod launch;
 mod real;
 mod runs;
+mod usage;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::SharedApp;
-use super::answers::{approvals, audit, budgets, daemon, keys, manifests, mcp};
+use super::answers::{approvals, audit, budgets, daemon, keys, manifests, mcp, usage};
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, view};
 
@@ -89,6 +89,8 @@ ops! {
     BudgetList "budget.list" (Nothing) -> Vec<budgets::BudgetView> = |app, _params| budgets::list(app);
     /// Shows one budget.
     BudgetShow "budget.show" (budgets::ShowParams) -> budgets::BudgetView = |app, params| budgets::show(app, params);
+    /// Sums what was spent on what.
+    UsageShow "usage.show" (usage::UsageParams) -> usage::UsageView = |app, params| usage::show(app, params);
     /// Stores a key in the keyring.
     KeySet "key.set" (keys::SetParams) -> keys::KeyView = |app, params| keys::set(app, params);
     /// Lists where keys come from, never their values.

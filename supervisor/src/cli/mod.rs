@@ -24,6 +24,7 @@ mod output;
 mod ps;
 mod run;
 mod stop;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -59,6 +60,7 @@ Examples:
   agentsup run claude                  Claude Code in a fresh worktree, supervised
   agentsup run command -- make test    run any program in a fresh worktree, supervised
   agentsup ps                          what runs, and what it has cost
+  agentsup usage                       what was spent by day, how fast, and until when it lasts
   agentsup audit list                  what happened, as sentences
 
 Everything lives below AGENTSUP_HOME if that is set, else in the platform's usual places.
@@ -82,6 +84,7 @@ enum Verb {
     Deny(approvals::DenyArgs),
     Audit(audit::Args),
     Budget(budget::Args),
+    Usage(usage::Args),
     Key(key::Args),
     Mcp(mcp::Args),
     Doctor(doctor::Args),
@@ -138,6 +141,7 @@ fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
         Verb::Deny(args) => approvals::deny(args),
         Verb::Audit(args) => audit::perform(args),
         Verb::Budget(args) => budget::perform(args),
+        Verb::Usage(args) => usage::perform(args),
         Verb::Key(args) => key::perform(args),
         Verb::Mcp(args) => mcp::perform(args),
         Verb::Doctor(args) => doctor::perform(&args),

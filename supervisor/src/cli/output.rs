@@ -315,6 +315,17 @@ pub(crate) fn dollars(nano_usd: i64) -> String {
     format!("{sign}$0.{}", decimals.trim_end_matches('0'))
 }
 
+/// A number of tokens in three or four digits: `950`, `12.3k`, `1.2M`; cut off, not rounded up.
+pub(crate) fn tokens(number: u64) -> String {
+    for (unit, letter) in [(1_000_000_000_000, 'T'), (1_000_000_000, 'G'), (1_000_000, 'M'), (1000, 'k')] {
+        if number >= unit {
+            let tenths = number / (unit / 10);
+            return format!("{}.{}{letter}", tenths / 10, tenths % 10);
+        }
+    }
+    number.to_string()
+}
+
 /// `1 file`, `2 files`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
@@ -352,6 +363,12 @@ mod tests {
             "-$0.000002",
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn tokens_are_shown_in_a_few_digits() {
+        let shown = [0, 999, 1000, 12_345, 999_999, 1_234_567, 7_000_000_000, u64::MAX].map(tokens);
+        assert_eq!(shown, ["0", "999", "1.0k", "12.3k", "999.9k", "1.2M", "7.0G", "18446744.0T"]);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! A balance belongs to a period id and is never reset: a new period is a new row.
 
+use jiff::Timestamp;
+use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone as Zone;
-use jiff::{Timestamp, civil::Weekday};
 
 use super::action::{Bound, Elastic};
 use super::manifest::{Cap, Period, TimeZone, TokenBudget};
@@ -178,6 +179,18 @@ pub fn period_id(period: &Period, at_ms: i64) -> String {
 
 /// When the period that `at_ms` falls into ends, in words for a refusal; `None` where it never does.
 pub fn period_end(period: &Period, at_ms: i64) -> Option<String> {
+    let (zone, next) = next_period(period, at_ms)?;
+    Some(format!("{} 00:00 {}", next.strftime("%-d %b"), zone.0))
+}
+
+/// When the period that `at_ms` falls into ends, milliseconds since 1970; `None` where it never does.
+pub fn period_end_ms(period: &Period, at_ms: i64) -> Option<i64> {
+    let (zone, next) = next_period(period, at_ms)?;
+    let zone = Zone::get(&zone.0).unwrap_or(Zone::UTC);
+    Some(next.to_zoned(zone).ok()?.timestamp().as_millisecond())
+}
+
+fn next_period(period: &Period, at_ms: i64) -> Option<(&TimeZone, Date)> {
     let (zone, date) = match period {
         Period::Daily(zone) | Period::Weekly(zone) | Period::Monthly(zone) => {
             let timestamp = Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -190,7 +203,7 @@ pub fn period_end(period: &Period, at_ms: i64) -> Option<String> {
         Period::Weekly(_) => date.nth_weekday(1, Weekday::Monday).ok()?,
         Period::Monthly(_) | Period::Total => date.last_of_month().tomorrow().ok()?,
     };
-    Some(format!("{} 00:00 {}", next.strftime("%-d %b"), zone.0))
+    Some((zone, next))
 }
 
 #[cfg(test)]
@@ -214,6 +227,9 @@ mod tests {
         ] {
             assert_eq!(period_id(&period, at_ms), id);
             assert_eq!(period_end(&period, at_ms).as_deref(), end);
+            let end_ms = period_end_ms(&period, at_ms);
+            assert_eq!(end_ms.map(|end_ms| period_id(&period, end_ms) != id), end.map(|_| true));
+            assert_eq!(end_ms.map(|end_ms| period_id(&period, end_ms - 1) == id), end.map(|_| true));
         }
         // An hour and a second later it is December in Berlin, not yet in London.
         assert_eq!(

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod budget;
+pub mod burn;
 pub mod canonical;
 pub mod decision;
 pub mod environ;
@@ -10,6 +11,7 @@ pub mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod ids;
+pub mod instant;
 pub mod manifest;
 pub mod money;
 pub mod place;

@@ -38,7 +38,7 @@ pub(super) struct Bill {
 impl Bill {
     /// All positions together.
     pub(super) fn usage(&self) -> Usage {
-        self.lines.iter().fold(Usage::default(), |sum, line| plus(&sum, &line.usage))
+        self.lines.iter().fold(Usage::default(), |sum, line| sum.plus(&line.usage))
     }
 
     /// What it comes to; none if one of its models has no price.
@@ -52,16 +52,6 @@ impl Bill {
             sum = sum.plus(price.cost(&line.usage));
         }
         Some(sum.scaled_up(self.surcharge.numerator, self.surcharge.denominator))
-    }
-}
-
-fn plus(a: &Usage, b: &Usage) -> Usage {
-    Usage {
-        input_tokens: a.input_tokens.saturating_add(b.input_tokens),
-        cache_write_5m_tokens: a.cache_write_5m_tokens.saturating_add(b.cache_write_5m_tokens),
-        cache_write_1h_tokens: a.cache_write_1h_tokens.saturating_add(b.cache_write_1h_tokens),
-        cache_read_tokens: a.cache_read_tokens.saturating_add(b.cache_read_tokens),
-        output_tokens: a.output_tokens.saturating_add(b.output_tokens),
     }
 }
 

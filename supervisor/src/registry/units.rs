@@ -1,9 +1,8 @@
 //! Durations, amounts, instants and time zones as people write them.
 
-use jiff::civil::Date;
 use jiff::tz;
-use jiff::{Timestamp, Zoned};
 
+pub(super) use crate::core::instant::instant_ms;
 use crate::core::manifest::TimeZone;
 use crate::core::money::NanoUsd;
 
@@ -53,18 +52,6 @@ pub(super) fn percent(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     let percent = number.and_then(|number| number.parse().ok()).filter(|percent| (1..=100).contains(percent));
     percent.ok_or_else(|| format!("`{text}` is not a percentage from `1%` to `100%`"))
-}
-
-/// A date, meaning its first instant in UTC, or a timestamp with its offset; milliseconds since 1970.
-pub(super) fn instant_ms(text: &str) -> Result<i64, String> {
-    if let Ok(timestamp) = text.parse::<Timestamp>() {
-        return Ok(timestamp.as_millisecond());
-    }
-    let midnight = |date: Date| -> Result<Zoned, jiff::Error> { date.to_zoned(tz::TimeZone::UTC) };
-    let zoned = text.parse::<Date>().and_then(midnight);
-    zoned
-        .map(|zoned| zoned.timestamp().as_millisecond())
-        .map_err(|_| format!("`{text}` is not a date (`2027-06-30`) or a time (`2027-06-30T12:00:00Z`)"))
 }
 
 /// An IANA time zone that this machine knows.

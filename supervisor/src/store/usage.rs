@@ -4,12 +4,15 @@
 //! different sums; a call that was not billed has no row once it is closed; agent, repository and branch are those of
 //! the run, which is never deleted. Must not decide anything: what may be spent is the ledger's.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, params_from_iter};
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Transaction, params, params_from_iter};
 
 use super::StoreError;
-use super::ledger::Hold;
+use super::ledger::{Account, Hold};
 use crate::core::ids::{ReservationId, RunId};
+use crate::core::principal::AgentRef;
 use crate::core::usage::{Charge, Grouping, Usage};
 
 /// In order of time, so that a span of time is read from one place.
@@ -147,12 +150,9 @@ pub(super) fn close(
     Ok(())
 }
 
-const SUMS: &str = "COUNT(*) AS calls, SUM(state = 'assumed') AS assumed, SUM(input_tokens) AS input,
-  SUM(cache_write_5m_tokens) AS write_5m, SUM(cache_write_1h_tokens) AS write_1h,
-  SUM(cache_read_tokens) AS read, SUM(output_tokens) AS output, SUM(cost_nano_usd) AS cost";
-
-const SUMS_OF_PARTS: &str =
-    "SUM(calls), SUM(assumed), SUM(input), SUM(write_5m), SUM(write_1h), SUM(read), SUM(output), SUM(cost)";
+/// What is summed, in the order in which [`add`] reads it from the second column on.
+const SUMMED: &str = "1, state = 'assumed', input_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
+  cache_read_tokens, output_tokens, cost_nano_usd";
 
 /// Closed calls, summed, in order of key. Days and months are those of UTC.
 ///
@@ -165,43 +165,152 @@ pub fn sums(connection: &Connection, by: Grouping, selection: &Selection) -> Res
         filter.push_str(" AND run IN (SELECT id FROM runs WHERE json_extract(run, '$.agent') = ?)");
         values.push(agent.clone().into());
     }
-    // What is dear to work out, a date or a run's branch, is worked out once a day or run and not once a call.
-    let (part, key, join) = match by {
-        Grouping::Day => ("opened_at_ms / 86400000", "date(part * 86400, 'unixepoch')", ""),
-        Grouping::Month => ("opened_at_ms / 86400000", "strftime('%Y-%m', part * 86400, 'unixepoch')", ""),
-        Grouping::Model => ("model", "part", ""),
-        Grouping::Run => ("run", "part", ""),
-        Grouping::Agent => ("run", "json_extract(runs.run, '$.agent')", OF_RUNS),
-        Grouping::Repository => ("run", "json_extract(runs.run, '$.repository')", OF_RUNS),
-        Grouping::Branch => ("run", "json_extract(runs.run, '$.branch')", OF_RUNS),
+    let part = match by {
+        Grouping::Day | Grouping::Month => "opened_at_ms / 86400000",
+        Grouping::Model => "model",
+        Grouping::Agent | Grouping::Repository | Grouping::Branch | Grouping::Run => "run",
     };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT {key} AS key, {SUMS_OF_PARTS}
-         FROM (SELECT {part} AS part, {SUMS} FROM usage WHERE {filter} GROUP BY part) AS parts {join}
-         GROUP BY key ORDER BY key"
-    ))?;
-    let rows = statement.query_map(params_from_iter(values), read)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    // The database would sort all calls to group them, which takes longer than all the rest.
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {part}, {SUMMED} FROM usage WHERE {filter}"))?;
+    let parts = parts(statement.query(params_from_iter(values))?)?;
+    let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
+    for part in parts {
+        let key = key(connection, by, &part.key)?;
+        let whole = sums.entry(key.clone()).or_default();
+        *whole = Sum { key, ..whole.plus(&part) };
+    }
+    Ok(sums.into_values().collect())
 }
 
-const OF_RUNS: &str = "JOIN runs ON runs.id = parts.part";
+/// Sums by the first column, in no particular order.
+fn parts(mut rows: Rows<'_>) -> Result<Vec<Sum>, StoreError> {
+    let (mut parts, mut places) = (Vec::<Sum>::new(), HashMap::<String, usize>::new());
+    // Mostly it is the one of the row before.
+    let mut place = 0;
+    let mut day = None;
+    while let Some(row) = rows.next()? {
+        match row.get_ref(0)? {
+            ValueRef::Integer(number) if day == Some(number) => {}
+            ValueRef::Integer(number) => {
+                day = Some(number);
+                place = place_of(&number.to_string(), &mut parts, &mut places);
+            }
+            text => {
+                let text = text.as_str().map_err(|error| StoreError::corrupt("usage", error))?;
+                if parts.get(place).is_none_or(|part| part.key != text) {
+                    place = place_of(text, &mut parts, &mut places);
+                }
+            }
+        }
+        if let Some(part) = parts.get_mut(place) {
+            let key = std::mem::take(&mut part.key);
+            *part = Sum { key, ..part.plus(&read(row)?) };
+        }
+    }
+    Ok(parts)
+}
+
+fn place_of(key: &str, parts: &mut Vec<Sum>, places: &mut HashMap<String, usize>) -> usize {
+    if let Some(place) = places.get(key) {
+        return *place;
+    }
+    parts.push(Sum { key: key.to_owned(), ..Sum::default() });
+    places.insert(key.to_owned(), parts.len() - 1);
+    parts.len() - 1
+}
+
+/// What is shown of a day since 1970, a model or a run.
+fn key(connection: &Connection, by: Grouping, part: &str) -> Result<String, StoreError> {
+    let ask = |sql: &str| -> Result<String, StoreError> {
+        let found = connection.prepare_cached(sql)?.query_row([part], |row| row.get(0)).optional()?;
+        Ok(found.unwrap_or_default())
+    };
+    match by {
+        Grouping::Day => ask("SELECT date(?1 * 86400, 'unixepoch')"),
+        Grouping::Month => ask("SELECT strftime('%Y-%m', ?1 * 86400, 'unixepoch')"),
+        Grouping::Model | Grouping::Run => Ok(part.to_owned()),
+        Grouping::Agent => ask("SELECT json_extract(run, '$.agent') FROM runs WHERE id = ?1"),
+        Grouping::Repository => ask("SELECT json_extract(run, '$.repository') FROM runs WHERE id = ?1"),
+        Grouping::Branch => ask("SELECT json_extract(run, '$.branch') FROM runs WHERE id = ?1"),
+    }
+}
 
 /// The closed calls of one run; all zero if there are none.
 ///
 /// # Errors
 /// Those of the database.
 pub fn of_run(connection: &Connection, run: RunId) -> Result<Sum, StoreError> {
-    let sql = format!(
-        "SELECT run, {SUMS_OF_PARTS} FROM (SELECT run, {SUMS} FROM usage
-         WHERE run = ?1 AND state <> 'open' GROUP BY run) GROUP BY run"
-    );
-    Ok(connection.prepare_cached(&sql)?.query_row([run.to_string()], read).optional()?.unwrap_or_default())
+    let sql = format!("SELECT run, {SUMMED} FROM usage WHERE run = ?1 AND state <> 'open'");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let sum = parts(statement.query([run.to_string()])?)?.pop();
+    Ok(Sum { key: run.to_string(), ..sum.unwrap_or_default() })
 }
 
+/// What was spent lately from one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent {
+    /// The budget and its period.
+    pub account: Account,
+    /// When the first of the calls was let through.
+    pub first_ms: i64,
+    /// What they cost.
+    pub cost_nano_usd: i64,
+    /// Their tokens.
+    pub tokens: u64,
+}
+
+/// What closed calls that were let through since then cost, by each account that paid.
+///
+/// # Errors
+/// Those of the database.
+pub fn recent(connection: &Connection, since_ms: i64) -> Result<Vec<Recent>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT h.budget, h.period, MIN(u.opened_at_ms), SUM(u.cost_nano_usd), SUM(r.posted_tokens)
+         FROM usage u JOIN reservations r ON r.id = u.reservation JOIN holds h ON h.reservation = r.id
+         WHERE u.opened_at_ms >= ?1 AND u.state <> 'open' GROUP BY h.budget, h.period",
+    )?;
+    let rows = statement.query_map([since_ms], |row| {
+        Ok(Recent {
+            account: Account { budget: row.get(0)?, period: row.get(1)? },
+            first_ms: row.get(2)?,
+            cost_nano_usd: row.get(3)?,
+            tokens: row.get(4).map(|tokens: i64| u64::try_from(tokens).unwrap_or(0))?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The agents that ever ran here, by their whole references.
+///
+/// # Errors
+/// Those of the database.
+pub fn agents(connection: &Connection) -> Result<Vec<AgentRef>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT DISTINCT json_extract(run, '$.agent') FROM runs ORDER BY 1")?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+    rows.map(|row| row?.parse().map_err(|error| StoreError::corrupt("agent", error))).collect()
+}
+
+impl Sum {
+    /// Both together, under no key.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            key: String::new(),
+            calls: self.calls.saturating_add(other.calls),
+            assumed_calls: self.assumed_calls.saturating_add(other.assumed_calls),
+            usage: self.usage.plus(&other.usage),
+            cost_nano_usd: self.cost_nano_usd.saturating_add(other.cost_nano_usd),
+        }
+    }
+}
+
+/// A row of [`SUMMED`].
 fn read(row: &Row<'_>) -> rusqlite::Result<Sum> {
     let nat = |index: usize| row.get(index).map(|value: i64| u64::try_from(value).unwrap_or(0));
     Ok(Sum {
-        key: row.get(0)?,
+        key: String::new(),
         calls: nat(1)?,
         assumed_calls: nat(2)?,
         usage: Usage {

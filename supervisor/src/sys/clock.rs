@@ -1,5 +1,8 @@
-//! The wall clock. Business code takes times as values; only the edges call this.
+//! The wall clock, and times as its reader's own clock shows them. Business code takes times as values; only the edges
+//! call this.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01T00:00:00Z; zero if the clock stands before that.
@@ -7,4 +10,40 @@ pub fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// `16:40` today, else `24 Nov 16:40`, or with the year if it is another: in the reader's time zone.
+pub fn shown(at_ms: i64, now_ms: i64) -> String {
+    shown_in(&TimeZone::system(), at_ms, now_ms)
+}
+
+fn shown_in(zone: &TimeZone, at_ms: i64, now_ms: i64) -> String {
+    let local = |ms| Timestamp::from_millisecond(ms).map(|timestamp| timestamp.to_zoned(zone.clone()));
+    let (Ok(at), Ok(now)) = (local(at_ms), local(now_ms)) else { return "at no time".to_owned() };
+    let form = if at.date() == now.date() {
+        "%H:%M"
+    } else if at.year() == now.year() {
+        "%-d %b %H:%M"
+    } else {
+        "%-d %b %Y"
+    };
+    at.strftime(form).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_shown_as_briefly_as_it_is_clear() {
+        let now = 1_795_305_600_000; // 2026-11-22T00:00:00Z
+        let hour = 60 * 60 * 1000;
+        for (ahead, expected) in [(0, "00:00"), (16, "16:00"), (24, "23 Nov 00:00"), (24 * 40, "1 Jan 2027")]
+        {
+            assert_eq!(shown_in(&TimeZone::UTC, now + ahead * hour, now), expected);
+        }
+        let east = TimeZone::fixed(jiff::tz::offset(9));
+        assert_eq!(shown_in(&east, now + 16 * hour, now), "23 Nov 01:00");
+        assert_eq!(shown_in(&east, i64::MAX, now), "at no time");
+    }
 }

@@ -7,3 +7,4 @@ pub mod daemon;
 pub mod keys;
 pub mod manifests;
 pub mod mcp;
+pub mod usage;

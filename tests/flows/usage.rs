@@ -1,0 +1,57 @@
+//! What people see of spending: the views over the ledger agree with the budget and the record.
+
+use serde_json::Value;
+
+use crate::fakes::home::Home;
+
+/// The demo's calls: 612 + 731 + 842 + 935 tokens in at 3000, 74 + 58 + 63 + 31 out at 15 000 nano-USD.
+const SPENT: i64 = 3120 * 3000 + 226 * 15_000;
+
+fn usage(home: &Home, args: &[&str]) -> Value {
+    home.run(&[&["usage", "--json"], args].concat()).ok().json()
+}
+
+#[test]
+fn what_was_spent_is_shown_by_what_it_was_spent_on() {
+    let home = Home::new();
+    let empty = usage(&home, &[]);
+    assert_eq!((&empty["rows"], &empty["total"]["cost_nano_usd"]), (&Value::Array(Vec::new()), &0.into()));
+    assert_eq!(empty["total"]["cache_read_percent"], Value::Null);
+    home.run(&["run", "demo"]).ok();
+    let run = home.run(&["ps", "--all", "--json"]).ok().json()[0].clone();
+    for (by, key) in [
+        ("run", run["id"].as_str().unwrap()),
+        ("branch", run["branch"].as_str().unwrap()),
+        ("repository", run["repository"].as_str().unwrap()),
+        ("agent", run["agent"].as_str().unwrap()),
+        ("model", "agentsup-demo-1"),
+    ] {
+        let usage = usage(&home, &["--by", by]);
+        let expected = serde_json::json!([{
+            "key": key, "calls": 4, "assumed_calls": 0, "input_tokens": 3120, "cache_write_5m_tokens": 0,
+            "cache_write_1h_tokens": 0, "cache_read_tokens": 0, "output_tokens": 226, "cache_read_percent": 0,
+            "cost_nano_usd": SPENT,
+        }]);
+        assert_eq!(usage["rows"], expected, "{by}");
+    }
+    let days = usage(&home, &["--agent", "demo"]);
+    assert_eq!(days["total"]["cost_nano_usd"], SPENT);
+    let burning = &days["burning"][0];
+    assert_eq!(
+        (&burning["left_nano_usd"], days["burning"].as_array().unwrap().len()),
+        (&(250_000_000 - SPENT).into(), 1)
+    );
+    // Of the shortest span that a rate is taken from.
+    assert_eq!(burning["burn_nano_usd_per_hour"], SPENT * 12);
+
+    let shown = home.run(&["usage", "--by", "model"]).ok().stdout.clone();
+    let words: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[1], ["agentsup-demo-1", "4", "3.1k", "0", "0", "0", "%", "226", "$0.01"], "{shown}");
+    assert_eq!(words[2][0], "total");
+    assert!(words[3].join(" ").contains("$0.15 an hour, $0.24 left, "), "{shown}");
+
+    assert_eq!(usage(&home, &["--until", "1h"])["rows"], Value::Array(Vec::new()));
+    home.run(&["usage", "--agent", "nobody"]).exits(2);
+    home.run(&["usage", "--since", "soon"]).exits(2);
+    home.run(&["usage", "--since", "1h", "--until", "2h"]).exits(2);
+}

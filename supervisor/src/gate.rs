@@ -4,6 +4,7 @@
 //! where one is asked for, the budget, the record. Everything fails closed: what cannot be decided, paid for or
 //! recorded does not happen. Must not perform effects, speak a wire format or know an agent or provider by name.
 
+mod adjust;
 mod ask;
 mod line;
 mod live;
@@ -33,6 +34,7 @@ use crate::store::runs::{self, KeeperRef, RunChange, RunRow};
 use crate::store::{Store, StoreError, Transaction, records};
 use crate::sys::clock;
 
+pub use adjust::{AdjustError, Change, Direction};
 pub use live::{LiveRun, token_hash};
 use permit::Claim;
 pub use permit::Permit;

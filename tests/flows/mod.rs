@@ -1,5 +1,6 @@
 //! What a user does, from end to end.
 
+mod budgets;
 mod daemon;
 mod demo;
 mod keeper;

@@ -89,6 +89,10 @@ ops! {
     BudgetList "budget.list" (Nothing) -> Vec<budgets::BudgetView> = |app, _params| budgets::list(app);
     /// Shows one budget.
     BudgetShow "budget.show" (budgets::ShowParams) -> budgets::BudgetView = |app, params| budgets::show(app, params);
+    /// Lets a budget spend more in its present period.
+    BudgetRaise "budget.raise" (budgets::AdjustParams) -> budgets::BudgetView = |app, params| budgets::raise(app, params);
+    /// Lets a budget spend less in its present period.
+    BudgetLower "budget.lower" (budgets::AdjustParams) -> budgets::BudgetView = |app, params| budgets::lower(app, params);
     /// Sums what was spent on what.
     UsageShow "usage.show" (usage::UsageParams) -> usage::UsageView = |app, params| usage::show(app, params);
     /// Stores a key in the keyring.

@@ -4,13 +4,14 @@
 //! What it cannot see by itself is an end that was cut off or written anew by someone who can write the file: for that
 //! the head is told, to be compared with one that was noted elsewhere.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::core::canonical;
 use crate::core::decision::Decision;
-use crate::core::record::{DecisionEntry, Entry, GENESIS, hash};
+use crate::core::record::{DecisionEntry, Entry, EventEntry, GENESIS, Record, hash};
+use crate::store::adjustments;
 use crate::store::ledger::{self, Account, Booked};
 use crate::store::records::{self, StoredRecord};
 use crate::store::{self, Connection, StoreError};
@@ -53,7 +54,7 @@ struct Told {
 /// # Errors
 /// Those of the database.
 pub fn verify(connection: &Connection) -> Result<Result<Summary, Finding>, StoreError> {
-    let mut log = Log { prev: GENESIS, seq: 0, money: HashMap::new() };
+    let mut log = Log { prev: GENESIS, seq: 0, money: HashMap::new(), adjusted: BTreeMap::new() };
     let found = log.walk(connection).and_then(|walked| match walked {
         Ok(()) => log.agree(connection),
         Err(what) => Ok(Err(Finding { seq: log.seq, what })),
@@ -75,7 +76,12 @@ struct Log {
     prev: [u8; 32],
     seq: u64,
     money: HashMap<String, Told>,
+    /// By how much people changed budgets, by the record that says so.
+    adjusted: BTreeMap<String, (u64, Adjusted)>,
 }
+
+/// A budget in a period, nano-USD, tokens.
+type Adjusted = (Account, i64, i64);
 
 impl Log {
     fn walk(&mut self, connection: &Connection) -> Result<Result<(), String>, StoreError> {
@@ -86,7 +92,7 @@ impl Log {
             }
             for stored in &page {
                 self.seq += 1;
-                match check(stored, self.seq, self.prev, &mut self.money) {
+                match self.check(stored) {
                     Ok(hash) => self.prev = hash,
                     Err(what) => return Ok(Err(what)),
                 }
@@ -111,6 +117,9 @@ impl Log {
             let what = format!("the budget `{budget}` has not spent in `{period}` what its calls did");
             return found(after, what);
         }
+        if let Some((seq, what)) = self.misadjusted(connection)? {
+            return found(seq, what);
+        }
         if !records::is_guarded(connection)? {
             return found(after, "the triggers that keep the log append-only are gone".to_owned());
         }
@@ -118,6 +127,84 @@ impl Log {
             return found(after, format!("the file is damaged: {damage}"));
         }
         Ok(Ok(u64::try_from(booked.len()).unwrap_or(u64::MAX)))
+    }
+
+    fn check(&mut self, stored: &StoredRecord) -> Result<[u8; 32], String> {
+        let (seq, prev) = (self.seq, self.prev);
+        if stored.seq != seq {
+            return Err(format!("it is missing; the next one is {}", stored.seq));
+        }
+        let record = stored.record().map_err(|error| error.to_string())?;
+        let canonical = canonical::to_bytes(&record).map_err(|error| error.to_string())?;
+        if canonical != stored.body {
+            return Err("its bytes are not in canonical form".to_owned());
+        }
+        if record.seq != seq || record.id.to_string() != stored.id {
+            return Err("its number or id is another record's".to_owned());
+        }
+        if record.prev != hex::encode(prev) {
+            return Err("it does not follow the record before it".to_owned());
+        }
+        if record.at_ms != stored.at_ms || record.run().map(|run| run.to_string()) != stored.run {
+            return Err("its columns are not what its bytes say".to_owned());
+        }
+        let hash = hash(&stored.body);
+        if hash.as_slice() != stored.hash {
+            return Err("its bytes do not have the stored hash".to_owned());
+        }
+        self.take(&record)?;
+        Ok(hash)
+    }
+
+    /// Keeps what a record says about money.
+    fn take(&mut self, record: &Record) -> Result<(), String> {
+        let seq = record.seq;
+        match &record.entry {
+            Entry::Decision(decision) if decision.decision == Decision::Allow => {
+                if let Some(reserved) = decision.reserved_nano_usd {
+                    let accounts = accounts(decision);
+                    self.money.insert(record.id.to_string(), Told { seq, accounts, reserved, posted: None });
+                }
+            }
+            Entry::Outcome(outcome) => {
+                if let Some(told) = self.money.get_mut(&outcome.of.to_string()) {
+                    if told.posted.is_some() {
+                        return Err("it is the second outcome of one decision".to_owned());
+                    }
+                    told.posted = Some(outcome.cost_nano_usd.unwrap_or(0));
+                }
+            }
+            Entry::Event(event) if event.event == adjustments::EVENT => {
+                self.adjusted.insert(record.id.to_string(), (seq, adjusted(event)));
+            }
+            Entry::Decision(_) | Entry::Event(_) => {}
+        }
+
+        Ok(())
+    }
+
+    /// The first change of a budget of which log and ledger tell differently.
+    fn misadjusted(&self, connection: &Connection) -> Result<Option<(u64, String)>, StoreError> {
+        let mut told = self.adjusted.clone();
+        let mut wrong = Vec::new();
+        for (record, account, nano_usd, tokens) in adjustments::list(connection)? {
+            match told.remove(&record) {
+                Some((seq, said)) if said != (account, nano_usd, tokens) => {
+                    wrong.push((seq, "the ledger has another change of the budget for it".to_owned()));
+                }
+                Some(_) => {}
+                None => {
+                    let what = format!(
+                        "the ledger has a change of a budget by `{record}`, which the log does not have"
+                    );
+                    wrong.push((self.seq + 1, what));
+                }
+            }
+        }
+        let lost = told
+            .values()
+            .map(|(seq, _)| (*seq, "the ledger does not have the change of the budget".to_owned()));
+        Ok(wrong.into_iter().chain(lost).min())
     }
 
     /// Where and how a reservation is not what the log tells.
@@ -140,51 +227,11 @@ impl Log {
     }
 }
 
-fn check(
-    stored: &StoredRecord,
-    seq: u64,
-    prev: [u8; 32],
-    money: &mut HashMap<String, Told>,
-) -> Result<[u8; 32], String> {
-    if stored.seq != seq {
-        return Err(format!("it is missing; the next one is {}", stored.seq));
-    }
-    let record = stored.record().map_err(|error| error.to_string())?;
-    let canonical = canonical::to_bytes(&record).map_err(|error| error.to_string())?;
-    if canonical != stored.body {
-        return Err("its bytes are not in canonical form".to_owned());
-    }
-    if record.seq != seq || record.id.to_string() != stored.id {
-        return Err("its number or id is another record's".to_owned());
-    }
-    if record.prev != hex::encode(prev) {
-        return Err("it does not follow the record before it".to_owned());
-    }
-    if record.at_ms != stored.at_ms || record.run().map(|run| run.to_string()) != stored.run {
-        return Err("its columns are not what its bytes say".to_owned());
-    }
-    let hash = hash(&stored.body);
-    if hash.as_slice() != stored.hash {
-        return Err("its bytes do not have the stored hash".to_owned());
-    }
-    match &record.entry {
-        Entry::Decision(decision) if decision.decision == Decision::Allow => {
-            if let Some(reserved) = decision.reserved_nano_usd {
-                let accounts = accounts(decision);
-                money.insert(stored.id.clone(), Told { seq, accounts, reserved, posted: None });
-            }
-        }
-        Entry::Outcome(outcome) => {
-            if let Some(told) = money.get_mut(&outcome.of.to_string()) {
-                if told.posted.is_some() {
-                    return Err("it is the second outcome of one decision".to_owned());
-                }
-                told.posted = Some(outcome.cost_nano_usd.unwrap_or(0));
-            }
-        }
-        Entry::Decision(_) | Entry::Event(_) => {}
-    }
-    Ok(hash)
+/// What a record says of a change; what it does not say is nothing the ledger could have.
+fn adjusted(event: &EventEntry) -> Adjusted {
+    let fact = |name: &str| event.facts.get(name).cloned().unwrap_or_default();
+    let number = |name: &str| fact(name).parse().unwrap_or(0);
+    (Account { budget: fact("budget"), period: fact("period") }, number("nano_usd"), number("tokens"))
 }
 
 /// Where a decision says that its amount was reserved, in order.

@@ -61,7 +61,7 @@ fn show(runs: &[RunView]) {
                 cell(state).tone(tone(run.state)),
                 cell(&run.adapter),
                 cell(&run.agent),
-                cell(output::dollars(run.spend_nano_usd)),
+                cell(spent(run)).tone(if run.alerted.is_empty() { Tone::Plain } else { Tone::Warning }),
                 cell(output::ago(run.started_at_ms, now)),
                 cell(&run.branch),
                 worktree,
@@ -74,6 +74,15 @@ fn show(runs: &[RunView]) {
         &rows,
         "no runs; agentsup run claude starts one, agentsup ps --all shows those that are over",
     );
+}
+
+/// What it cost, of what it may cost itself, and which of its budgets have crossed their edge.
+fn spent(run: &RunView) -> String {
+    let spent = output::dollars(run.spend_nano_usd);
+    let of = run.cap_nano_usd.map(|cap| format!(" of {}", output::dollars(cap))).unwrap_or_default();
+    let alert =
+        if run.alerted.is_empty() { String::new() } else { format!(", alert: {}", run.alerted.join(" ")) };
+    format!("{spent}{of}{alert}")
 }
 
 /// Reasons of any length still leave room for the other columns.

@@ -12,6 +12,7 @@ use super::output::{self, Answer, Format};
 use super::{Outcome, ask, attach};
 use crate::api::client::Client;
 use crate::api::ops::{ManifestDemo, Nothing, RunDiff, RunKill, RunStart, RunWait};
+use crate::core::amount::Amount;
 use crate::core::environ;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
@@ -47,6 +48,7 @@ Examples:
   agentsup run command -- make test            any program
   agentsup run --detach command -- ./long      in the background; prints the run's id
   agentsup run --agent code-review-bot claude  as another registered agent
+  agentsup run --cap '2.00 USD' claude         with a cap of its own
 
 Ctrl-\\ then d detaches; `agentsup attach RUN` comes back. The exit code is the agent's own.")]
 pub(super) struct Args {
@@ -59,6 +61,9 @@ pub(super) struct Args {
     /// A word for the branch's name
     #[arg(long, value_name = "WORD")]
     name: Option<String>,
+    /// The most this run may spend, such as '2.00 USD' or '100000 tokens', whatever its agent's budget leaves
+    #[arg(long, value_name = "AMOUNT")]
+    cap: Option<Amount>,
     /// Keys that detach
     #[arg(long, value_name = "KEYS", default_value = "ctrl-\\,d")]
     detach_keys: DetachKeys,
@@ -124,6 +129,7 @@ fn params(args: Args) -> Result<StartParams, Failure> {
         adapter: args.adapter,
         agent: args.agent,
         name: args.name,
+        cap: args.cap,
         args: args.args,
         directory,
         environment: environ::inherited(variables),
@@ -247,6 +253,9 @@ fn tell_end(view: &RunView, changes: Option<&Changes>, format: Format) {
         (_, Some(exit)) => exit.to_owned(),
         (state, None) => state.name().to_owned(),
     };
+    for budget in &view.alerted {
+        output::warn(format_args!("the budget {budget} has crossed its alert threshold"));
+    }
     let spend = output::dollars(view.spend_nano_usd);
     let short = view.id.short();
     match changes {

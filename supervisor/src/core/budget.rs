@@ -7,6 +7,7 @@ use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone as Zone;
 
 use super::action::{Bound, Elastic};
+use super::amount::Amount;
 use super::manifest::{Cap, Period, TimeZone, TokenBudget};
 use super::money::NanoUsd;
 
@@ -21,6 +22,10 @@ pub struct Balance {
     pub posted_tokens: u64,
     /// Held for calls under way, in tokens.
     pub pending_tokens: u64,
+    /// By how much people changed the ceiling in this period, in nano-USD.
+    pub adjusted_nano_usd: i64,
+    /// By how much people changed the ceiling in this period, in tokens.
+    pub adjusted_tokens: i64,
 }
 
 /// The most budgets that one call is admitted against, its run's own cap not counted.
@@ -37,11 +42,39 @@ pub enum Fit {
     Never,
 }
 
+/// The hard ceiling, never below zero: cap, burst and what people added in this period, in the cap's unit.
+pub fn ceiling(cap: &Cap, balance: &Balance) -> i128 {
+    let (cap, burst, adjusted) = match cap {
+        Cap::Money { cap, burst } => {
+            (i128::from(cap.nano()), i128::from(burst.nano()), balance.adjusted_nano_usd)
+        }
+        Cap::Tokens { cap, burst } => (i128::from(*cap), i128::from(*burst), balance.adjusted_tokens),
+    };
+    (cap + burst + i128::from(adjusted)).max(0)
+}
+
 /// The hard ceiling in words: `55.00 USD` or `5000000 tokens`.
-pub fn ceiling_text(cap: &Cap) -> String {
+pub fn ceiling_text(cap: &Cap, balance: &Balance) -> String {
+    amount(cap, ceiling(cap, balance)).to_string()
+}
+
+/// What is neither spent nor held.
+pub fn left(cap: &Cap, balance: &Balance) -> Amount {
+    let used = match cap {
+        Cap::Money { .. } => i128::from(balance.posted.nano()) + i128::from(balance.pending.nano()),
+        Cap::Tokens { .. } => i128::from(balance.posted_tokens) + i128::from(balance.pending_tokens),
+    };
+    amount(cap, ceiling(cap, balance) - used)
+}
+
+/// A number in the cap's unit, at least zero and at most what can be held.
+fn amount(cap: &Cap, number: i128) -> Amount {
+    let number = number.max(0);
     match cap {
-        Cap::Money { cap, burst } => cap.plus(*burst).to_string(),
-        Cap::Tokens { cap, burst } => format!("{} tokens", cap.saturating_add(*burst)),
+        Cap::Money { .. } => Amount::Money(
+            i64::try_from(number).ok().and_then(|nano| NanoUsd::new(nano).ok()).unwrap_or(NanoUsd::MAX),
+        ),
+        Cap::Tokens { .. } => Amount::Tokens(u64::try_from(number).unwrap_or(u64::MAX)),
     }
 }
 
@@ -63,15 +96,14 @@ pub fn pending_text(cap: &Cap, balance: &Balance) -> String {
 
 /// Whether `bound` fits under the ceiling of `cap` beside what is already posted and pending.
 pub fn fit(cap: &Cap, balance: &Balance, bound: &Bound) -> Fit {
-    let (ceiling, posted, pending, wanted) = match cap {
-        Cap::Money { cap, burst } => (
-            i128::from(cap.nano()) + i128::from(burst.nano()),
+    let ceiling = ceiling(cap, balance);
+    let (posted, pending, wanted) = match cap {
+        Cap::Money { .. } => (
             i128::from(balance.posted.nano()),
             i128::from(balance.pending.nano()),
             i128::from(bound.cost.nano()),
         ),
-        Cap::Tokens { cap, burst } => (
-            i128::from(*cap) + i128::from(*burst),
+        Cap::Tokens { .. } => (
             i128::from(balance.posted_tokens),
             i128::from(balance.pending_tokens),
             i128::from(bound.tokens()),
@@ -120,28 +152,19 @@ pub enum Patience {
 
 /// The bound with as much output as fits now.
 fn cut_to_fit(cap: &Cap, balance: &Balance, bound: &Bound, elastic: &Elastic) -> Option<Bound> {
-    let excess =
-        |posted: i128, pending: i128, wanted: i128, ceiling: i128| posted + pending + wanted - ceiling;
-    let (excess, each) = match cap {
-        Cap::Money { cap, burst } => (
-            excess(
-                i128::from(balance.posted.nano()),
-                i128::from(balance.pending.nano()),
-                i128::from(bound.cost.nano()),
-                i128::from(cap.nano()) + i128::from(burst.nano()),
-            ),
+    let (used, wanted, each) = match cap {
+        Cap::Money { .. } => (
+            i128::from(balance.posted.nano()) + i128::from(balance.pending.nano()),
+            i128::from(bound.cost.nano()),
             i128::from(elastic.output_token_cost.nano()),
         ),
-        Cap::Tokens { cap, burst } => (
-            excess(
-                i128::from(balance.posted_tokens),
-                i128::from(balance.pending_tokens),
-                i128::from(bound.tokens()),
-                i128::from(*cap) + i128::from(*burst),
-            ),
+        Cap::Tokens { .. } => (
+            i128::from(balance.posted_tokens) + i128::from(balance.pending_tokens),
+            i128::from(bound.tokens()),
             1,
         ),
     };
+    let excess = used + wanted - ceiling(cap, balance);
     // Rounded up: half a token too many is one too many.
     let tokens = excess.max(0).checked_add(each - 1)?.checked_div(each)?;
     elastic.cut(bound, u64::try_from(tokens).ok()?).filter(|cut| fit(cap, balance, cut) == Fit::Now)
@@ -149,11 +172,15 @@ fn cut_to_fit(cap: &Cap, balance: &Balance, bound: &Bound, elastic: &Elastic) ->
 
 /// Whether what is posted has reached the alert threshold.
 pub fn alerts(budget: &TokenBudget, balance: &Balance) -> bool {
-    let (cap, posted) = match budget.cap {
-        Cap::Money { cap, .. } => (i128::from(cap.nano()), i128::from(balance.posted.nano())),
-        Cap::Tokens { cap, .. } => (i128::from(cap), i128::from(balance.posted_tokens)),
+    let (cap, adjusted, posted) = match budget.cap {
+        Cap::Money { cap, .. } => {
+            (i128::from(cap.nano()), balance.adjusted_nano_usd, i128::from(balance.posted.nano()))
+        }
+        Cap::Tokens { cap, .. } => {
+            (i128::from(cap), balance.adjusted_tokens, i128::from(balance.posted_tokens))
+        }
     };
-    posted * 100 >= cap * i128::from(budget.alert_at_percent)
+    posted * 100 >= (cap + i128::from(adjusted)).max(0) * i128::from(budget.alert_at_percent)
 }
 
 /// The period that `at_ms` falls into: `2026-11@UTC`, `2026-W47@Europe/Berlin`, `2026-11-22@UTC`, `total`.
@@ -294,6 +321,9 @@ mod tests {
         let bound = Bound { input_tokens: 600, output_tokens: 400, cost: NanoUsd::MAX };
         assert_eq!(fit(&cap, &Balance::default(), &bound), Fit::Now);
         assert_eq!(fit(&cap, &Balance { posted_tokens: 1, ..Balance::default() }, &bound), Fit::Never);
-        assert_eq!(ceiling_text(&cap), "1000 tokens");
+        assert_eq!(ceiling_text(&cap, &Balance::default()), "1000 tokens");
+        let lowered = Balance { adjusted_tokens: -400, posted_tokens: 100, ..Balance::default() };
+        assert_eq!((ceiling(&cap, &lowered), left(&cap, &lowered)), (600, Amount::Tokens(500)));
+        assert_eq!(fit(&cap, &lowered, &Bound { input_tokens: 501, output_tokens: 0, ..bound }), Fit::Never);
     }
 }

@@ -43,6 +43,7 @@ pub(crate) fn run() -> Run {
         dir: "/runs/1".into(),
         refusal: RefusalStyle::BadRequestJson,
         hooks: HookDuty::Required,
+        cap: None,
         started_at_ms: 0,
     }
 }

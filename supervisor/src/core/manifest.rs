@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::amount::Amount;
+use super::ids::RunId;
 use super::money::NanoUsd;
 use super::principal::{AgentRef, Owner};
 
@@ -125,6 +127,9 @@ impl fmt::Display for BudgetRef {
     }
 }
 
+/// Where the caps of runs are among the budgets.
+pub const RUN: &str = "run";
+
 /// What may be spent in a period. The hard ceiling is cap plus burst.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBudget {
@@ -143,6 +148,26 @@ pub struct TokenBudget {
 }
 
 impl TokenBudget {
+    /// The cap of a run of its own, above which are the agent's budget and that one's parents.
+    pub fn of_run(run: RunId, cap: Amount, parent: BudgetRef) -> Self {
+        Self {
+            name: run.to_string(),
+            namespace: RUN.to_owned(),
+            parent: Some(parent),
+            period: Period::Total,
+            cap: match cap {
+                Amount::Money(cap) => Cap::Money { cap, burst: NanoUsd::ZERO },
+                Amount::Tokens(cap) => Cap::Tokens { cap, burst: 0 },
+            },
+            alert_at_percent: 80,
+        }
+    }
+
+    /// The run whose own cap this is; none for a budget of a manifest, whose name is never a run's id.
+    pub fn run(&self) -> Option<RunId> {
+        if self.namespace == RUN { self.name.parse().ok() } else { None }
+    }
+
     /// Its name.
     pub fn reference(&self) -> BudgetRef {
         BudgetRef { namespace: self.namespace.clone(), name: self.name.clone() }

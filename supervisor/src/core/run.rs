@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::amount::Amount;
 use super::ids::RunId;
 use super::manifest::Environment;
 use super::principal::{AgentRef, Owner};
@@ -38,6 +39,9 @@ pub struct Run {
     pub refusal: RefusalStyle,
     /// Whether the run's hooks must announce themselves before its first model call.
     pub hooks: HookDuty,
+    /// What it may spend itself, whatever its agent's budget leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Amount>,
     /// Milliseconds since 1970.
     pub started_at_ms: i64,
 }

@@ -7,7 +7,7 @@ use crate::core::manifest::TokenBudget;
 use crate::core::money::NanoUsd;
 use crate::core::record::{Entry, EventEntry, OutcomeEntry};
 use crate::core::usage::{Charge, Outcome};
-use crate::store::ledger::{self, Closed};
+use crate::store::ledger::{self, Account, Closed};
 use crate::store::{StoreError, Transaction, records};
 use crate::sys::clock;
 
@@ -111,7 +111,10 @@ fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> 
     let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(NanoUsd::ZERO) };
     tell_overrun(tx, held, &closed)?;
     for budget in &held.chain {
-        tell_alert(tx, budget, &closed)?;
+        let name = budget.reference().to_string();
+        if let Some(account) = closed.accounts.iter().find(|account| account.budget == name) {
+            tell_alert(tx, budget, account)?;
+        }
     }
     Ok(closed.overrun)
 }
@@ -131,9 +134,12 @@ fn tell_overrun(tx: &Transaction<'_>, held: &Held, closed: &Closed) -> Result<()
     records::append(tx, Entry::Event(event)).map(drop)
 }
 
-fn tell_alert(tx: &Transaction<'_>, budget: &TokenBudget, closed: &Closed) -> Result<(), StoreError> {
-    let name = budget.reference().to_string();
-    let Some(account) = closed.accounts.iter().find(|account| account.budget == name) else { return Ok(()) };
+/// Records, once in a period, that a budget has crossed its edge.
+pub(super) fn tell_alert(
+    tx: &Transaction<'_>,
+    budget: &TokenBudget,
+    account: &Account,
+) -> Result<(), StoreError> {
     let balance = ledger::balance(tx, account)?;
     if !budget::alerts(budget, &balance) || !ledger::mark_alerted(tx, account)? {
         return Ok(());

@@ -38,7 +38,7 @@ pub(super) fn denied(
 pub(super) fn budget_text(shortage: &Shortage, bound: &Bound) -> String {
     let Shortage { budget, balance, fit } = shortage;
     let posted = budget::posted_text(&budget.cap, balance);
-    let ceiling = budget::ceiling_text(&budget.cap);
+    let ceiling = budget::ceiling_text(&budget.cap, balance);
     let wanted = match budget.cap {
         Cap::Money { .. } => bound.cost.to_string(),
         Cap::Tokens { .. } => format!("{} tokens", bound.tokens()),
@@ -54,23 +54,28 @@ pub(super) fn budget_text(shortage: &Shortage, bound: &Bound) -> String {
         }
         Fit::Now | Fit::Never => String::new(),
     };
-    format!(
-        "the budget `{}` has spent {posted} of {ceiling} ({period}){held}; this call could cost up to {wanted}",
-        budget.name
-    )
+    let spent = match budget.run() {
+        Some(_) => format!("this run has spent {posted} of its own cap of {ceiling}"),
+        None => format!("the budget `{}` has spent {posted} of {ceiling} ({period})", budget.name),
+    };
+    format!("{spent}{held}; this call could cost up to {wanted}")
 }
 
 /// The refusal at a budget's end.
 pub(super) fn over_budget(shortage: &Shortage, bound: &Bound, run: &Run, record: RecordId) -> Refusal {
     let text = budget_text(shortage, bound);
+    let (way_out, name) = match shortage.budget.run() {
+        Some(_) => ("raise it", shortage.budget.reference().to_string()),
+        None => ("raise the budget or wait for its next period", shortage.budget.name.clone()),
+    };
     Refusal {
         kind: RefusalKind::Budget,
         message: format!(
             "agentsup: budget exhausted: {text}. Nothing was sent to the provider. \
-             Ask {} to raise the budget or wait for its next period ({record})",
+             Ask {} to {way_out} ({record})",
             run.owner
         ),
-        hint: Some(format!("agentsup budget show {}", shortage.budget.name)),
+        hint: Some(format!("agentsup budget show {name}")),
         record: Some(record),
     }
 }

@@ -12,8 +12,9 @@ use crate::core::action::{Bound, Elastic, LlmAction};
 use crate::core::budget::{self, Balance, Fit, Patience};
 use crate::core::decision::{Decision, Reason, Refusal};
 use crate::core::ids::RecordId;
-use crate::core::manifest::TokenBudget;
+use crate::core::manifest::{RUN, TokenBudget};
 use crate::core::record::{DecisionEntry, Entry, Payer};
+use crate::core::run::Run;
 use crate::store::ledger::{self, Account, Hold, Paying};
 use crate::store::{StoreError, Transaction, records};
 use crate::sys::{clock, ids};
@@ -69,7 +70,7 @@ impl Gate {
         loop {
             settled.mark_unchanged();
             // The evaluation has denied calls without a budget or a bound; here they end the call all the same.
-            let (Some(chain), Some(bound)) = (self.chain(live), llm.bound) else {
+            let (Some(chain), Some(bound)) = (self.chain(&live.run), llm.bound) else {
                 return Err(refuse::unavailable(&"the call has no budget or no bound"));
             };
             let budgets: Vec<String> = chain.iter().map(|budget| budget.reference().to_string()).collect();
@@ -103,12 +104,28 @@ impl Gate {
         }
     }
 
-    /// What a call of the run is admitted against; none if the agent has no budget.
-    fn chain(&self, live: &LiveRun) -> Option<Vec<TokenBudget>> {
+    /// What a call of the run is admitted against, its own cap first; none if its agent has no budget.
+    pub fn chain(&self, run: &Run) -> Option<Vec<TokenBudget>> {
         let snapshot = self.inner.registry.current();
-        let agent = snapshot.agent(&live.run.agent.to_string())?;
-        let chain = snapshot.chain(snapshot.budget_of(agent)?)?;
+        let budget = snapshot.budget_of(snapshot.agent(&run.agent.to_string())?)?;
+        let own = run.cap.map(|cap| TokenBudget::of_run(run.id, cap, budget.reference()));
+        let chain = snapshot.chain(own.as_ref().unwrap_or(budget))?;
         Some(chain.into_iter().cloned().collect())
+    }
+
+    /// The budgets that pay for a run and have crossed their edge in the present period.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn alerted(&self, run: &Run) -> Result<Vec<String>, StoreError> {
+        let Some(chain) = self.chain(run) else { return Ok(Vec::new()) };
+        let at_ms = clock::now_ms();
+        let read = self.inner.store.read(move |connection| {
+            let accounts = chain.iter().map(|budget| account(budget, at_ms));
+            let told = accounts.map(|account| Ok((ledger::alerted(connection, &account)?, account.budget)));
+            told.collect::<Result<Vec<_>, StoreError>>()
+        });
+        Ok(read.await?.into_iter().filter(|(told, _)| *told).map(|(_, budget)| budget).collect())
     }
 
     async fn attempt(
@@ -225,7 +242,15 @@ fn admit_call(
 
 /// Says in the record who pays, or who cannot.
 fn name_payers<'a>(entry: &mut DecisionEntry, accounts: impl Iterator<Item = &'a Account>) {
-    let mut payers = accounts.map(|Account { budget, period }| (budget.clone(), period.clone()));
-    (entry.budget, entry.period) = payers.next().unzip();
-    entry.also = payers.map(|(budget, period)| Payer { budget, period }).collect();
+    let payer =
+        |Account { budget, period }: &Account| Payer { budget: budget.clone(), period: period.clone() };
+    let mut payers: Vec<Payer> = accounts.map(payer).collect();
+    // The agent's budget is the one that people know; the run's own cap is beside it.
+    let is_run = |payer: &Payer| payer.budget.strip_prefix(RUN).is_some_and(|rest| rest.starts_with("/run_"));
+    let known = payers.iter().position(|payer| !is_run(payer)).unwrap_or(0);
+    if known < payers.len() {
+        let Payer { budget, period } = payers.remove(known);
+        (entry.budget, entry.period) = (Some(budget), Some(period));
+    }
+    entry.also = payers;
 }

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::core::amount::Amount;
 use crate::core::manifest::{
     Agent, BudgetRef, BuiltinClass, Cap, Environment, Lifecycle, Period, TimeZone, TokenBudget, ToolScope,
 };
@@ -15,7 +16,7 @@ use crate::core::scope;
 
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields, Node};
-use super::units::{self, Amount};
+use super::units;
 
 /// The version of the documents.
 const API_VERSION: &str = "agentsup.dev/v1alpha1";

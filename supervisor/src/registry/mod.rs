@@ -176,7 +176,8 @@ impl Snapshot {
         let mut chain = vec![budget];
         let mut last = budget;
         while let Some(parent) = &last.parent {
-            if chain.len() >= CHAIN_MAX {
+            // A run's own cap comes on top.
+            if chain.len() >= CHAIN_MAX + usize::from(budget.run().is_some()) {
                 return None;
             }
             last = self.budget(&parent.namespace, &parent.name)?;

@@ -2,9 +2,9 @@
 
 use jiff::tz;
 
+use crate::core::amount::{Amount, AmountError};
 pub(super) use crate::core::instant::instant_ms;
 use crate::core::manifest::TimeZone;
-use crate::core::money::NanoUsd;
 
 /// Longest duration that is accepted anywhere: 24 hours.
 const MAX_DURATION_MS: u64 = 24 * 60 * 60 * 1000;
@@ -26,25 +26,9 @@ pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
     duration.filter(|ms| (1..=MAX_DURATION_MS).contains(ms)).ok_or_else(malformed)
 }
 
-/// An amount of a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Amount {
-    Money(NanoUsd),
-    Tokens(u64),
-}
-
 /// `50.00 USD` or `5000000 tokens`.
 pub(super) fn amount(text: &str) -> Result<Amount, String> {
-    let Some(number) = text.strip_suffix(" tokens") else {
-        return text.parse().map(Amount::Money).map_err(|error: crate::core::money::MoneyError| {
-            let or_tokens = "; a number of tokens is written `5000000 tokens`";
-            format!("{error}{}", if text.contains("token") { or_tokens } else { "" })
-        });
-    };
-    let number = number.trim();
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let tokens = number.parse::<i64>().ok().filter(|_| digits).and_then(|tokens| u64::try_from(tokens).ok());
-    tokens.map(Amount::Tokens).ok_or_else(|| format!("`{text}` is not a number of tokens"))
+    text.parse().map_err(|error: AmountError| error.to_string())
 }
 
 /// `80%`, from 1 to 100.

@@ -19,6 +19,7 @@ use super::worktrees::{self, Start, blocking};
 use super::{Runs, SCROLLBACK_MAX_BYTES, reconcile};
 use crate::agents::{self, Adapter, AdapterError, Ground, Prepared, PrivateFile};
 use crate::core::action::{Action, LaunchAction};
+use crate::core::amount::Amount;
 use crate::core::environ;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
@@ -45,6 +46,9 @@ pub struct StartParams {
     /// A word for the branch's name; the agent's name if absent.
     #[serde(default)]
     pub name: Option<String>,
+    /// What the run may spend itself, whatever its agent's budget leaves.
+    #[serde(default)]
+    pub cap: Option<Amount>,
     /// The agent's own arguments.
     #[serde(default)]
     pub args: Vec<String>,
@@ -98,7 +102,7 @@ pub async fn start(runs: &Runs, params: StartParams) -> Result<Started, Failure>
     let directory = params.directory.clone();
     let start = blocking(move || worktrees::look(&directory)).await?;
     let id = params.id.map_or_else(ids::new_run_id, Ok).map_err(|error| Failure::internal(&error))?;
-    let run = describe(runs, id, adapter, agent, label.as_deref(), &start)?;
+    let run = Run { cap: params.cap, ..describe(runs, id, adapter, agent, label.as_deref(), &start)? };
     let token = ids::new_token().map_err(|error| Failure::internal(&error))?;
     if !runs.begin(id) {
         return Err(Failure::new(Code::Usage, format!("there is a run `{id}`")));
@@ -182,6 +186,7 @@ fn describe(
         dir: runs.run_dir(id),
         refusal: adapter.refusal,
         hooks: adapter.hooks,
+        cap: None,
         started_at_ms: clock::now_ms(),
     })
 }

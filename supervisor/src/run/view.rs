@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Runs;
+use crate::core::amount::Amount;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
 use crate::core::manifest::Environment;
@@ -49,6 +50,15 @@ pub struct RunView {
     pub pid: Option<u32>,
     /// What its model calls cost so far.
     pub spend_nano_usd: i64,
+    /// What it may spend itself, if that is limited in money.
+    #[serde(default)]
+    pub cap_nano_usd: Option<i64>,
+    /// What it may spend itself, if that is limited in tokens.
+    #[serde(default)]
+    pub cap_tokens: Option<u64>,
+    /// The budgets that pay for it and have crossed their edge; of ended runs only where one is asked for.
+    #[serde(default)]
+    pub alerted: Vec<String>,
     /// Milliseconds since 1970.
     pub started_at_ms: i64,
     /// Milliseconds since 1970.
@@ -86,6 +96,15 @@ impl From<RunRow> for RunView {
             dir: run.dir,
             pid: row.keeper.and_then(|keeper| keeper.agent_pid),
             spend_nano_usd: row.spend_nano_usd,
+            cap_nano_usd: match run.cap {
+                Some(Amount::Money(cap)) => Some(cap.nano()),
+                _ => None,
+            },
+            cap_tokens: match run.cap {
+                Some(Amount::Tokens(cap)) => Some(cap),
+                _ => None,
+            },
+            alerted: Vec::new(),
             started_at_ms: run.started_at_ms,
             ended_at_ms: row.ended_at_ms,
             exit: row.exit,
@@ -125,7 +144,15 @@ pub struct ListParams {
 pub async fn list(runs: &Runs, params: ListParams) -> Result<Vec<RunView>, Failure> {
     let rows = runs.store().read(|connection| runs::list(connection, LIST_MAX)).await?;
     let since = clock::now_ms().saturating_sub(RECENT_MS);
-    let mut views: Vec<RunView> = rows.into_iter().map(|row| now(runs, row)).collect();
+    let mut views = Vec::with_capacity(rows.len());
+    for row in rows {
+        let run = (!row.state.is_final()).then(|| row.run.clone());
+        let mut view = now(runs, row);
+        if let Some(run) = run {
+            view.alerted = runs.gate().alerted(&run).await?;
+        }
+        views.push(view);
+    }
     let is_open = |view: &RunView| !view.state.is_final() || view.worktree_state == WorktreeState::Present;
     match params.scope {
         Scope::Open => views.retain(is_open),
@@ -140,7 +167,9 @@ pub async fn list(runs: &Runs, params: ListParams) -> Result<Vec<RunView>, Failu
 
 /// One run.
 pub async fn show(runs: &Runs, params: RunParams) -> Result<RunView, Failure> {
-    Ok(now(runs, require(runs, &params.run).await?))
+    let row = require(runs, &params.run).await?;
+    let alerted = runs.gate().alerted(&row.run).await?;
+    Ok(RunView { alerted, ..now(runs, row) })
 }
 
 /// What only memory knows: a run that waits for a person is stored as running.
@@ -214,6 +243,7 @@ mod tests {
             dir: "/d".into(),
             refusal: RefusalStyle::BadRequestJson,
             hooks: HookDuty::None,
+            cap: None,
             started_at_ms: 0,
         };
         let id = run.id;

@@ -14,6 +14,7 @@ pub(super) const MIGRATIONS: &[&[&str]] = &[
     &[super::meta::SCHEMA, super::records::SCHEMA, super::runs::SCHEMA, super::ledger::SCHEMA],
     &[super::usage::SCHEMA, super::usage::FROM_RECORDS],
     &[super::ledger::CHAINS],
+    &[super::adjustments::SCHEMA],
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -176,21 +176,28 @@ fn money(value: i64) -> Result<NanoUsd, StoreError> {
 /// # Errors
 /// Those of the database.
 pub fn balance(connection: &Connection, account: &Account) -> Result<Balance, StoreError> {
-    let row: Option<(i64, i64, i64, i64)> = connection
+    let row: Option<[i64; 6]> = connection
         .prepare_cached(
-            "SELECT posted_nano_usd, pending_nano_usd, posted_tokens, pending_tokens
+            "SELECT posted_nano_usd, pending_nano_usd, posted_tokens, pending_tokens,
+               (SELECT COALESCE(SUM(nano_usd), 0) FROM adjustments WHERE budget = ?1 AND period = ?2),
+               (SELECT COALESCE(SUM(tokens), 0) FROM adjustments WHERE budget = ?1 AND period = ?2)
              FROM accounts WHERE budget = ?1 AND period = ?2",
         )?
         .query_row([&account.budget, &account.period], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
         })
         .optional()?;
-    let Some((posted, pending, posted_tokens, pending_tokens)) = row else { return Ok(Balance::default()) };
+    let Some([posted, pending, posted_tokens, pending_tokens, adjusted_nano_usd, adjusted_tokens]) = row
+    else {
+        return Ok(Balance::default());
+    };
     Ok(Balance {
         posted: money(posted)?,
         pending: money(pending)?,
         posted_tokens: nat(posted_tokens),
         pending_tokens: nat(pending_tokens),
+        adjusted_nano_usd,
+        adjusted_tokens,
     })
 }
 
@@ -320,6 +327,16 @@ pub fn mark_alerted(tx: &Transaction<'_>, account: &Account) -> Result<bool, Sto
         .prepare_cached("UPDATE accounts SET alerted = 1 WHERE budget = ?1 AND period = ?2 AND alerted = 0")?
         .execute([&account.budget, &account.period])?;
     Ok(changed == 1)
+}
+
+/// Lets the account's alert be given again.
+///
+/// # Errors
+/// Those of the database.
+pub fn rearm(tx: &Transaction<'_>, account: &Account) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE accounts SET alerted = 0 WHERE budget = ?1 AND period = ?2")?
+        .execute([&account.budget, &account.period])?;
+    Ok(())
 }
 
 /// Whether the account's alert was given.

@@ -5,6 +5,7 @@
 //! cut takes is the newest tenth of a second, never something before it; a failed write leaves nothing behind. Must
 //! not decide anything: callers bring what is to be written.
 
+pub mod adjustments;
 mod db;
 pub mod ledger;
 pub mod meta;

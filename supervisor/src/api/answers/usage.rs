@@ -231,7 +231,8 @@ fn burn_view(budget: &BudgetView, recent: &Recent, period_ends_at_ms: Option<i64
     match (budget.cap_tokens, budget.burst_tokens) {
         (Some(cap), Some(burst)) => {
             let int = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
-            let left = cap.saturating_add(burst).saturating_sub(budget.posted_tokens);
+            let ceiling = cap.saturating_add(burst).saturating_add_signed(budget.adjusted_tokens);
+            let left = ceiling.saturating_sub(budget.posted_tokens);
             let rate = rate(int(recent.tokens));
             BurnView {
                 left_tokens: Some(left),
@@ -242,6 +243,7 @@ fn burn_view(budget: &BudgetView, recent: &Recent, period_ends_at_ms: Option<i64
         }
         _ => {
             let ceiling = budget.cap_nano_usd.saturating_add(budget.burst_nano_usd);
+            let ceiling = ceiling.saturating_add(budget.adjusted_nano_usd);
             let left = ceiling.saturating_sub(budget.posted_nano_usd).max(0);
             let rate = rate(recent.cost_nano_usd);
             BurnView {
@@ -267,6 +269,11 @@ mod tests {
         BudgetView {
             name: "purse".into(),
             namespace: "team".into(),
+            parent: None,
+            adjusted_nano_usd: 0,
+            adjusted_tokens: 0,
+            remaining_nano_usd: None,
+            remaining_tokens: None,
             period: "monthly".into(),
             period_id: "2026-11@UTC".into(),
             cap_nano_usd: 100,

@@ -9,6 +9,7 @@ use crate::core::manifest::{Cap, Environment};
 use crate::core::money::NanoUsd;
 use crate::core::record::{DecisionEntry, EventEntry, OutcomeEntry, Who};
 use crate::core::usage::Charge;
+use crate::store::adjustments::Adjustment;
 use crate::store::ledger::{Hold, Paying};
 use crate::store::{Store, Transaction};
 use crate::sys::ids;
@@ -222,6 +223,45 @@ async fn every_kind_of_damage_is_found_where_it_is() {
     for &(sql, seq, what) in DAMAGE {
         let finding = after(sql).await.unwrap_err();
         assert!(finding.seq == seq && finding.what.starts_with(what), "{sql}: {finding}");
+    }
+}
+
+/// As [`after`], with a budget that was raised in between: record 7.
+async fn after_a_raise(sql: &'static str) -> Result<Summary, Finding> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let record = ids::new_record_id().unwrap();
+    let account = Account { budget: "team/purse".into(), period: "2026-11@UTC".into() };
+    let raise = move |tx: &Transaction<'_>| {
+        let event = EventEntry::new(adjustments::EVENT, "somebody raised it")
+            .fact("budget", &account.budget)
+            .fact("period", &account.period)
+            .fact("nano_usd", 50)
+            .fact("tokens", 0);
+        records::append_as(tx, record, 1, Entry::Event(event))?;
+        let by = "user:alice".to_owned();
+        let row = Adjustment { record, account, nano_usd: 50, tokens: 0, by, reason: None, at_ms: 1 };
+        adjustments::insert(tx, &row)
+    };
+    store.write(raise).await.unwrap();
+    store.write(move |tx| Ok(tx.execute_batch(sql)?)).await.unwrap();
+    store.read(verify).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_change_of_a_budget_is_in_the_log_and_in_the_ledger() {
+    assert_eq!(after_a_raise("").await.unwrap().records, 7);
+    for (sql, seq, what) in [
+        ("UPDATE adjustments SET nano_usd = 51", 7, "the ledger has another change of the budget for it"),
+        ("DELETE FROM adjustments", 7, "the ledger does not have the change of the budget"),
+        (
+            "INSERT INTO adjustments SELECT 'rec_x', budget, period, 9, 0, made_by, reason, at_ms FROM adjustments",
+            8,
+            "the ledger has a change of a budget by `rec_x`, which the log does not have",
+        ),
+    ] {
+        let finding = after_a_raise(sql).await.unwrap_err();
+        assert_eq!((finding.seq, finding.what.as_str()), (seq, what), "{sql}");
     }
 }
 

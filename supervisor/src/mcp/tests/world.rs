@@ -211,6 +211,7 @@ fn run(dir: &Path) -> Run {
         dir: dir.join("run"),
         refusal: RefusalStyle::BadRequestJson,
         hooks: HookDuty::None,
+        cap: None,
         started_at_ms: 0,
     }
 }

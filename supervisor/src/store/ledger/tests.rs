@@ -48,6 +48,7 @@ fn held(posted: i64, pending: i64, posted_tokens: u64, pending_tokens: u64) -> B
         pending: money(pending).unwrap(),
         posted_tokens,
         pending_tokens,
+        ..Balance::default()
     }
 }
 

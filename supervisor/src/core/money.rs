@@ -88,6 +88,37 @@ impl NanoUsd {
     }
 }
 
+impl NanoUsd {
+    /// From a JSON number of US dollars (`0.00123`, `1.2e-5`), rounded up. None for what is no such number, or is below
+    /// zero; what is too large is [`NanoUsd::MAX`].
+    pub fn from_usd_number(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = [whole, decimals].concat();
+        if whole.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let exponent: i64 = exponent.parse().ok()?;
+        // How many of the digits stand before the point, counted in nano-USD.
+        let point = i64::try_from(whole.len()).ok()?.saturating_add(exponent).saturating_add(9);
+        let mut nano: i64 = 0;
+        let mut rest = false;
+        for (place, byte) in (0_i64..).zip(digits.bytes()) {
+            let digit = i64::from(byte - b'0');
+            if place < point {
+                nano = nano.saturating_mul(10).saturating_add(digit);
+            } else {
+                rest |= digit > 0;
+            }
+        }
+        let missing = point.saturating_sub(i64::try_from(digits.len()).ok()?).clamp(0, 19);
+        for _ in 0..missing {
+            nano = nano.saturating_mul(10);
+        }
+        Some(Self(nano.saturating_add(i64::from(rest))))
+    }
+}
+
 impl TryFrom<i64> for NanoUsd {
     type Error = MoneyError;
 
@@ -144,6 +175,31 @@ impl FromStr for NanoUsd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_of_dollars_is_rounded_up() {
+        for (text, nano) in [
+            ("0", Some(0)),
+            ("0.00014", Some(140_000)),
+            ("1.5", Some(1_500_000_000)),
+            ("12", Some(12_000_000_000)),
+            ("1.2e-05", Some(12_000)),
+            ("1E2", Some(100_000_000_000)),
+            ("0.0000000001", Some(1)),
+            ("0.0000000010", Some(1)),
+            ("1e-300", Some(1)),
+            ("0e999999", Some(0)),
+            ("1e300", Some(i64::MAX)),
+            ("1e99999999999999999999", None),
+            ("-1", None),
+            ("", None),
+            (".5", None),
+            ("null", None),
+            ("\"1\"", None),
+        ] {
+            assert_eq!(NanoUsd::from_usd_number(text).map(NanoUsd::nano), nano, "{text}");
+        }
+    }
 
     #[test]
     fn parses_and_prints_decimals() {

@@ -191,6 +191,7 @@ mod tests {
         references: &["tool_reference"],
         fleeting: &["thinking"],
         opaque: &["document"],
+        ..Kinds::TEXT
     };
 
     fn run(seed: u8) -> RunId {

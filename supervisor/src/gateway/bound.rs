@@ -37,22 +37,24 @@ pub(super) fn bound(
     price: &Price,
     surcharge: Surcharge,
 ) -> Result<Bound, Objection> {
-    if let Some(feature) = &call.unbounded {
+    let content = prompt.content();
+    if let Some(feature) = call.unbounded.as_deref().or(content.unpriced) {
         return Err(Objection {
             reason: format!("what `{feature}` costs has no upper bound, so no budget admits it"),
             hint: Some(format!("switch `{feature}` off in the agent")),
         });
     }
-    let output_tokens = call.max_output.or(price.max_output()).ok_or_else(|| Objection {
+    let output_each = call.max_output.or(price.max_output()).ok_or_else(|| Objection {
         reason: format!("the call does not limit its output, and that of `{}` is not known", call.model),
         hint: Some(format!("add max_output to [prices.\"{}\"] in config.toml", call.model.escape_default())),
     })?;
+    let output_tokens = output_each.saturating_mul(call.answers.max(1));
     let input_tokens =
         input_tokens(call, prompt, body_bytes, anchored, price.context()).ok_or_else(|| {
             let reason = format!("the call holds a file, and how much `{}` accepts is not known", call.model);
             Objection { reason, hint: Some("send text instead of files".to_owned()) }
         })?;
-    let writes = call.cache.max(prompt.content().cache);
+    let writes = call.cache.max(content.cache);
     let cost = price
         .worst(input_tokens, output_tokens, writes)
         .scaled_up(surcharge.numerator, surcharge.denominator);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::scan::{self, CacheWrites, Kinds};
+use super::splice::Splice;
 
 /// The most that records and messages show of a name that an agent made up: enough to know it by, too little for a
 /// prompt.
@@ -18,10 +19,12 @@ const SHOWN: usize = 100;
 pub(super) struct Call<'a> {
     /// The model as the agent named it.
     pub(super) model: Cow<'a, str>,
-    /// The most tokens the agent wants to be put out.
+    /// The most tokens the agent wants to be put out, in each answer.
     pub(super) max_output: Option<u64>,
     /// Output tokens that are spoken for: the answer's limit cannot be lowered to them.
     pub(super) fixed_output: u64,
+    /// How many answers it wants to the one prompt.
+    pub(super) answers: u64,
     /// A cache that costs extra, asked for outside the content.
     pub(super) cache: CacheWrites,
     /// Something asked for that has no upper bound, by its name on the wire.
@@ -36,6 +39,10 @@ pub(super) struct Call<'a> {
     pub(super) settings: Vec<(&'a [u8], &'a [u8])>,
     /// Which kinds of content are not text.
     pub(super) kinds: Kinds,
+    /// What must be otherwise in the body for the call to be metered.
+    pub(super) splices: Vec<Splice>,
+    /// Tells events of the answer that are there only because of a splice; the client does not get them.
+    pub(super) unasked: Option<fn(&[u8]) -> bool>,
 }
 
 /// One part of a prompt.
@@ -76,6 +83,7 @@ impl<'a> Call<'a> {
             model,
             max_output: None,
             fixed_output: 0,
+            answers: 1,
             cache: CacheWrites::None,
             unbounded: None,
             added_tokens: 0,
@@ -83,6 +91,8 @@ impl<'a> Call<'a> {
             largest_tool: 0,
             settings: Vec::new(),
             kinds,
+            splices: Vec::new(),
+            unasked: None,
         }
     }
 
@@ -116,6 +126,11 @@ impl<'a> Call<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Gives a member of the body another value.
+    pub(super) fn set(&mut self, body: &[u8], name: &str, value: &str) {
+        self.splices.extend(Splice::set(body, body, name, value));
     }
 
     /// Refuses the call by this name, unless something else refused it before.

@@ -24,7 +24,9 @@ use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::{Provider, Route};
 use super::relay::{DRAIN, Ledger, Relay};
-use super::{Gateway, bound, headers, refusal, scan};
+use super::sieve::Sieve;
+use super::splice::{self, Splice};
+use super::{Gateway, bound, headers, refusal};
 
 /// Where the response goes.
 type Reply = oneshot::Sender<Response<Body>>;
@@ -51,6 +53,8 @@ struct Prepared {
     elastic: Option<Elastic>,
     /// None for what is free.
     billing: Option<Billing>,
+    splices: Vec<Splice>,
+    unasked: Option<fn(&[u8]) -> bool>,
 }
 
 /// What it takes to turn an answer into a bill.
@@ -106,15 +110,19 @@ impl Exchange {
         }
         let call = self
             .provider
-            .read_call(body)
+            .read_call(&self.path, body)
             .map_err(|error| self.object(error.to_string(), None).with_status(StatusCode::BAD_REQUEST))?;
         let model = shown(&call.model);
         if self.route == Route::Free {
             let bound = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
-            return Ok(Prepared { model, bound, elastic: None, billing: None });
+            let (splices, unasked) = (Vec::new(), None);
+            return Ok(Prepared { model, bound, elastic: None, billing: None, splices, unasked });
         }
         match self.bill(&call, body.len()) {
-            Ok((bound, elastic, billing)) => Ok(Prepared { model, bound, elastic, billing: Some(billing) }),
+            Ok((bound, elastic, billing)) => {
+                let Call { splices, unasked, .. } = call;
+                Ok(Prepared { model, bound, elastic, billing: Some(billing), splices, unasked })
+            }
             Err(objection) => Err(Objected { model, objection, status: None }),
         }
     }
@@ -184,7 +192,7 @@ impl Exchange {
             return settle(permit, "the client left before anything was sent".to_owned(), Charge::Void).await;
         }
         let granted = permit.granted_output();
-        let response = match self.granted(body, granted) {
+        let response = match self.changed(body, &prepared.splices, granted) {
             Ok(body) => match self.request(body).await {
                 Ok(request) => self.send(request, &mut reply).await,
                 Err(failure) => Err(failure),
@@ -214,18 +222,18 @@ impl Exchange {
                 None
             }
         };
-        self.relay(response, framing, ledger, reply).await;
+        let sieve = prepared.unasked.filter(|_| framing == Framing::Events && ledger.is_some());
+        self.relay(response, framing, ledger, sieve.map(Sieve::new), reply).await;
     }
 
-    /// The body with the limit of its answer lowered to what was granted, every other byte as it came.
-    fn granted(&self, body: Bytes, output_tokens: Option<u64>) -> Result<Bytes, Failure> {
-        let Some(tokens) = output_tokens else { return Ok(body) };
-        let field = self.provider.output_field().map(|field| field.name);
-        let lowered = field.and_then(|field| scan::with_number(&body, field, tokens));
+    /// The body with what must be otherwise in it, and the limit of its answer lowered to what was granted.
+    fn changed(&self, body: Bytes, splices: &[Splice], output_tokens: Option<u64>) -> Result<Bytes, Failure> {
+        let Some(tokens) = output_tokens else { return Ok(splice::apply(body, splices)) };
         // What cannot be lowered may not be sent: more than was granted could come back.
-        lowered
-            .map(Bytes::from)
-            .ok_or_else(|| Failure::before_sending("the answer's limit cannot be lowered"))
+        let lowered = self.provider.lowered(&body, tokens);
+        let lowered =
+            lowered.ok_or_else(|| Failure::before_sending("the answer's limit cannot be lowered"))?;
+        Ok(splice::apply(body, &[splices, &lowered].concat()))
     }
 
     /// A list costs nothing and names no model, so it is not an action; it takes a live run and nothing else.
@@ -235,7 +243,7 @@ impl Exchange {
             Err(failure) => Err(failure),
         };
         match response {
-            Ok(response) => self.relay(response, Framing::Events, None, reply).await,
+            Ok(response) => self.relay(response, Framing::Events, None, None, reply).await,
             Err(failure) => answer(reply, self.stop(&failure)),
         }
     }
@@ -263,11 +271,12 @@ impl Exchange {
         response: Response<Incoming>,
         framing: Framing,
         ledger: Option<Ledger>,
+        sieve: Option<Sieve>,
         reply: Reply,
     ) {
         let (head, upstream) = response.into_parts();
         let metered = ledger.is_some();
-        let (relay, body) = Relay::new(upstream, self.live, self.provider, framing, ledger);
+        let (relay, body) = Relay::new(upstream, self.live, self.provider, framing, ledger, sieve);
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = headers::to_client(&head.headers);
@@ -279,7 +288,7 @@ impl Exchange {
         relay.run(&self.gateway.anchors).await;
     }
 
-    /// The request as the provider gets it: the same bytes, its own address, its own key.
+    /// The request as the provider gets it: these bytes, its own address, its own key.
     async fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
         let config = self.snapshot.config.providers.get(&self.named);
         let config = config.ok_or_else(|| Failure::before_sending("the provider is not configured"))?;
@@ -292,9 +301,27 @@ impl Exchange {
         *request.uri_mut() = uri;
         *request.headers_mut() = self.headers.clone();
         if let Some(key) = config.key.clone() {
-            set_key(self.provider, request.headers_mut(), key).await?;
+            self.set_key(request.headers_mut(), key).await?;
         }
         Ok(request)
+    }
+
+    /// Puts the provider's key in. The error says what to do, and never what the key is.
+    async fn set_key(&self, headers: &mut HeaderMap, place: SecretRef) -> Result<(), Failure> {
+        let key = match secrets::secret_at_hand(&place) {
+            Some(key) => key,
+            None => tokio::task::spawn_blocking(move || secrets::load_secret(&place))
+                .await
+                .map_err(|_| Failure::before_sending("its key could not be read"))?,
+        };
+        let key = key.map_err(|error| Failure {
+            hint: error.hint(),
+            ..Failure::before_sending(&format!("no key: {error}"))
+        })?;
+        self.provider.set_key(headers, key.reveal()).map_err(|_| Failure {
+            hint: Some(format!("agentsup key set {}", self.named)),
+            ..Failure::before_sending("its key has characters that no key has")
+        })
     }
 
     fn stop(&self, failure: &Failure) -> Response<Body> {
@@ -346,24 +373,6 @@ impl From<UpstreamError> for Failure {
         };
         Self { message, cause: error.to_string(), nothing_sent: error.nothing_sent(), hint: None }
     }
-}
-
-/// Puts the provider's key in. The error says what to do, and never what the key is.
-async fn set_key(provider: &dyn Provider, headers: &mut HeaderMap, place: SecretRef) -> Result<(), Failure> {
-    let key = match secrets::secret_at_hand(&place) {
-        Some(key) => key,
-        None => tokio::task::spawn_blocking(move || secrets::load_secret(&place))
-            .await
-            .map_err(|_| Failure::before_sending("its key could not be read"))?,
-    };
-    let key = key.map_err(|error| Failure {
-        hint: error.hint(),
-        ..Failure::before_sending(&format!("no key: {error}"))
-    })?;
-    provider.set_key(headers, key.reveal()).map_err(|_| Failure {
-        hint: Some(format!("agentsup key set {}", provider.name())),
-        ..Failure::before_sending("its key has characters that no key has")
-    })
 }
 
 /// An answer that has no usage is free, or refused before it began, which no provider bills. But where something

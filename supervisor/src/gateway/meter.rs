@@ -31,6 +31,8 @@ pub(super) struct Bill {
     pub(super) lines: Vec<Line>,
     /// On top of the list price.
     pub(super) surcharge: Surcharge,
+    /// What the provider says it comes to, where it says so.
+    pub(super) told: Option<NanoUsd>,
     /// Tokens of the prompt as the provider counted them, if that can bound the next prompt.
     pub(super) prompt_tokens: Option<u64>,
 }
@@ -53,12 +55,21 @@ impl Bill {
         }
         Some(sum.scaled_up(self.surcharge.numerator, self.surcharge.denominator))
     }
+
+    /// What the provider says it comes to, if that is more than this: then its price is not the one that is known.
+    pub(super) fn told_above(&self, cost: NanoUsd) -> Option<NanoUsd> {
+        self.told.filter(|told| *told > cost)
+    }
 }
 
 /// A provider's reader of its own events and answers.
 pub(super) trait Reader: Send {
     /// One event of a stream; answers whether it is the last that matters.
     fn event(&mut self, data: &[u8]) -> Result<bool, UnreadableError>;
+    /// Whether a stream that ends here, without an event that says so, is whole.
+    fn may_end(&self) -> bool {
+        false
+    }
     /// A whole answer that is not streamed.
     fn answer(&mut self, json: &[u8]) -> Result<(), UnreadableError>;
     /// The bill, if all of it was seen.
@@ -135,6 +146,9 @@ impl Meter {
 
     /// The answer has ended as a whole.
     pub(super) fn end(&mut self) {
+        if self.framing == Framing::Events && self.between_events() {
+            self.complete |= self.reader.may_end();
+        }
         if self.framing == Framing::Json && self.failed.is_none() {
             match self.reader.answer(&self.line) {
                 Ok(()) => self.complete = true,

@@ -5,8 +5,9 @@
 //! `providers` has what is particular to each wire; `refusal` says no so that the client stops at once.
 //!
 //! Invariants: no route that costs money goes unmetered, and what is not known is refused; the reservation is durable
-//! before the first byte goes out; bodies pass byte for byte; the run's token never reaches a provider and the
-//! provider's key never reaches an agent; a call outlives its client, because the bill does; every wait ends.
+//! before the first byte goes out; bodies pass byte for byte, but for what must be put in to meter them (`splice`) and
+//! comes back because of it (`sieve`); the run's token never reaches a provider and the provider's key never reaches an
+//! agent; a call outlives its client, because the bill does; every wait ends.
 
 mod anchor;
 mod bound;
@@ -19,6 +20,8 @@ mod providers;
 mod refusal;
 mod relay;
 mod scan;
+mod sieve;
+mod splice;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +32,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::gate::{Gate, LiveRun};
-use crate::registry::Registry;
+use crate::registry::{Registry, Snapshot};
 use crate::sys::http::{self as web, Body, BodyError};
 use crate::sys::upstream::{Upstream, UpstreamError};
 
@@ -67,7 +70,8 @@ impl Gateway {
         B::Error: Into<BodyError>,
     {
         let target = Target::of(rest);
-        let spoken = target.provider();
+        let snapshot = self.registry.current();
+        let spoken = providers::spoken(&snapshot.config, target.name, target.path);
         let route = spoken.map_or(Route::Unknown, |provider| {
             provider.route(request.method(), target.path, request.headers())
         });
@@ -83,7 +87,7 @@ impl Gateway {
             let message = "agentsup: the run this token was for is over, or there never was one";
             return refusal::error(provider, StatusCode::UNAUTHORIZED, message);
         };
-        let exchange = self.exchange(live, provider, route, &request, &target);
+        let exchange = self.exchange(live, snapshot, provider, route, &request, &target);
         let (reply, answer) = oneshot::channel();
         let (_, body) = request.into_parts();
         // Read here, so that a client that stops sending takes only its own connection with it.
@@ -108,6 +112,7 @@ impl Gateway {
     fn exchange<B>(
         &self,
         live: Arc<LiveRun>,
+        snapshot: Arc<Snapshot>,
         provider: &'static dyn Provider,
         route: Route,
         request: &Request<B>,
@@ -117,7 +122,6 @@ impl Gateway {
         let clean = |text: &str| if token.is_empty() { text.to_owned() } else { text.replace(token, "…") };
         let whole = [target.name, target.path, target.query.unwrap_or_default()];
         let leaks = whole.iter().any(|place| !token.is_empty() && place.contains(token));
-        let snapshot = self.registry.current();
         Exchange {
             gateway: self.clone(),
             live,
@@ -146,10 +150,6 @@ impl<'a> Target<'a> {
         let (whole, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         let (name, path) = whole.find('/').map_or((whole, ""), |slash| whole.split_at(slash));
         Self { name, path, query }
-    }
-
-    fn provider(&self) -> Option<&'static dyn Provider> {
-        providers::by_name(self.name)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Passes an answer on, chunk by chunk as it comes, while the meter watches; settles the call with what it learnt.
 //!
-//! Invariants: nothing is held back but the last piece of an answer that is not streamed, and the chunk that completes
-//! a bill until the bill is posted (so that the client's next call finds the money free); memory is bounded; a client
+//! Invariants: nothing is held back but the last piece of an answer that is not streamed, the event under way of a
+//! stream that is sieved, and the chunk that completes a bill until the bill is posted (so that the client's next call
+//! finds the money free); memory is bounded; a client
 //! that leaves does not end the call, a run that ends does, at once.
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::anchor::{Anchors, Prompt};
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::Provider;
+use super::sieve::Sieve;
 
 /// How long the provider is still waited for when the client has gone, to learn what the call cost.
 pub(super) const DRAIN: Duration = Duration::from_secs(120);
@@ -67,7 +69,8 @@ impl Ledger {
         let cost = bill
             .as_ref()
             .and_then(|bill| bill.cost(&price, |model| prices::price(&provider, model, &snapshot.config)));
-        let (charge, anchor) = match (&bill, cost) {
+        let told = bill.as_ref().zip(cost).and_then(|(bill, cost)| bill.told_above(cost));
+        let (charge, anchor) = match (&bill, told.or(cost)) {
             (Some(bill), Some(cost)) => (Charge::Settled { usage: bill.usage(), cost }, bill.prompt_tokens),
             _ => (Charge::Assumed, None),
         };
@@ -77,7 +80,10 @@ impl Ledger {
         if let Some(counted) = anchor {
             anchors.remember(&prompt, counted);
         }
-        let status = if note.is_empty() { status } else { format!("{status}, {note}") };
+        let mut status = if note.is_empty() { status } else { format!("{status}, {note}") };
+        if let Some((told, cost)) = told.zip(cost) {
+            status.push_str(&format!(", billed {told} by the provider where its price makes {cost}"));
+        }
         if let Err(error) = permit.settle(Outcome::charged(status, charge)).await {
             tracing::error!(%error, "a model call could not be settled; its reservation counts as spent");
         }
@@ -111,6 +117,8 @@ pub(super) struct Relay {
     drain_until: Option<Instant>,
     /// The last piece of an answer that is not streamed.
     held: Option<Bytes>,
+    /// For a stream with events that the client did not ask for.
+    sieve: Option<Sieve>,
 }
 
 impl Relay {
@@ -121,13 +129,15 @@ impl Relay {
         provider: &'static dyn Provider,
         framing: Framing,
         ledger: Option<Ledger>,
+        sieve: Option<Sieve>,
     ) -> (Self, Body) {
         let (client, mut chunks) = mpsc::channel::<Result<Bytes, BodyError>>(AHEAD);
         let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
         let frames = futures_util::StreamExt::map(stream, |chunk| chunk.map(Frame::data));
         let body = StreamBody::new(frames).boxed_unsync();
         let (complete, drain_until, held) = (false, None, None);
-        let relay = Self { upstream, live, provider, framing, ledger, complete, client, drain_until, held };
+        let relay =
+            Self { upstream, live, provider, framing, ledger, complete, client, drain_until, held, sieve };
         (relay, body)
     }
 
@@ -174,7 +184,15 @@ impl Relay {
             }
         }
         match self.framing {
-            Framing::Events => self.pass(Ok(data)).await,
+            Framing::Events => {
+                let data = match &mut self.sieve {
+                    Some(sieve) => sieve.pass(&data),
+                    None => data,
+                };
+                if !data.is_empty() {
+                    self.pass(Ok(data)).await;
+                }
+            }
             Framing::Json => {
                 if let Some(before) = self.held.replace(data) {
                     self.pass(Ok(before)).await;
@@ -240,7 +258,8 @@ impl Relay {
             }
         }
         self.settle("", anchors).await;
-        if let Some(last) = self.held.take() {
+        let unended = self.sieve.as_mut().map(Sieve::rest).filter(|rest| !rest.is_empty());
+        if let Some(last) = self.held.take().or(unended) {
             self.pass(Ok(last)).await;
         }
         None

@@ -4,6 +4,8 @@
 //! Invariant: what cannot be read for certain counts as the worst. A key or kind written with escapes is not resolved
 //! but taken for a file, so that no spelling makes a request look smaller than it is.
 
+use std::borrow::Cow;
+
 use memchr::memchr2;
 
 /// One token. Strings are raw: without their quotes, escapes unresolved.
@@ -116,26 +118,6 @@ pub(super) fn members(json: &[u8]) -> Vec<(&[u8], &[u8])> {
     found
 }
 
-/// The object with this member at its top set to a number, every other byte as it is. `None` if it is no object.
-pub(super) fn with_number(json: &[u8], name: &str, number: u64) -> Option<Vec<u8>> {
-    let number = number.to_string();
-    let value =
-        members(json).into_iter().find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value);
-    let (range, with) = match value {
-        Some(value) => {
-            let start = value.as_ptr().addr().checked_sub(json.as_ptr().addr())?;
-            (start..start + value.len(), number)
-        }
-        None => {
-            let after = memchr::memchr(b'{', json)? + 1;
-            let rest = json.get(after..)?.trim_ascii_start();
-            let comma = if rest.starts_with(b"}") { "" } else { "," };
-            (after..after, format!("\"{name}\":{number}{comma}"))
-        }
-    };
-    Some([json.get(..range.start)?, with.as_bytes(), json.get(range.end..)?].concat())
-}
-
 /// The text of an array's elements; anything else is its own only element.
 pub(super) fn elements(json: &[u8]) -> Vec<&[u8]> {
     let mut tokens = Tokens::of(json);
@@ -184,13 +166,17 @@ pub(super) struct Content {
     pub(super) fleeting: bool,
     /// Something whose tokens have nothing to do with its bytes: a file, a document, a reference.
     pub(super) opaque: bool,
+    /// Something that is billed at a rate of its own.
+    pub(super) unpriced: Option<&'static str>,
     /// Cache marks.
     pub(super) cache: CacheWrites,
 }
 
-/// The kinds (`"type"`) of content that are not text.
+/// The kinds of content that are not text. A name that ends in `*` stands for all that begin like it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Kinds {
+    /// Members that say of what kind an object is.
+    pub(super) tags: &'static [&'static str],
     /// Kinds that hold one image.
     pub(super) images: &'static [&'static str],
     /// The most tokens that one image is counted as.
@@ -199,8 +185,56 @@ pub(super) struct Kinds {
     pub(super) references: &'static [&'static str],
     /// Kinds that are left out of later prompts: the model's thinking.
     pub(super) fleeting: &'static [&'static str],
-    /// Kinds that hold, or refer to, something of unknown size.
+    /// Members that only what is left out of later prompts has.
+    pub(super) fleeting_members: &'static [&'static str],
+    /// Kinds that hold, or refer to, something of unknown size; what is an image is none of them.
     pub(super) opaque: &'static [&'static str],
+    /// Kinds that are billed at a rate of their own, which no table has.
+    pub(super) unpriced: &'static [&'static str],
+}
+
+impl Kinds {
+    /// Where everything is text.
+    pub(super) const TEXT: Self = Self {
+        tags: &["type"],
+        images: &[],
+        image_tokens: 0,
+        references: &[],
+        fleeting: &[],
+        fleeting_members: &[],
+        opaque: &[],
+        unpriced: &[],
+    };
+
+    /// The kind by this text, spelled with escapes or not, that has no price.
+    fn unpriced(&self, text: &[u8]) -> Option<&'static str> {
+        if self.unpriced.is_empty() {
+            return None;
+        }
+        let text = unescaped(text);
+        self.unpriced.iter().find(|name| is(name, &text)).copied()
+    }
+}
+
+/// Whether a text is what `name` stands for.
+fn is(name: &str, text: &[u8]) -> bool {
+    match name.strip_suffix('*') {
+        Some(beginning) => text.starts_with(beginning.as_bytes()),
+        None => name.as_bytes() == text,
+    }
+}
+
+fn is_one_of(names: &[&str], text: &[u8]) -> bool {
+    names.iter().any(|name| is(name, text))
+}
+
+/// The text that a raw string stands for.
+fn unescaped(raw: &[u8]) -> Cow<'_, [u8]> {
+    if !raw.contains(&b'\\') {
+        return Cow::Borrowed(raw);
+    }
+    let quoted = [b"\"", raw, b"\""].concat();
+    serde_json::from_slice::<String>(&quoted).map_or(Cow::Borrowed(raw), |text| Cow::Owned(text.into_bytes()))
 }
 
 impl Content {
@@ -212,38 +246,41 @@ impl Content {
             references: self.references.saturating_add(other.references),
             fleeting: self.fleeting || other.fleeting,
             opaque: self.opaque || other.opaque,
+            unpriced: self.unpriced.or(other.unpriced),
             cache: self.cache.max(other.cache),
         }
     }
 
     /// Adds what one more JSON value holds.
     pub(super) fn add(&mut self, json: &[u8], kinds: Kinds) {
-        let named = |names: &[&str], text: &[u8]| names.iter().any(|name| name.as_bytes() == text);
-        let mut key: &[u8] = b"";
+        let mut key: Cow<'_, [u8]> = Cow::Borrowed(b"");
         for token in Tokens::of(json) {
             match token {
                 Token::Key(name) => {
-                    key = name;
+                    key = unescaped(name);
                     if name.contains(&b'\\') {
                         self.opaque = true;
                         self.cache = CacheWrites::Long;
                     } else if name == b"cache_control" {
                         self.cache = self.cache.max(CacheWrites::Short);
                     }
+                    self.fleeting |= is_one_of(kinds.fleeting_members, &key);
                     continue;
                 }
-                Token::Text(text) if key == b"type" => {
-                    self.images += u64::from(named(kinds.images, text));
-                    self.references += u64::from(named(kinds.references, text));
-                    self.fleeting |= named(kinds.fleeting, text);
-                    self.opaque |= named(kinds.opaque, text) || text.contains(&b'\\');
+                Token::Text(text) if is_one_of(kinds.tags, &key) => {
+                    let is_image = is_one_of(kinds.images, text);
+                    self.images += u64::from(is_image);
+                    self.references += u64::from(is_one_of(kinds.references, text));
+                    self.fleeting |= is_one_of(kinds.fleeting, text);
+                    self.opaque |= (is_one_of(kinds.opaque, text) && !is_image) || text.contains(&b'\\');
+                    self.unpriced = self.unpriced.or_else(|| kinds.unpriced(text));
                 }
-                Token::Text(text) if key == b"ttl" && text != b"5m" && self.cache != CacheWrites::None => {
+                Token::Text(text) if &*key == b"ttl" && text != b"5m" && self.cache != CacheWrites::None => {
                     self.cache = CacheWrites::Long;
                 }
                 _ => {}
             }
-            key = b"";
+            key = Cow::Borrowed(b"");
         }
     }
 }
@@ -261,26 +298,13 @@ mod tests {
         references: &["tool_reference"],
         fleeting: &["thinking"],
         opaque: &["document"],
+        ..Kinds::TEXT
     };
 
     fn content(value: &Value) -> Content {
         let mut content = Content::default();
         content.add(value.to_string().as_bytes(), KINDS);
         content
-    }
-
-    #[test]
-    fn a_number_is_set_and_nothing_else_changes() {
-        let set =
-            |json: &str| with_number(json.as_bytes(), "n", 7).map(|bytes| String::from_utf8(bytes).unwrap());
-        assert_eq!(
-            set(r#" {"a":[{"n":1}], "n" : 12 ,"b":1.0}"#).unwrap(),
-            r#" {"a":[{"n":1}], "n" : 7 ,"b":1.0}"#
-        );
-        assert_eq!(set(r#"{"a":1}"#).unwrap(), r#"{"n":7,"a":1}"#);
-        assert_eq!(set(r#"{"n":null}"#).unwrap(), r#"{"n":7}"#);
-        assert_eq!(set("{ }").unwrap(), r#"{"n":7 }"#);
-        assert_eq!(set("[]"), None);
     }
 
     #[test]
@@ -321,6 +345,35 @@ mod tests {
             content.add(text.as_bytes(), KINDS);
             assert!(content.opaque, "{text}");
         }
+    }
+
+    #[test]
+    fn what_has_a_rate_of_its_own_is_seen_however_it_is_spelled() {
+        const MEDIA: Kinds = Kinds {
+            tags: &["mimeType", "mime_type"],
+            images: &["image/*"],
+            opaque: &["*"],
+            unpriced: &["audio/*"],
+            fleeting_members: &["thoughtSignature"],
+            ..Kinds::TEXT
+        };
+        let content = |text: &str| {
+            let mut content = Content::default();
+            content.add(text.as_bytes(), MEDIA);
+            content
+        };
+        for text in [
+            r#"{"mimeType":"audio/wav"}"#,
+            r#"{"a":[{"mime_type":"audio\/wav"}]}"#,
+            r#"{"mime\u0054ype":"audi\u006f/wav"}"#,
+        ] {
+            assert_eq!(content(text).unpriced, Some("audio/*"), "{text}");
+        }
+        let image = content(r#"{"mimeType":"image/png","data":"aGk="}"#);
+        assert_eq!(image, Content { images: 1, ..Content::default() });
+        assert_eq!(content(r#"{"mimeType":"x/y"}"#), Content { opaque: true, ..Content::default() });
+        assert_eq!(content(r#"{"thoughtSignature":"x"}"#), Content { fleeting: true, ..Content::default() });
+        assert_eq!(content(r#"{"mimeType":{"type":"audio/wav"}}"#), Content::default());
     }
 
     #[test]

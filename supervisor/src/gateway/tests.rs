@@ -3,6 +3,7 @@
 mod fake;
 mod refusals;
 mod session;
+mod wires;
 
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::Notify;
@@ -347,7 +348,7 @@ async fn a_conversation_holds_little_more_than_it_adds() {
     let snapshot = world.gateway.registry.current();
     let body = request(r#",{"role":"assistant","content":"hello"}"#);
     let provider = providers::by_name("anthropic").unwrap();
-    let call = provider.read_call(body.as_bytes()).unwrap();
+    let call = provider.read_call("", body.as_bytes()).unwrap();
     let headers = headers::to_provider(&http::HeaderMap::new(), TOKEN);
     let prompt = anchor::Prompt::of(world.live.run.id, "anthropic", &call, &headers);
     let price = prices::price("anthropic", "claude-opus-5-5", &snapshot.config).unwrap();

@@ -32,10 +32,15 @@ pub struct ProviderConfig {
     pub key: Option<SecretRef>,
     /// What it takes of list prices, in basis points: a negotiated rate. It does not touch `[prices]`.
     pub multiplier_bp: u32,
+    /// Whose wire it speaks, one of [`WIRES`]; none for a provider that has its own.
+    pub wire: Option<String>,
 }
 
 /// The multiplier of whoever negotiated nothing.
 pub const LIST_PRICE_BP: u32 = 10_000;
+
+/// The wires that an endpoint of another name may speak, each by the provider it comes from.
+pub const WIRES: [&str; 2] = ["anthropic", "openai"];
 
 /// Prices of a model, per token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -101,6 +106,7 @@ impl Default for Config {
                 base_url: Url::parse(url).ok()?,
                 key: Some(SecretRef::Keyring(name.to_owned())),
                 multiplier_bp: LIST_PRICE_BP,
+                wire: None,
             };
             Some((name.to_owned(), provider))
         });

@@ -9,7 +9,7 @@ use crate::core::money::NanoUsd;
 use crate::core::problem::Problem;
 use crate::sys::secrets::SecretRef;
 
-use super::config::{Config, LIST_PRICE_BP, McpServerConfig, PriceOverride, ProviderConfig, Setting};
+use super::config::{Config, LIST_PRICE_BP, McpServerConfig, PriceOverride, ProviderConfig, Setting, WIRES};
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields};
 use super::units;
@@ -71,12 +71,17 @@ fn provider(name: &str, at: At, field: &Field<'_>, config: &mut Config, faults: 
         _ => secret(&field, faults),
     });
     let multiplier = fields.take("multiplier", faults).and_then(|field| multiplier_bp(&field, faults));
+    // A provider that is known has its own wire; of any other it must be said.
+    let wire = match &known {
+        Some(_) => None,
+        None => fields.require("wire", faults).and_then(|field| field.map(faults, wire)),
+    };
     fields.done(faults);
     let base_url = base_url.or_else(|| known.as_ref().map(|known| known.base_url.clone()));
     let key = key.unwrap_or_else(|| Some(SecretRef::Keyring(name.to_owned())));
     if let Some(base_url) = base_url {
         let multiplier_bp = multiplier.unwrap_or(LIST_PRICE_BP);
-        config.providers.insert(name.to_owned(), ProviderConfig { base_url, key, multiplier_bp });
+        config.providers.insert(name.to_owned(), ProviderConfig { base_url, key, multiplier_bp, wire });
     }
 }
 
@@ -92,6 +97,14 @@ fn multiplier_bp(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<u32> {
         field.fault_with_hint(faults, &message, hint);
     }
     fits
+}
+
+fn wire(text: &str) -> Result<String, String> {
+    if WIRES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    let known = WIRES.map(|wire| format!("`{wire}`")).join(" or ");
+    Err(format!("`{text}` is not a wire that can be metered ({known})"))
 }
 
 /// Where a secret is. What was written is not repeated in the error: it may be the secret itself.

@@ -23,7 +23,7 @@ fn price(model: &str) -> Price {
 
 fn bound_of(provider: &dyn Provider, request: &Value, anchors: &Anchors) -> Result<Bound, Objection> {
     let body = request.to_string();
-    let call = provider.read_call(body.as_bytes()).unwrap();
+    let call = provider.read_call("", body.as_bytes()).unwrap();
     let prompt = prompt_of(provider, &call);
     let price = price(&call.model);
     bound(&call, &prompt, body.len(), anchors.measure(&prompt), &price, provider.surcharge())
@@ -164,7 +164,7 @@ fn what_agents_send_is_admitted() {
 #[test]
 fn a_body_that_two_readers_may_read_differently_is_refused() {
     let read = |name: &str, body: &[u8]| {
-        providers::by_name(name).unwrap().read_call(body).map(|_| ()).unwrap_err().to_string()
+        providers::by_name(name).unwrap().read_call("", body).map(|_| ()).unwrap_err().to_string()
     };
     let escapes = "the request body cannot be read: a field's name has escapes";
     let twice = "the request body cannot be read: a field is given twice";
@@ -200,7 +200,7 @@ fn a_body_that_two_readers_may_read_differently_is_refused() {
     );
     // a known name is the same name however it is spelled
     let body = r#"{"model":"gpt-6.1-sol","input":[],"backgr\u006fund":true}"#;
-    assert!(providers::by_name("openai").unwrap().read_call(body.as_bytes()).is_err());
+    assert!(providers::by_name("openai").unwrap().read_call("", body.as_bytes()).is_err());
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_mention_of_a_deferred_tool_counts_as_the_tool() {
     let mut request = json!({"model": "claude-opus-5-5", "max_tokens": 1, "tools": [tool],
         "messages": [{"role": "user", "content": "hi"}]});
     let body = request.to_string();
-    let call = provider.read_call(body.as_bytes()).unwrap();
+    let call = provider.read_call("", body.as_bytes()).unwrap();
     anchors.remember(&prompt_of(provider, &call), 500);
     let found = json!({"role": "user", "content": [{"type": "tool_result", "content":
         [{"type": "tool_reference", "tool_name": "large"}, {"type": "tool_reference", "tool_name": "large"}]}]});
@@ -278,7 +278,8 @@ fn a_cache_mark_costs_wherever_it_stands() {
 
 #[test]
 fn a_call_without_any_limit_has_no_bound() {
-    let call = providers::by_name("openai").unwrap().read_call(br#"{"model":"mine","input":"x"}"#).unwrap();
+    let call =
+        providers::by_name("openai").unwrap().read_call("", br#"{"model":"mine","input":"x"}"#).unwrap();
     let prompt = prompt_of(providers::by_name("openai").unwrap(), &call);
     let given = crate::registry::PriceOverride { input: nano(1), output: nano(1), ..Default::default() };
     let config =
@@ -297,7 +298,7 @@ fn a_conversation_is_bounded_by_what_it_adds() {
     let mut request = json!({"model": "claude-opus-5-5", "max_tokens": 100, "system": long, "messages": [{"role": "user", "content": "hi"}]});
     assert!(bound_of(provider, &request, &anchors).unwrap().input_tokens > 100_000);
     let body = request.to_string();
-    let call = provider.read_call(body.as_bytes()).unwrap();
+    let call = provider.read_call("", body.as_bytes()).unwrap();
     anchors.remember(&prompt_of(provider, &call), 25_000);
     let added = json!({"role": "assistant", "content": "hello"});
     request["messages"].as_array_mut().unwrap().push(added.clone());
@@ -363,7 +364,7 @@ proptest! {
         let wire = providers::by_name("anthropic").unwrap();
         let of = |tokens: u64| {
             let body = json!({"model": model, "max_tokens": tokens, "messages": []}).to_string();
-            let call = wire.read_call(body.as_bytes()).unwrap();
+            let call = wire.read_call("", body.as_bytes()).unwrap();
             let bound = bound(&call, &prompt_of(wire, &call), bytes, None, &price, surcharge).unwrap();
             let elastic = elastic(&call, &bound, 1, &price, surcharge);
             (bound, elastic)

@@ -5,12 +5,18 @@ use crate::gateway::providers;
 
 const ANTHROPIC: &str = r#"{"model":"claude-opus-5-5","max_tokens":10,"messages":[]}"#;
 const OPENAI: &str = r#"{"model":"gpt-6.1-sol","input":"x"}"#;
+const CHAT: &str = r#"{"model":"gpt-5-mini","messages":[],"stream":true}"#;
+
+/// An answer that was seen: the request, how it is framed, its bytes, its bill.
+type Golden = (&'static str, Framing, &'static [u8], Option<Bill>);
+
+fn one(usage: Usage, surcharge: Surcharge, prompt_tokens: u64) -> Option<Bill> {
+    let lines = vec![Line { model: None, usage }];
+    Some(Bill { lines, surcharge, told: None, prompt_tokens: Some(prompt_tokens) })
+}
 
 /// The answers that providers were seen to give, and what each is billed.
-fn golden() -> Vec<(&'static str, Framing, &'static [u8], Option<Bill>)> {
-    let one = |usage: Usage, surcharge, prompt_tokens| {
-        Some(Bill { lines: vec![Line { model: None, usage }], surcharge, prompt_tokens: Some(prompt_tokens) })
-    };
+fn golden() -> Vec<Golden> {
     let regional = Surcharge { numerator: 110, denominator: 100 };
     let stream = Usage {
         input_tokens: 14,
@@ -26,7 +32,7 @@ fn golden() -> Vec<(&'static str, Framing, &'static [u8], Option<Bill>)> {
     };
     let turns =
         vec![turn(None, 180_000, 3500), turn(None, 23_000, 1000), turn(Some("claude-opus-5-5"), 5000, 200)];
-    let compacted = Bill { lines: turns, surcharge: Surcharge::NONE, prompt_tokens: None };
+    let compacted = Bill { lines: turns, surcharge: Surcharge::NONE, told: None, prompt_tokens: None };
     let response = Usage {
         input_tokens: 29,
         cache_write_5m_tokens: 100,
@@ -35,7 +41,7 @@ fn golden() -> Vec<(&'static str, Framing, &'static [u8], Option<Bill>)> {
         ..Usage::default()
     };
     let short = Usage { input_tokens: 75, output_tokens: 16, ..Usage::default() };
-    vec![
+    let mut all: Vec<Golden> = vec![
         (
             ANTHROPIC,
             Framing::Events,
@@ -63,13 +69,45 @@ fn golden() -> Vec<(&'static str, Framing, &'static [u8], Option<Bill>)> {
             include_bytes!("../golden/openai-answer.json"),
             one(short, Surcharge::NONE, 75),
         ),
+    ];
+    all.extend(chat_golden());
+    all
+}
+
+fn chat_golden() -> Vec<Golden> {
+    let chat = Usage {
+        input_tokens: 29,
+        cache_write_5m_tokens: 100,
+        cache_read_tokens: 11_904,
+        output_tokens: 44,
+        ..Usage::default()
+    };
+    let told = NanoUsd::new(14_000_001).ok();
+    // Thinking that is only in the total is output.
+    let routed = Usage { input_tokens: 1000, cache_read_tokens: 200, output_tokens: 330, ..Usage::default() };
+    let openrouter = one(routed, Surcharge::NONE, 1200).map(|bill| Bill { told, ..bill });
+    let short = Usage { input_tokens: 75, output_tokens: 16, ..Usage::default() };
+    vec![
+        (
+            CHAT,
+            Framing::Events,
+            include_bytes!("../golden/chat-stream.sse"),
+            one(chat, Surcharge::NONE, 12_033),
+        ),
+        (CHAT, Framing::Json, include_bytes!("../golden/chat-answer.json"), one(short, Surcharge::NONE, 75)),
+        (CHAT, Framing::Events, include_bytes!("../golden/chat-error.sse"), None),
+        (CHAT, Framing::Events, include_bytes!("../golden/chat-openrouter.sse"), openrouter),
     ]
 }
 
 fn meter(request: &str, framing: Framing) -> Meter {
-    let name = if request == ANTHROPIC { "anthropic" } else { "openai" };
-    let provider = providers::by_name(name).unwrap();
-    let call = provider.read_call(request.as_bytes()).unwrap();
+    let (name, path) = match request {
+        ANTHROPIC => ("anthropic", "/v1/messages"),
+        OPENAI => ("openai", "/v1/responses"),
+        _ => ("openai", "/v1/chat/completions"),
+    };
+    let provider = providers::spoken(&crate::registry::Config::default(), name, path).unwrap();
+    let call = provider.read_call("", request.as_bytes()).unwrap();
     Meter::new(provider.reader(&call), framing)
 }
 
@@ -194,7 +232,10 @@ fn another_models_turns_are_billed_in_any_case() {
         usage: Usage { input_tokens, output_tokens, ..Usage::default() },
     };
     let lines = vec![line(None, 100, 50), line(Some("claude-opus-5-5"), 7, 3)];
-    assert_eq!(meter.bill(), Ok(Some(Bill { lines, surcharge: Surcharge::NONE, prompt_tokens: None })));
+    assert_eq!(
+        meter.bill(),
+        Ok(Some(Bill { lines, surcharge: Surcharge::NONE, told: None, prompt_tokens: None }))
+    );
 }
 
 /// Cut at any byte, an answer has all of its bill or none.
@@ -226,7 +267,7 @@ fn a_bill_costs_the_sum_of_its_lines() {
         model: model.map(str::to_owned),
         usage: Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() },
     };
-    let bill = |lines, surcharge| Bill { lines, surcharge, prompt_tokens: None };
+    let bill = |lines, surcharge| Bill { lines, surcharge, told: None, prompt_tokens: None };
     let asked = price("claude-sonnet-5").unwrap();
     let both = bill(vec![line(None), line(Some("claude-opus-5-5"))], Surcharge::NONE);
     assert_eq!(both.cost(&asked, price), NanoUsd::new(16_000 + 32_000).ok());
@@ -237,7 +278,7 @@ fn a_bill_costs_the_sum_of_its_lines() {
 
 proptest! {
     #[test]
-    fn any_chunking_gives_the_same_bill(which in 0..7_usize, cuts in proptest::collection::vec(0..3000_usize, 0..20)) {
+    fn any_chunking_gives_the_same_bill(which in 0..11_usize, cuts in proptest::collection::vec(0..3000_usize, 0..20)) {
         let (request, framing, answer, expected) = golden().remove(which);
         let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % (answer.len() + 1)).collect();
         cuts.extend([0, answer.len()]);

@@ -29,6 +29,8 @@ static WIRE: Wire = Wire {
         (Method::GET, "/v1/models/*", Route::List),
         (Method::HEAD, "/", Route::Probe),
         (Method::HEAD, "", Route::Probe),
+        (Method::GET, "/", Route::Probe),
+        (Method::GET, "", Route::Probe),
         (Method::GET, "/api/hello", Route::Probe),
         (Method::HEAD, "/api/hello", Route::Probe),
     ],
@@ -44,6 +46,7 @@ const KINDS: Kinds = Kinds {
     references: &["tool_reference"],
     fleeting: &["thinking", "redacted_thinking"],
     opaque: &["document", "container_upload"],
+    ..Kinds::TEXT
 };
 
 /// Kinds of tools that run where the agent runs. Any other kind runs at the provider, as often as it likes.
@@ -59,7 +62,7 @@ impl Provider for Anthropic {
         &WIRE
     }
 
-    fn read_call<'a>(&self, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
+    fn read_call<'a>(&self, _path: &'a str, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
         let request: Request<'a> = serde_json::from_str(call::text(body)?)?;
         let mut tools = Tools::default();
         request.tools.iter().flatten().for_each(|tool| tools.see(tool));
@@ -419,6 +422,7 @@ impl Reader for MessageReader {
         Some(Bill {
             lines,
             surcharge: if self.regional { REGIONAL } else { Surcharge::NONE },
+            told: None,
             prompt_tokens: one_prompt.then(|| top.total().saturating_sub(top.output_tokens)),
         })
     }

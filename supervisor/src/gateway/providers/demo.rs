@@ -25,8 +25,8 @@ impl Provider for Demo {
         &WIRE
     }
 
-    fn read_call<'a>(&self, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
-        Anthropic.read_call(body)
+    fn read_call<'a>(&self, path: &'a str, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
+        Anthropic.read_call(path, body)
     }
 
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader> {

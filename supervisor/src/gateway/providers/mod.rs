@@ -14,13 +14,26 @@ use zeroize::Zeroizing;
 use super::bound::Surcharge;
 use super::call::{Call, MalformedError};
 use super::meter::Reader;
+use super::splice::Splice;
+use crate::registry::Config;
 
 /// Every provider.
-pub(super) const PROVIDERS: &[&dyn Provider] = &[&anthropic::Anthropic, &demo::Demo, &openai::OpenAi];
+pub(super) const PROVIDERS: &[&dyn Provider] = &[&anthropic::Anthropic, &demo::Demo, &openai::OPENAI];
 
-/// The provider that a name in the configuration stands for.
+/// The provider with a file of its own of that name.
 pub(super) fn by_name(name: &str) -> Option<&'static dyn Provider> {
     PROVIDERS.iter().copied().find(|provider| provider.name() == name)
+}
+
+/// What is spoken at a path below a name of the configuration: the provider's own wire, or the one that the
+/// configuration says an endpoint speaks.
+pub(super) fn spoken(config: &Config, name: &str, path: &str) -> Option<&'static dyn Provider> {
+    let wire = config.providers.get(name).and_then(|provider| provider.wire.as_deref());
+    let provider = match wire {
+        Some(wire) => by_name(wire).map(|provider| provider.elsewhere().unwrap_or(provider))?,
+        None => by_name(name)?,
+    };
+    Some(provider.dialect(path).unwrap_or(provider))
 }
 
 /// What a method and path mean to a provider.
@@ -73,8 +86,24 @@ pub(super) trait Provider: Sync {
     /// What is data about it.
     fn wire(&self) -> &'static Wire;
 
-    /// Reads a call.
-    fn read_call<'a>(&self, body: &'a [u8]) -> Result<Call<'a>, MalformedError>;
+    /// What is spoken at a path, where that is not this.
+    fn dialect(&self, _path: &str) -> Option<&'static dyn Provider> {
+        None
+    }
+
+    /// What is spoken by others who have taken this wire over, where that is not the same.
+    fn elsewhere(&self) -> Option<&'static dyn Provider> {
+        None
+    }
+
+    /// Reads a call to a path.
+    fn read_call<'a>(&self, path: &'a str, body: &'a [u8]) -> Result<Call<'a>, MalformedError>;
+
+    /// What lowers the limit of a call's answers to so many tokens together; none where that cannot be done.
+    fn lowered(&self, body: &[u8], tokens: u64) -> Option<Vec<Splice>> {
+        let field = self.wire().output_field?;
+        Some(vec![Splice::set(body, body, field.name, &tokens.to_string())?])
+    }
 
     /// A reader of the answer.
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader>;
@@ -87,7 +116,7 @@ pub(super) trait Provider: Sync {
 }
 
 impl dyn Provider + '_ {
-    /// The name in the configuration and in the path.
+    /// The name in the configuration and in the path, where that does not say otherwise.
     pub(super) fn name(&self) -> &'static str {
         self.wire().name
     }

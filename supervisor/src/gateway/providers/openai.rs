@@ -1,8 +1,11 @@
-//! The OpenAI Responses API, as coding agents use it.
+//! OpenAI, and everybody who took its wire over: the Responses API here, Chat Completions in `chat`.
 //!
 //! Usage comes in the event that ends a stream. `input_tokens` includes what was read from and written to the cache;
 //! `output_tokens` includes reasoning. State kept at the provider (an earlier response, a conversation, a stored
-//! prompt, work in the background) has no bound that the request shows, so it is refused.
+//! prompt, work in the background) has no bound that the request shows, so it is refused. At OpenAI itself a project may
+//! be set to a dearer tier without the request saying so; calls that leave the tier open are pinned to the ordinary one.
+
+mod chat;
 
 use std::borrow::Cow;
 
@@ -12,9 +15,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{OutputField, Provider, Route, Wire};
+use crate::core::money::NanoUsd;
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
-use crate::gateway::call::{self, Call, MalformedError, Place, shown};
+use crate::gateway::call::{self, Call, MalformedError, Place as Member, shown};
 use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, CacheWrites, Kinds};
 
@@ -22,6 +26,9 @@ static WIRE: Wire = Wire {
     name: "openai",
     routes: &[
         (Method::POST, "/v1/responses", Route::Call),
+        (Method::POST, "/v1/responses/compact", Route::Call),
+        (Method::POST, "/v1/responses/input_tokens", Route::Free),
+        (Method::POST, CHAT, Route::Call),
         (Method::GET, "/v1/models", Route::List),
         (Method::GET, "/v1/models/*", Route::List),
     ],
@@ -32,13 +39,19 @@ static WIRE: Wire = Wire {
     output_field: Some(OutputField { name: "max_output_tokens", least: 4096 }),
 };
 
+/// The path of Chat Completions.
+const CHAT: &str = "/v1/chat/completions";
+
+/// Models that count by tiles take up to 48 169 tokens for one image.
+const IMAGE_TOKENS: u64 = 49_152;
+
 const KINDS: Kinds = Kinds {
     images: &["input_image", "computer_screenshot"],
-    // Models that count by tiles take up to 48 169 tokens for one.
-    image_tokens: 49_152,
-    references: &[],
+    image_tokens: IMAGE_TOKENS,
     fleeting: &["reasoning"],
-    opaque: &["input_file", "input_audio", "item_reference", "image_generation_call"],
+    opaque: &["input_file", "item_reference", "image_generation_call"],
+    unpriced: &["input_audio"],
+    ..Kinds::TEXT
 };
 
 /// Kinds of tools that run where the agent runs. Any other kind runs at the provider, as often as it likes.
@@ -46,14 +59,50 @@ const CLIENT_TOOLS: [&str; 5] = ["function", "custom", "namespace", "local_shell
 /// More than the provider's own words about a tool of its own making, which are not in the request.
 const TOOL_TOKENS: u64 = 2048;
 
-pub(super) struct OpenAi;
+/// The Responses API.
+pub(super) struct OpenAi {
+    place: Place,
+}
+
+/// Where the wire is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// At OpenAI.
+    Home,
+    /// Anywhere else.
+    Elsewhere,
+}
+
+pub(super) static OPENAI: OpenAi = OpenAi { place: Place::Home };
+static COMPATIBLE: OpenAi = OpenAi { place: Place::Elsewhere };
+
+impl Place {
+    /// Pins a call that leaves the tier open, where that could make it dearer.
+    fn pin_tier(self, call: &mut Call<'_>, body: &[u8], tier: Option<&str>) {
+        if self == Self::Home && tier.is_none_or(|tier| tier == "auto") {
+            call.set(body, "service_tier", "\"default\"");
+        }
+    }
+}
 
 impl Provider for OpenAi {
     fn wire(&self) -> &'static Wire {
         &WIRE
     }
 
-    fn read_call<'a>(&self, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
+    fn dialect(&self, path: &str) -> Option<&'static dyn Provider> {
+        let chat: &'static dyn Provider = match self.place {
+            Place::Home => &chat::OPENAI,
+            Place::Elsewhere => &chat::COMPATIBLE,
+        };
+        (path == CHAT).then_some(chat)
+    }
+
+    fn elsewhere(&self) -> Option<&'static dyn Provider> {
+        Some(&COMPATIBLE)
+    }
+
+    fn read_call<'a>(&self, _path: &'a str, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
         let request: Request<'a> = serde_json::from_str(call::text(body)?)?;
         let mut call = Call {
             unbounded: request.unbounded(),
@@ -63,11 +112,12 @@ impl Provider for OpenAi {
             added_tokens: added_tokens(request.tools.iter().flatten()),
             ..Call::of(request.model, KINDS)
         };
+        self.place.pin_tier(&mut call, body, request.service_tier.as_deref());
         call.take_fields(body, |name| match name {
-            b"input" | b"instructions" => Place::Prompt,
-            b"tools" => Place::Tools,
-            b"max_output_tokens" | b"stream" | b"metadata" | b"client_metadata" => Place::Aside,
-            _ => Place::Setting,
+            b"input" | b"instructions" => Member::Prompt,
+            b"tools" => Member::Tools,
+            b"max_output_tokens" | b"stream" | b"metadata" | b"client_metadata" => Member::Aside,
+            _ => Member::Setting,
         })?;
         let long = |(name, value): &(&[u8], &[u8])| {
             name.starts_with(b"prompt_cache_") && *name != b"prompt_cache_key" && *value != b"null"
@@ -100,16 +150,7 @@ impl Provider for OpenAi {
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Vec<u8> {
-        let (kind, code) = match status {
-            StatusCode::UNAUTHORIZED => ("invalid_request_error", Some("invalid_api_key")),
-            StatusCode::PAYMENT_REQUIRED => ("insufficient_quota", Some("insufficient_quota")),
-            status if status.is_server_error() => ("server_error", None),
-            _ => ("invalid_request_error", None),
-        };
-        let error = serde_json::json!({
-            "error": {"message": message, "type": kind, "param": null, "code": code}
-        });
-        error.to_string().into_bytes()
+        error(status, message)
     }
 
     /// `invalid_prompt` is the one code that ends a turn at once with the message as it is.
@@ -126,6 +167,40 @@ impl Provider for OpenAi {
         });
         format!("event: response.failed\ndata: {data}\n\n").into_bytes()
     }
+}
+
+/// An error as both dialects have it.
+fn error(status: StatusCode, message: &str) -> Vec<u8> {
+    let (kind, code) = match status {
+        StatusCode::UNAUTHORIZED => ("invalid_request_error", Some("invalid_api_key")),
+        StatusCode::PAYMENT_REQUIRED => ("insufficient_quota", Some("insufficient_quota")),
+        status if status.is_server_error() => ("server_error", None),
+        _ => ("invalid_request_error", None),
+    };
+    let error = serde_json::json!({
+        "error": {"message": message, "type": kind, "param": null, "code": code}
+    });
+    error.to_string().into_bytes()
+}
+
+/// The name of a tier in a request that has no price here.
+fn unpriced_tier(tier: Option<&str>) -> Option<String> {
+    let tier = tier.filter(|tier| !["auto", "default"].contains(tier))?;
+    Some(format!("service_tier: {}", shown(tier)))
+}
+
+/// Checks the tier that an answer was billed at. `flex` is cheaper, and `on_demand` is another's word for the ordinary
+/// one; the list price is on the safe side.
+fn check_billed_tier(tier: Option<&str>) -> Result<(), UnreadableError> {
+    match tier {
+        None | Some("auto" | "default" | "standard" | "flex" | "on_demand") => Ok(()),
+        Some(tier) => Err(UnreadableError::Unpriced(format!("service_tier: {}", shown(tier)))),
+    }
+}
+
+/// What an aggregator says a call cost, if it says so as a number of dollars.
+fn told(cost: Option<&RawValue>) -> Option<NanoUsd> {
+    NanoUsd::from_usd_number(cost?.get())
 }
 
 /// What is read of a request; the rest is passed on unread.
@@ -209,7 +284,6 @@ impl Request<'_> {
     /// The first thing asked for that has no upper bound or no price.
     fn unbounded(&self) -> Option<String> {
         let given = |name: &str, value: Option<&RawValue>| value.map(|_| name.to_owned());
-        let tier = self.service_tier.as_deref().filter(|tier| !["auto", "default"].contains(tier));
         (self.background == Some(true))
             .then(|| "background".to_owned())
             .or_else(|| self.tools.iter().flatten().find_map(Tool::at_provider))
@@ -217,75 +291,56 @@ impl Request<'_> {
             .or_else(|| given("conversation", self.conversation))
             .or_else(|| given("prompt", self.prompt))
             .or_else(|| given("context_management", self.context_management.iter().flatten().next().copied()))
-            .or_else(|| tier.map(|tier| format!("service_tier: {}", shown(tier))))
+            .or_else(|| unpriced_tier(self.service_tier.as_deref()))
     }
 }
 
 #[derive(Deserialize)]
-struct Event {
+struct Event<'a> {
     #[serde(rename = "type")]
     kind: String,
-    response: Option<Response>,
+    #[serde(borrow)]
+    response: Option<Response<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Response {
-    usage: Option<Counts>,
+struct Response<'a> {
+    #[serde(borrow)]
+    usage: Option<Counts<'a>>,
     service_tier: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
-struct Counts {
+struct Counts<'a> {
     input_tokens: u64,
     output_tokens: u64,
     input_tokens_details: Option<InputDetails>,
+    #[serde(borrow)]
+    cost: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 struct InputDetails {
     cached_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
     cache_write_tokens: Option<u64>,
 }
 
 struct ResponseReader {
     asked: CacheWrites,
     truncates: bool,
-    seen: Option<Counts>,
+    seen: Option<Bill>,
 }
 
 impl ResponseReader {
-    fn see(&mut self, response: &Response) -> Result<(), UnreadableError> {
-        self.seen = response.usage.or(self.seen);
-        match response.service_tier.as_deref() {
-            // `flex` is cheaper; the list price is on the safe side.
-            None | Some("auto" | "default" | "standard" | "flex") => Ok(()),
-            Some(tier) => Err(UnreadableError::Unpriced(format!("service_tier: {}", shown(tier)))),
+    fn see(&mut self, response: &Response<'_>) -> Result<(), UnreadableError> {
+        if let Some(counts) = response.usage {
+            self.seen = Some(self.bill_of(&counts));
         }
-    }
-}
-
-impl Reader for ResponseReader {
-    fn event(&mut self, data: &[u8]) -> Result<bool, UnreadableError> {
-        const ENDS: [&[u8]; 3] = [b"response.completed", b"response.incomplete", b"response.failed"];
-        // The many events between have nothing to count and are not read whole.
-        if data == b"[DONE]" || scan::kind(data).is_some_and(|kind| !ENDS.contains(&kind)) {
-            return Ok(false);
-        }
-        let event: Event = serde_json::from_slice(data).map_err(|_| UnreadableError::Malformed)?;
-        let Some(response) = event.response.filter(|_| ENDS.contains(&event.kind.as_bytes())) else {
-            return Ok(false);
-        };
-        self.see(&response)?;
-        Ok(true)
+        check_billed_tier(response.service_tier.as_deref())
     }
 
-    fn answer(&mut self, json: &[u8]) -> Result<(), UnreadableError> {
-        let response: Response = serde_json::from_slice(json).map_err(|_| UnreadableError::Malformed)?;
-        self.see(&response)
-    }
-
-    fn bill(&self) -> Option<Bill> {
-        let counts = self.seen?;
+    fn bill_of(&self, counts: &Counts<'_>) -> Bill {
         let details = counts.input_tokens_details.unwrap_or_default();
         let cached = details.cached_tokens.unwrap_or(0);
         let written = details.cache_write_tokens.unwrap_or(0);
@@ -297,10 +352,39 @@ impl Reader for ResponseReader {
             cache_read_tokens: cached,
             output_tokens: counts.output_tokens,
         };
-        Some(Bill {
+        Bill {
             lines: vec![Line { model: None, usage }],
             surcharge: Surcharge::NONE,
+            told: told(counts.cost),
             prompt_tokens: (!self.truncates).then_some(counts.input_tokens),
-        })
+        }
     }
 }
+
+impl Reader for ResponseReader {
+    fn event(&mut self, data: &[u8]) -> Result<bool, UnreadableError> {
+        const ENDS: [&[u8]; 3] = [b"response.completed", b"response.incomplete", b"response.failed"];
+        // The many events between have nothing to count and are not read whole.
+        if data == b"[DONE]" || scan::kind(data).is_some_and(|kind| !ENDS.contains(&kind)) {
+            return Ok(false);
+        }
+        let event: Event<'_> = serde_json::from_slice(data).map_err(|_| UnreadableError::Malformed)?;
+        let Some(response) = event.response.filter(|_| ENDS.contains(&event.kind.as_bytes())) else {
+            return Ok(false);
+        };
+        self.see(&response)?;
+        Ok(true)
+    }
+
+    fn answer(&mut self, json: &[u8]) -> Result<(), UnreadableError> {
+        let response: Response<'_> = serde_json::from_slice(json).map_err(|_| UnreadableError::Malformed)?;
+        self.see(&response)
+    }
+
+    fn bill(&self) -> Option<Bill> {
+        self.seen.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

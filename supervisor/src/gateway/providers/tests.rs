@@ -48,14 +48,43 @@ fn only_what_can_be_metered_has_a_route() {
         ("openai", "POST", "/v1/responses", Route::Call),
         ("openai", "GET", "/v1/models", Route::List),
         ("openai", "GET", "/v1/responses", Route::Unknown),
-        ("openai", "POST", "/v1/responses/compact", Route::Unknown),
-        ("openai", "POST", "/v1/chat/completions", Route::Unknown),
+        ("openai", "POST", "/v1/responses/compact", Route::Call),
+        ("openai", "POST", "/v1/responses/input_tokens", Route::Free),
+        ("openai", "POST", "/v1/responses/resp_1/cancel", Route::Unknown),
+        ("openai", "POST", "/v1/chat/completions", Route::Call),
+        ("openai", "GET", "/v1/chat/completions", Route::Unknown),
+        ("openai", "POST", "/v1/completions", Route::Unknown),
+        ("openai", "POST", "/v1/embeddings", Route::Unknown),
+        ("anthropic", "GET", "/", Route::Probe),
         ("openai", "DELETE", "/v1/models/mine", Route::Unknown),
     ] {
         assert_eq!(route(name, method, path), expected, "{name} {method} {path}");
     }
     let upgrade = HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static("websocket"))]);
     assert_eq!(provider("openai").route(&Method::GET, "/v1/responses", &upgrade), Route::Upgrade);
+}
+
+/// Another endpoint's name leads to the wire that the configuration says it speaks.
+#[test]
+fn a_name_of_the_configuration_has_the_wire_it_is_said_to_speak() {
+    let mut config = Config::default();
+    let elsewhere = |wire: Option<&str>| crate::registry::ProviderConfig {
+        base_url: "http://127.0.0.1:11434/v1".parse().unwrap(),
+        key: None,
+        wire: wire.map(str::to_owned),
+        multiplier_bp: 10_000,
+    };
+    config.providers.insert("local".to_owned(), elsewhere(Some("openai")));
+    config.providers.insert("other".to_owned(), elsewhere(Some("anthropic")));
+    config.providers.insert("mute".to_owned(), elsewhere(None));
+    let spoken = |name: &str, path: &str| spoken(&config, name, path).map(<dyn Provider>::name);
+    assert_eq!(spoken("local", "/v1/chat/completions"), Some("openai"));
+    assert_eq!(spoken("local", "/v1/responses"), Some("openai"));
+    assert_eq!(spoken("other", "/v1/messages"), Some("anthropic"));
+    assert_eq!((spoken("mute", "/v1/responses"), spoken("unheard", "/v1/responses")), (None, None));
+    for wire in crate::registry::WIRES {
+        assert!(by_name(wire).is_some(), "{wire}");
+    }
 }
 
 #[test]
@@ -137,7 +166,7 @@ fn a_body_that_cannot_be_read_says_where_and_not_what() {
             "the request body cannot be read: a required field is missing or of the wrong type at line 1, column 20",
         ),
     ] {
-        let error = provider(name).read_call(body.as_bytes()).unwrap_err();
+        let error = provider(name).read_call("", body.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -132,7 +132,7 @@ async fn the_limit_is_lowered_in_the_body_and_nowhere_else() {
     let response = world.post("/openai/v1/responses", body).await;
     assert_eq!(response.headers()["agentsup-output-tokens"], "9737");
     assert_eq!(text(response).await.0, 200);
-    let expected = body.replace("{ ", "{\"max_output_tokens\":9737, ");
+    let expected = body.replace("{ ", "{\"service_tier\":\"default\",\"max_output_tokens\":9737, ");
     assert_eq!(String::from_utf8(fake.seen()[0].body.clone()).unwrap(), expected);
     assert_eq!(
         world.sentences().await,

@@ -49,6 +49,7 @@ fn the_contracts_example_is_read() {
         base_url: Url::parse(url).unwrap(),
         key: Some(key.parse().unwrap()),
         multiplier_bp: 10_000,
+        wire: None,
     };
     let expected = Config {
         providers: BTreeMap::from([
@@ -94,11 +95,12 @@ fn the_contracts_example_is_read() {
 fn what_is_left_out_keeps_its_default() {
     assert_eq!(good(""), Config::default());
     let config = good(
-        "[providers.anthropic]\nbase_url = \"http://127.0.0.1:1/x\"\n[providers.own]\nbase_url = \"http://h\"\n",
+        "[providers.anthropic]\nbase_url = \"http://127.0.0.1:1/x\"\n[providers.own]\nbase_url = \"http://h\"\nwire = \"openai\"\n",
     );
     assert_eq!(config.providers["anthropic"].key.as_ref().unwrap().to_string(), "keyring:anthropic");
     assert_eq!(config.providers["anthropic"].base_url.as_str(), "http://127.0.0.1:1/x");
     assert_eq!(config.providers["own"].key.as_ref().unwrap().to_string(), "keyring:own");
+    assert_eq!(config.providers["own"].wire.as_deref(), Some("openai"));
     assert_eq!(config.providers["openai"], Config::default().providers["openai"]);
 }
 
@@ -138,20 +140,20 @@ fn every_setting_that_can_be_made_is_read() {
     assert_eq!(config.approval_timeout_ms, 2_700_000);
 }
 
-#[test]
-fn every_problem_names_its_place() {
-    let text = r#"
+const FAULTY: &str = r#"
 colour = "red"
 [providers.anthropic]
 base_url = "ftp://x"
 key = "sk-ant-secret"
 kye = 1
 [providers.own]
-key = "env:OWN"
+wire = "openai"
 [providers."a b"]
 base_url = "https://user:pw@h"
+wire = "openai"
 [providers.q]
 base_url = "https://h/?a=1"
+wire = "openai"
 [prices.m]
 input = 0.5
 output = -1
@@ -179,8 +181,11 @@ timeout = 5
 [registry]
 git = ""
 "#;
+
+#[test]
+fn every_problem_names_its_place() {
     assert_eq!(
-        problems(text),
+        problems(FAULTY),
         [
             "config.toml:4:12: providers.anthropic.base_url: `ftp://x` is not an http or https URL",
             "config.toml:5:7: providers.anthropic.key: does not say where the secret is",
@@ -188,24 +193,24 @@ git = ""
             "config.toml:7:1: providers.own.base_url: is missing",
             "config.toml:9:12: providers.\"a b\": `a b` is not a name (letters, digits, `-`, and single `_`)",
             "config.toml:10:12: providers.\"a b\".base_url: holds a user name or password",
-            "config.toml:12:12: providers.q.base_url: `https://h/?a=1` has a query or a fragment",
-            "config.toml:14:9: prices.m.input: is a number with decimals, expected an integer",
-            "config.toml:15:10: prices.m.output: `-1` is not an integer from 0 to 9223372036854775807",
-            "config.toml:16:1: prices.n.output: is missing",
-            "config.toml:18:14: prices.n.cache_read: is text, expected an integer",
-            "config.toml:19:1: mcp.servers.both: needs either `command` (a program) or `url` (streamable HTTP)",
-            "config.toml:22:1: mcp.servers.none: needs either `command` (a program) or `url` (streamable HTTP)",
-            "config.toml:24:11: mcp.servers.stdio.command: is an empty list",
-            "config.toml:26:17: mcp.servers.words.command[1]: is an integer, expected text",
-            "config.toml:27:7: mcp.servers.words.cwd: `rel` is not an absolute path",
-            "config.toml:28:1: mcp.servers.words.headers: is not a known field",
-            "config.toml:29:14: mcp.servers.a__b: `a__b` is not a name (letters, digits, `-`, and single `_`)",
-            "config.toml:30:7: mcp.servers.a__b.url: `nope` is not a URL: relative URL without a base",
-            "config.toml:33:13: mcp.servers.env.env.A: does not say where the secret is",
-            "config.toml:33:26: mcp.servers.env.env.B: is an integer, expected text",
-            "config.toml:34:6: mcp.extra: is not a known field",
-            "config.toml:36:11: approvals.timeout: is an integer, expected text",
-            "config.toml:38:7: registry.git: is empty",
+            "config.toml:13:12: providers.q.base_url: `https://h/?a=1` has a query or a fragment",
+            "config.toml:16:9: prices.m.input: is a number with decimals, expected an integer",
+            "config.toml:17:10: prices.m.output: `-1` is not an integer from 0 to 9223372036854775807",
+            "config.toml:18:1: prices.n.output: is missing",
+            "config.toml:20:14: prices.n.cache_read: is text, expected an integer",
+            "config.toml:21:1: mcp.servers.both: needs either `command` (a program) or `url` (streamable HTTP)",
+            "config.toml:24:1: mcp.servers.none: needs either `command` (a program) or `url` (streamable HTTP)",
+            "config.toml:26:11: mcp.servers.stdio.command: is an empty list",
+            "config.toml:28:17: mcp.servers.words.command[1]: is an integer, expected text",
+            "config.toml:29:7: mcp.servers.words.cwd: `rel` is not an absolute path",
+            "config.toml:30:1: mcp.servers.words.headers: is not a known field",
+            "config.toml:31:14: mcp.servers.a__b: `a__b` is not a name (letters, digits, `-`, and single `_`)",
+            "config.toml:32:7: mcp.servers.a__b.url: `nope` is not a URL: relative URL without a base",
+            "config.toml:35:13: mcp.servers.env.env.A: does not say where the secret is",
+            "config.toml:35:26: mcp.servers.env.env.B: is an integer, expected text",
+            "config.toml:36:6: mcp.extra: is not a known field",
+            "config.toml:38:11: approvals.timeout: is an integer, expected text",
+            "config.toml:40:7: registry.git: is empty",
             "config.toml:2:1: colour: is not a known field",
         ]
     );
@@ -226,6 +231,21 @@ fn a_negotiated_rate_is_in_basis_points() {
         assert!(found[0].contains(message), "{found:?}");
         assert!(found[0].starts_with("config.toml:2:14"), "{found:?}");
     }
+}
+
+#[test]
+fn an_endpoint_says_whose_wire_it_speaks() {
+    assert_eq!(
+        problems(
+            "[providers.a]\nbase_url = \"http://h\"\n[providers.b]\nbase_url = \"http://h\"\nwire = \"telegraph\"\n\
+             [providers.openai]\nwire = \"openai\"\n"
+        ),
+        [
+            "config.toml:1:1: providers.a.wire: is missing",
+            "config.toml:5:8: providers.b.wire: `telegraph` is not a wire that can be metered (`anthropic` or `openai`)",
+            "config.toml:7:1: providers.openai.wire: is not a known field",
+        ]
+    );
 }
 
 #[test]

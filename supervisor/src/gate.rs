@@ -6,6 +6,7 @@
 
 mod adjust;
 mod ask;
+mod breaker;
 mod line;
 mod live;
 mod permit;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::approvals::Approvals;
 use crate::core::action::Action;
+use crate::core::breaker::Seen;
 use crate::core::canonical;
 use crate::core::decision::{Decision, Evaluation, Reason, Refusal, RefusalKind};
 use crate::core::ids::{RecordId, RunId};
@@ -53,6 +55,7 @@ struct Inner {
     live: live::LiveRuns,
     settled: watch::Sender<u64>,
     line: line::Line,
+    breakers: breaker::Breakers,
 }
 
 impl Gate {
@@ -62,6 +65,7 @@ impl Gate {
             store,
             registry,
             approvals: Approvals::default(),
+            breakers: breaker::Breakers::default(),
             live: live::LiveRuns::default(),
             settled: watch::Sender::new(0),
             line: line::Line::default(),
@@ -131,6 +135,9 @@ impl Gate {
         if row.calls > 0 {
             live.hear_hooks();
         }
+        if let Some(why) = row.exit.as_deref().filter(|_| row.state == RunState::Suspended) {
+            live.set_suspension(why);
+        }
         live
     }
 
@@ -157,6 +164,7 @@ impl Gate {
         let changed = live.become_state(state);
         if state.is_final() {
             self.inner.live.remove(live.run.id);
+            self.inner.breakers.forget(live.run.id);
         }
         if !changed {
             return Ok(false);
@@ -217,10 +225,15 @@ impl Gate {
             also: Vec::new(),
         };
         if evaluation.decision != Decision::Allow {
-            return Err(self.record_refusal(entry, kind, &evaluation, &action).await);
+            return Err(self.record_refusal(live, entry, kind, &evaluation, &action).await);
         }
         let permit = match &action {
-            Action::Llm(llm) => self.reserve(live, llm, entry).await?,
+            Action::Llm(llm) => {
+                let reserved = self.reserve(live, llm, entry).await;
+                let seen = if reserved.is_ok() { Seen::Called } else { Seen::Refused };
+                self.watch(live, seen).await;
+                reserved?
+            }
             _ => self.record(live, &action, entry).await?,
         };
         // A kill that fell between the decision and its record comes first.
@@ -261,6 +274,7 @@ impl Gate {
 
     async fn record_refusal(
         &self,
+        live: &LiveRun,
         mut entry: DecisionEntry,
         kind: RefusalKind,
         evaluation: &Evaluation,
@@ -268,7 +282,12 @@ impl Gate {
     ) -> Refusal {
         // Whatever was asked, what is refused is denied.
         entry.decision = Decision::Deny;
-        match self.inner.store.write_soon(move |tx| records::append(tx, Entry::Decision(entry))).await {
+        let written =
+            self.inner.store.write_soon(move |tx| records::append(tx, Entry::Decision(entry))).await;
+        if matches!(action, Action::Llm(_)) {
+            self.watch(live, Seen::Refused).await;
+        }
+        match written {
             Ok(record) => refuse::denied(kind, evaluation, action, record),
             Err(error) => refuse::unavailable(&error),
         }
@@ -283,11 +302,21 @@ impl Gate {
     }
 }
 
+fn state_text(live: &LiveRun, state: RunState) -> String {
+    let name = state.name();
+    match live.suspension() {
+        Some(why) if state == RunState::Suspended => {
+            format!("the run is {name}: {why}; `agentsup resume {}` lets it go on", live.run.id.short())
+        }
+        _ => format!("the run is {name}"),
+    }
+}
+
 fn state_reasons(live: &LiveRun, action: &Action) -> Vec<Reason> {
     let mut reasons = Vec::with_capacity(8);
     let state = live.state();
     if !state.may_act() {
-        reasons.push(deny("state", format!("the run is {}", state.name())));
+        reasons.push(deny("state", state_text(live, state)));
     }
     if let Action::Llm(llm) = action {
         if !live.hooks_heard() {

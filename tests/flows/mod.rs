@@ -7,4 +7,5 @@ mod keeper;
 mod launch;
 mod real;
 mod runs;
+mod suspend;
 mod usage;

@@ -23,6 +23,7 @@ const WORDS_OF_OPS: &[&str] = &[
     "run::view",
     "run::changes",
     "run::stop",
+    "run::suspend",
     "run::launch",
     "run::attach",
     "audit::Listed",

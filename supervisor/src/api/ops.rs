@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::SharedApp;
 use super::answers::{approvals, audit, budgets, daemon, keys, manifests, mcp, usage};
 use crate::core::error::{Code, Failure};
-use crate::run::{changes, launch, stop, view};
+use crate::run::{changes, launch, stop, suspend, view};
 
 /// An op, as clients name it.
 pub trait Op {
@@ -69,6 +69,10 @@ ops! {
     RunWait "run.wait" (stop::WaitParams) -> view::RunView = |app, params| stop::wait(&app.runs, params);
     /// Asks a run to end.
     RunStop "run.stop" (stop::StopParams) -> view::RunView = |app, params| stop::stop(&app.runs, params);
+    /// Closes models and tools to a run.
+    RunSuspend "run.suspend" (suspend::SuspendParams) -> view::RunView = |app, params| suspend::suspend(&app.runs, params);
+    /// Lets a suspended run go on.
+    RunResume "run.resume" (view::RunParams) -> view::RunView = |app, params| suspend::resume(&app.runs, params);
     /// Kills runs.
     RunKill "run.kill" (stop::KillParams) -> stop::Killed = |app, params| stop::kill(&app.runs, params);
     /// Shows what a run changed.

@@ -24,6 +24,7 @@ mod output;
 mod ps;
 mod run;
 mod stop;
+mod suspend;
 mod usage;
 
 use std::process::ExitCode;
@@ -75,6 +76,8 @@ enum Verb {
     Attach(attach::Args),
     Logs(logs::Args),
     Stop(stop::Args),
+    Suspend(suspend::SuspendArgs),
+    Resume(suspend::ResumeArgs),
     Kill(kill::Args),
     Diff(diff::Args),
     Land(land::Args),
@@ -132,6 +135,8 @@ fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
         Verb::Attach(args) => attach::perform(&args),
         Verb::Logs(args) => logs::perform(&args),
         Verb::Stop(args) => stop::perform(&args),
+        Verb::Suspend(args) => suspend::suspend(args),
+        Verb::Resume(args) => suspend::resume(args),
         Verb::Kill(args) => kill::perform(args),
         Verb::Diff(args) => diff::perform(&args),
         Verb::Land(args) => land::perform(args),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ pub struct LiveRun {
     state: watch::Sender<RunState>,
     hooks_heard: AtomicBool,
     questions: AtomicUsize,
+    suspension: Mutex<Option<String>>,
 }
 
 impl LiveRun {
@@ -27,7 +28,17 @@ impl LiveRun {
             state: watch::Sender::new(state),
             hooks_heard: AtomicBool::new(heard),
             questions: AtomicUsize::new(0),
+            suspension: Mutex::default(),
         }
+    }
+
+    /// Why it was suspended last.
+    pub fn suspension(&self) -> Option<String> {
+        self.suspension.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_suspension(&self, why: &str) {
+        *self.suspension.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 
     /// Its state; a running one with an open question is `waiting`.

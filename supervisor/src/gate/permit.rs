@@ -1,6 +1,7 @@
 //! The permit: proof of a decision. Made only by the gate, consumed by exactly one effect, settled with its outcome.
 
 use super::Gate;
+use crate::core::breaker::Seen;
 use crate::core::budget;
 use crate::core::ids::{RecordId, ReservationId, RunId};
 use crate::core::manifest::TokenBudget;
@@ -63,8 +64,16 @@ impl Permit {
         let at_ms = clock::now_ms();
         let overrun = |overrun: &NanoUsd| *overrun != NanoUsd::ZERO;
         let store = self.gate.store();
+        let seen = claim.held.as_ref().map(|_| match outcome.charge {
+            Some(Charge::Settled { cost, .. }) => Seen::Answered(cost),
+            Some(Charge::Assumed | Charge::Void) | None => Seen::Failed(NanoUsd::ZERO),
+        });
+        let run = claim.run;
         let result = store.write_synced_if(overrun, move |tx| close(tx, &claim, &outcome, at_ms)).await;
         self.gate.tell_settled();
+        if let (Some(live), Some(seen)) = (self.gate.live(run), seen) {
+            self.gate.watch(&live, seen).await;
+        }
         result.map(drop)
     }
 }

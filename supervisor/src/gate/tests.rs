@@ -1,6 +1,7 @@
 //! The gate over a real store: what is denied first, then what is allowed, then what the money does.
 
 mod adjust;
+mod breaker;
 mod chain;
 mod crash;
 

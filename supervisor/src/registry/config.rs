@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use crate::core::breaker::Limits;
 use crate::core::money::NanoUsd;
 use crate::sys::secrets::SecretRef;
 
@@ -17,6 +18,8 @@ pub struct Config {
     pub prices: BTreeMap<String, PriceOverride>,
     /// MCP servers by name.
     pub mcp_servers: BTreeMap<String, McpServerConfig>,
+    /// From where on a run is suspended.
+    pub breakers: Limits,
     /// How long an `Ask` waits for a person, in milliseconds.
     pub approval_timeout_ms: u64,
     /// The git repository that manifests come from, kept for `doctor`; fetching it is not part of this version.
@@ -114,6 +117,7 @@ impl Default for Config {
             providers: known.collect(),
             prices: BTreeMap::new(),
             mcp_servers: BTreeMap::new(),
+            breakers: Limits::default(),
             approval_timeout_ms: APPROVAL_TIMEOUT_MS,
             registry_git: None,
         }

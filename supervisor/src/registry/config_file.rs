@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use crate::core::breaker::Limits;
 use crate::core::money::NanoUsd;
 use crate::core::problem::Problem;
 use crate::sys::secrets::SecretRef;
@@ -48,6 +49,9 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
         config.approval_timeout_ms = timeout.unwrap_or(config.approval_timeout_ms);
         approvals.done(faults);
     }
+    if let Some(fields) = root.take("breakers", faults).and_then(|field| field.fields(faults)) {
+        breakers(fields, &mut config.breakers, faults);
+    }
     if let Some(mut registry) = root.take("registry", faults).and_then(|field| field.fields(faults)) {
         let git = registry.take("git", faults).and_then(|field| field.text(faults));
         config.registry_git = git.map(str::to_owned);
@@ -83,6 +87,27 @@ fn provider(name: &str, at: At, field: &Field<'_>, config: &mut Config, faults: 
         let multiplier_bp = multiplier.unwrap_or(LIST_PRICE_BP);
         config.providers.insert(name.to_owned(), ProviderConfig { base_url, key, multiplier_bp, wire });
     }
+}
+
+/// Limits that are left out keep their default; `"off"` switches one off.
+fn breakers(mut fields: Fields<'_>, limits: &mut Limits, faults: &mut Faults<'_>) {
+    if let Some(field) = fields.take("spend_per_minute", faults) {
+        limits.spend_per_minute = if field.is_text("off") { None } else { field.parse(faults) };
+    }
+    let counts = [
+        ("calls_per_minute", &mut limits.calls_per_minute),
+        ("failures_in_a_row", &mut limits.failures_in_a_row),
+        ("refusals_per_minute", &mut limits.refusals_per_minute),
+    ];
+    for (name, limit) in counts {
+        if let Some(field) = fields.take(name, faults) {
+            *limit = if field.is_text("off") { None } else { field.integer(faults) };
+        }
+    }
+    if let Some(times) = fields.take("times_usual", faults).and_then(|field| field.integer(faults)) {
+        limits.times_usual = times;
+    }
+    fields.done(faults);
 }
 
 /// Ten times the list price.

@@ -186,6 +186,11 @@ impl<'n> Field<'n> {
         }
     }
 
+    /// Whether it is just this text.
+    pub(super) fn is_text(&self, expected: &str) -> bool {
+        matches!(&self.node.value, Value::Plain(text) | Value::Text(text) if text == expected)
+    }
+
     /// A text that is read further; the error's own words are the problem.
     pub(super) fn parse<T>(&self, faults: &mut Faults<'_>) -> Option<T>
     where

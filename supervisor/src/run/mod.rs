@@ -13,6 +13,7 @@ pub mod keeper;
 pub mod launch;
 pub mod reconcile;
 pub mod stop;
+pub mod suspend;
 pub mod view;
 mod worktrees;
 

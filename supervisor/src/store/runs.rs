@@ -92,7 +92,7 @@ pub fn set_keeper(tx: &Transaction<'_>, id: RunId, keeper: KeeperRef) -> Result<
 pub fn set_state(tx: &Transaction<'_>, id: RunId, change: &RunChange) -> Result<bool, StoreError> {
     let changed = tx
         .prepare_cached(
-            "UPDATE runs SET state = ?2, ended_at_ms = COALESCE(?3, ended_at_ms), exit = COALESCE(?4, exit)
+            "UPDATE runs SET state = ?2, ended_at_ms = COALESCE(?3, ended_at_ms), exit = ?4
              WHERE id = ?1 AND state NOT IN ('exited', 'killed', 'failed')",
         )?
         .execute(params![id.to_string(), change.state.name(), change.ended_at_ms, change.exit])?;

@@ -11,7 +11,9 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Transaction, param
 
 use super::StoreError;
 use super::ledger::{Account, Hold};
+use crate::core::breaker::Usual;
 use crate::core::ids::{ReservationId, RunId};
+use crate::core::money::NanoUsd;
 use crate::core::principal::AgentRef;
 use crate::core::usage::{Charge, Grouping, Usage};
 
@@ -59,6 +61,30 @@ LEFT JOIN records d ON d.id = r.record
 LEFT JOIN said ON said.of = r.record
 WHERE r.state <> 'void' AND (r.reserved_tokens > 0 OR r.reserved_nano_usd > 0);
 ";
+
+/// How many minutes an agent called models in since then, and what it did in such a minute; `None` if it never did.
+///
+/// # Errors
+/// Those of the database.
+pub fn usual(
+    connection: &Connection,
+    agent: &str,
+    since_ms: i64,
+) -> Result<Option<(u64, Usual)>, StoreError> {
+    let (minutes, calls, cost): (i64, i64, i64) = connection
+        .prepare_cached(
+            "SELECT COUNT(DISTINCT u.opened_at_ms / 60000), COUNT(*), COALESCE(SUM(u.cost_nano_usd), 0)
+             FROM usage u JOIN runs r ON r.id = u.run
+             WHERE u.opened_at_ms >= ?1 AND json_extract(r.run, '$.agent') = ?2",
+        )?
+        .query_row(params![since_ms, agent], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    if minutes == 0 {
+        return Ok(None);
+    }
+    let spend = NanoUsd::new(cost / minutes).map_err(|error| StoreError::corrupt("amount", error))?;
+    let whole = |value: i64| u64::try_from(value).unwrap_or(0);
+    Ok(Some((whole(minutes), Usual { spend, calls: whole(calls / minutes) })))
+}
 
 /// What to sum.
 #[derive(Debug, Clone, PartialEq, Eq)]

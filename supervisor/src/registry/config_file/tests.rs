@@ -85,6 +85,7 @@ fn the_contracts_example_is_read() {
                 },
             ),
         ]),
+        breakers: Limits::default(),
         approval_timeout_ms: 300_000,
         registry_git: Some("https://example.invalid/platform/agents.git".into()),
     };
@@ -102,6 +103,27 @@ fn what_is_left_out_keeps_its_default() {
     assert_eq!(config.providers["own"].key.as_ref().unwrap().to_string(), "keyring:own");
     assert_eq!(config.providers["own"].wire.as_deref(), Some("openai"));
     assert_eq!(config.providers["openai"], Config::default().providers["openai"]);
+}
+
+#[test]
+fn breakers_are_set_one_by_one_and_can_be_switched_off() {
+    let config = good(
+        "[breakers]\nspend_per_minute = \"12.50 USD\"\ncalls_per_minute = \"off\"\nrefusals_per_minute = 7\ntimes_usual = 3\n",
+    );
+    let expected = Limits {
+        spend_per_minute: NanoUsd::new(12_500_000_000).ok(),
+        calls_per_minute: None,
+        refusals_per_minute: Some(7),
+        times_usual: 3,
+        ..Limits::default()
+    };
+    assert_eq!(config.breakers, expected);
+    assert_eq!(good("[breakers]\nspend_per_minute = \"off\"\n").breakers.spend_per_minute, None);
+    let mut found = Vec::new();
+    let wrong = "[breakers]\nspend_per_minute = \"much\"\ncalls_per_minute = \"some\"\nper_hour = 1\n";
+    read(Path::new("config.toml"), wrong, &mut found);
+    let fields: Vec<&str> = found.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["breakers.spend_per_minute", "breakers.calls_per_minute", "breakers.per_hour"]);
 }
 
 #[test]

@@ -120,7 +120,8 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::spawn(tidy(app.runs.clone()));
     tokio::spawn(end_when_idle(app.runs.count(), activity.clone(), shutdown.clone()));
     tokio::spawn(tell_registry_changes(Arc::clone(&app)));
-    let doors = Arc::new(Doors { port, gateway: gateway.clone(), mcp: proxy.clone(), hooks });
+    let (gateway_door, mcp) = (gateway.clone(), proxy.clone());
+    let doors = Arc::new(Doors { port, gateway: gateway_door, mcp, hooks, app: Arc::clone(&app) });
     tokio::join!(loopback::serve(door, doors, shutdown.clone()), server::serve(socket, app, activity));
     gateway.finish(CALLS_TIMEOUT).await;
     proxy.shutdown().await;

@@ -59,6 +59,8 @@ struct Terminal<'a> {
     agent: &'a str,
     /// What the screen says when a prompt can be typed.
     ready: &'a str,
+    /// What its screen says of the run's figures, where it has a place for them.
+    figures: Option<&'a str>,
     /// What is typed to end it, in pieces.
     leave: &'a [&'a str],
     /// The model that it asks by itself.
@@ -175,6 +177,9 @@ impl World {
         first.wait_for(terminal.ready, SCREEN_TIMEOUT);
         say(&first, "Say good morning");
         first.wait_for("Good morning from the model.", SCREEN_TIMEOUT);
+        if let Some(figures) = terminal.figures {
+            first.wait_for(figures, SCREEN_TIMEOUT);
+        }
         first.keys("\x1cd");
         assert_eq!(first.wait_exit(SCREEN_TIMEOUT), 0);
 

@@ -168,7 +168,7 @@ fn a_clean_worktree_goes_and_a_changed_one_stays() {
     assert_eq!(home.git(&["branch", "--list", "agentsup/*"]), "", "its branch goes with it");
 
     let kept = home.run(&["run", "--name", "notes", "command", "--", "sh", "-c", "echo note > notes.txt"]);
-    assert!(kept.ok().stderr.contains("1 file changed, 0 commits"), "{kept}");
+    assert!(kept.ok().stderr.contains("1 file changed (+1 -0), 0 commits"), "{kept}");
     let dirty = last_run(&home);
     let branch = dirty["branch"].as_str().unwrap();
     assert!(branch.starts_with("agentsup/notes-"), "{branch}");

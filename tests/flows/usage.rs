@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::daemon::registered;
 use crate::fakes::home::Home;
 
 /// The demo's calls: 612 + 731 + 842 + 935 tokens in at 3000, 74 + 58 + 63 + 31 out at 15 000 nano-USD.
@@ -54,4 +55,52 @@ fn what_was_spent_is_shown_by_what_it_was_spent_on() {
     home.run(&["usage", "--agent", "nobody"]).exits(2);
     home.run(&["usage", "--since", "soon"]).exits(2);
     home.run(&["usage", "--since", "1h", "--until", "2h"]).exits(2);
+}
+
+/// The program itself, as a run's agent would start it.
+const AGENTSUP: &str = env!("CARGO_BIN_EXE_agentsup");
+
+#[test]
+fn a_run_sees_its_own_figures_and_gives_no_orders() {
+    let home = registered();
+    let session = "{\"model\":{\"display_name\":\"Opus\"}}";
+    let shown = home.cli(&["run", "command", "--", AGENTSUP, "statusline"]).stdin(session).run();
+    assert_eq!(shown.ok().stdout, "Opus · $0.00 spent · $10.00 left\n");
+    home.run(&["run", "command", "--", AGENTSUP, "usage"]).exits(90);
+
+    let ask = |request: &str| {
+        let script = format!("curl -s -w '%{{http_code}}' {request} \"${{AGENTSUP_MCP_URL%/mcp}}/figures\"");
+        home.run(&["run", "command", "--", "sh", "-c", &script]).ok().stdout.clone()
+    };
+    let mine = ask("-H \"Authorization: Bearer $AGENTSUP_RUN_TOKEN\"");
+    assert!(mine.starts_with("{\"run\":\"run_") && mine.ends_with("200"), "{mine}");
+    assert!(ask("").ends_with("401"));
+    assert!(ask("-H 'Authorization: Bearer ast_other'").ends_with("401"));
+    assert!(ask("-X POST -H \"Authorization: Bearer $AGENTSUP_RUN_TOKEN\"").ends_with("405"));
+}
+
+#[test]
+fn outside_a_run_there_are_no_figures() {
+    let home = Home::new();
+    let refused = home.cli(&["statusline"]).stdin("{}").run();
+    refused.exits(2);
+    assert!(refused.stderr.contains("`AGENTSUP_MCP_URL` is not set"), "{refused}");
+    assert!(!home.agentsup().join("state/agentsup.sock").exists(), "no daemon was started");
+}
+
+#[test]
+fn a_run_ends_with_what_it_cost_and_changed() {
+    let home = Home::new();
+    let run = home.run(&["run", "demo"]);
+    let last = run.ok().stderr.lines().find(|line| line.contains(" spent")).unwrap().to_owned();
+    let told = "exit 0 · 1 file changed (+3 -0), 1 commit · $0.01 spent, 4 model calls, 3.3k tokens, 2 denials · kept in ";
+    assert!(last.contains(told), "{last}");
+    let again = home.run(&["run", "--json", "demo"]);
+    let ended: Value = serde_json::from_str(again.ok().stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(ended["state"], "exited");
+    assert_eq!(
+        (&ended["summary"]["usage"]["cost_nano_usd"], &ended["summary"]["denials"]),
+        (&SPENT.into(), &2.into())
+    );
+    assert_eq!(ended["diff"]["files"], 1);
 }

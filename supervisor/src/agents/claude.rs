@@ -130,6 +130,8 @@ fn settings(ground: &Ground<'_>) -> Value {
         // It runs at the provider, at a price that nobody can bound: the gateway refuses it. Known beforehand, the model
         // does without.
         "permissions": { "deny": ["WebSearch"] },
+        // Shows the person at the terminal what the run costs.
+        "statusLine": { "type": "command", "command": statusline(ground), "padding": 0 },
         // Asks the vendor about each host, past the gateway; policies judge hosts.
         "skipWebFetchPreflight": true,
         "hooks": {
@@ -139,6 +141,12 @@ fn settings(ground: &Ground<'_>) -> Value {
             "PostToolUseFailure": over_http(REPORT_TIMEOUT),
         },
     })
+}
+
+/// For a shell, so that any path is one word.
+fn statusline(ground: &Ground<'_>) -> String {
+    let program = ground.own_program.to_string_lossy().replace('\'', r"'\''");
+    format!("'{program}' statusline")
 }
 
 fn servers(ground: &Ground<'_>) -> Value {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::server::ACCEPT_PAUSE;
+use super::{SharedApp, answers};
 use crate::demo;
 use crate::gateway::Gateway;
 use crate::hooks::Hooks;
@@ -50,6 +51,8 @@ pub struct Doors {
     pub mcp: Proxy,
     /// `/hook/<adapter>`.
     pub hooks: Hooks,
+    /// `/figures`: a run's own figures and nothing else.
+    pub app: SharedApp,
 }
 
 /// Serves until the daemon is told to end.
@@ -118,8 +121,25 @@ async fn route(doors: &Doors, request: Request<Incoming>) -> Response<Body> {
         "llm" => doors.gateway.serve(request, rest).await,
         DEMO_MODEL => demo::model::serve(request, rest).await,
         "mcp" => mcp::serve(&doors.mcp, request, rest).await,
+        "figures" => figures(&doors.app, &request).await,
         "hook" => doors.hooks.serve(request, rest.trim_start_matches('/')).await,
         _ => problem(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path"),
+    }
+}
+
+/// What the run that the token stands for has spent, for its own eyes. Changes nothing.
+async fn figures(app: &SharedApp, request: &Request<Incoming>) -> Response<Body> {
+    let token = reply::bearer(request.headers());
+    let Some(live) = token.and_then(|token| app.gate.authenticate(token)) else {
+        let why = "the run's token is missing, unknown or revoked";
+        return problem(StatusCode::UNAUTHORIZED, "unauthorized", why);
+    };
+    if request.method() != Method::GET {
+        return problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "figures are read");
+    }
+    match answers::figures::of_run(app, &live.run).await {
+        Ok(figures) => reply::json(StatusCode::OK, &figures),
+        Err(failure) => problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.message),
     }
 }
 

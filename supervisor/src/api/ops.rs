@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::SharedApp;
-use super::answers::{approvals, audit, budgets, daemon, keys, manifests, mcp, usage};
+use super::answers::{approvals, audit, budgets, daemon, figures, keys, manifests, mcp, usage};
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
 
@@ -99,6 +99,8 @@ ops! {
     BudgetLower "budget.lower" (budgets::AdjustParams) -> budgets::BudgetView = |app, params| budgets::lower(app, params);
     /// Sums what was spent on what.
     UsageShow "usage.show" (usage::UsageParams) -> usage::UsageView = |app, params| usage::show(app, params);
+    /// Sums what one run spent and was denied.
+    UsageRun "usage.run" (figures::SummaryParams) -> figures::RunSummary = |app, params| figures::summary(app, params);
     /// Stores a key in the keyring.
     KeySet "key.set" (keys::SetParams) -> keys::KeyView = |app, params| keys::set(app, params);
     /// Lists where keys come from, never their values.

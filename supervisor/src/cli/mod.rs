@@ -23,6 +23,7 @@ mod mcp;
 mod output;
 mod ps;
 mod run;
+mod statusline;
 mod stop;
 mod suspend;
 mod usage;
@@ -88,6 +89,7 @@ enum Verb {
     Audit(audit::Args),
     Budget(budget::Args),
     Usage(usage::Args),
+    Statusline(statusline::Args),
     Key(key::Args),
     Mcp(mcp::Args),
     Doctor(doctor::Args),
@@ -110,6 +112,7 @@ pub fn main(desktop: Option<Window>) -> ExitCode {
         Some(keeper::VERB) => return keeper::main(),
         Some(DAEMON_ARGUMENT) => return crate::daemon::main(),
         Some(hook::VERB) => return hook::perform(),
+        Some(statusline::VERB) if env::arguments().count() == 1 => return statusline::perform(),
         Some(demo::AGENT_ARGUMENT) => return demo::agent(),
         Some(demo::SERVER_ARGUMENT) => return demo::server(),
         _ => {}
@@ -147,6 +150,7 @@ fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
         Verb::Audit(args) => audit::perform(args),
         Verb::Budget(args) => budget::perform(args),
         Verb::Usage(args) => usage::perform(args),
+        Verb::Statusline(_) => Ok(statusline::perform()),
         Verb::Key(args) => key::perform(args),
         Verb::Mcp(args) => mcp::perform(args),
         Verb::Doctor(args) => doctor::perform(&args),

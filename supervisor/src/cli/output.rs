@@ -315,6 +315,12 @@ pub(crate) fn dollars(nano_usd: i64) -> String {
     format!("{sign}$0.{}", decimals.trim_end_matches('0'))
 }
 
+/// Nano-USD to the cent, always: where it must be brief.
+pub(crate) fn cents(nano_usd: i64) -> String {
+    let cents = nano_usd.max(0).saturating_add(5_000_000) / 10_000_000;
+    format!("${}.{:02}", cents / 100, cents % 100)
+}
+
 /// A number of tokens in three or four digits: `950`, `12.3k`, `1.2M`; cut off, not rounded up.
 pub(crate) fn tokens(number: u64) -> String {
     for (unit, letter) in [(1_000_000_000_000, 'T'), (1_000_000_000, 'G'), (1_000_000, 'M'), (1000, 'k')] {

@@ -10,8 +10,9 @@ use nix::sys::signal::Signal;
 
 use super::output::{self, Answer, Format};
 use super::{Outcome, ask, attach};
+use crate::api::answers::figures::{RunSummary, SummaryParams};
 use crate::api::client::Client;
-use crate::api::ops::{ManifestDemo, Nothing, RunDiff, RunKill, RunStart, RunWait};
+use crate::api::ops::{ManifestDemo, Nothing, RunDiff, RunKill, RunStart, RunWait, UsageRun};
 use crate::core::amount::Amount;
 use crate::core::environ;
 use crate::core::error::{Code, Failure};
@@ -226,7 +227,7 @@ fn end(started: &Started, attached: Attached, format: Format) -> Outcome {
         Attached::Exited { exit, cause } => {
             // The daemon may have died; the agent's own code counts for more than a summary.
             match ask(async |client| summary(client, &id).await) {
-                Ok((view, changes)) => tell_end(&view, changes.as_ref(), format),
+                Ok(ended) => tell_end(&ended, format),
                 Err(failure) => output::warn(failure),
             }
             Ok(attach::exit_code(exit, cause))
@@ -234,20 +235,55 @@ fn end(started: &Started, attached: Attached, format: Format) -> Outcome {
     }
 }
 
-async fn summary(client: &Client, id: &str) -> Result<(RunView, Option<Changes>), Failure> {
+/// A run that is over, as `run --json` answers it.
+#[derive(Debug, serde::Serialize)]
+struct Ended {
+    #[serde(flatten)]
+    view: RunView,
+    /// What it spent, and what it was denied.
+    summary: RunSummary,
+    /// What it changed; none without a worktree.
+    diff: Option<Diff>,
+}
+
+/// A change in numbers.
+#[derive(Debug, serde::Serialize)]
+struct Diff {
+    files: u64,
+    insertions: u64,
+    deletions: u64,
+    commits: u64,
+    uncommitted: u64,
+}
+
+impl From<Changes> for Diff {
+    fn from(changes: Changes) -> Self {
+        Self {
+            files: u64::try_from(changes.files.len()).unwrap_or(u64::MAX),
+            insertions: changes.insertions,
+            deletions: changes.deletions,
+            commits: changes.commits,
+            uncommitted: changes.uncommitted,
+        }
+    }
+}
+
+async fn summary(client: &Client, id: &str) -> Result<Ended, Failure> {
     let params = WaitParams { run: id.to_owned(), timeout_ms: END_TIMEOUT_MS };
     let view = client.call::<RunWait>(params).await?;
+    let summary = client.call::<UsageRun>(SummaryParams { run: view.id }).await?;
     let changes = match view.worktree_state {
         WorktreeState::Present => client.call::<RunDiff>(RunParams { run: id.to_owned() }).await.ok(),
         WorktreeState::Removed => None,
     };
-    Ok((view, changes))
+    Ok(Ended { view, summary, diff: changes.map(Diff::from) })
 }
 
-fn tell_end(view: &RunView, changes: Option<&Changes>, format: Format) {
+fn tell_end(ended: &Ended, format: Format) {
     if format == Format::Json {
-        output::json(view);
+        output::json(ended);
     }
+    let (view, spent) = (&ended.view, spent(&ended.summary));
     let how = match (view.state, view.exit.as_deref()) {
         (RunState::Killed, _) => "killed".to_owned(),
         (_, Some(exit)) => exit.to_owned(),
@@ -256,15 +292,13 @@ fn tell_end(view: &RunView, changes: Option<&Changes>, format: Format) {
     for budget in &view.alerted {
         output::warn(format_args!("the budget {budget} has crossed its alert threshold"));
     }
-    let spend = output::dollars(view.spend_nano_usd);
     let short = view.id.short();
-    match changes {
-        Some(changes) => {
+    match &ended.diff {
+        Some(diff) => {
             output::narrate(format_args!(
-                "run {} · {how} · {} changed, {} · {spend} spent · kept in {}",
+                "run {} · {how} · {} · {spent} · kept in {}",
                 view.id,
-                output::count(u64::try_from(changes.files.len()).unwrap_or(u64::MAX), "file"),
-                output::count(changes.commits, "commit"),
+                changed(diff),
                 view.worktree.display()
             ));
             output::hint(format_args!(
@@ -276,7 +310,30 @@ fn tell_end(view: &RunView, changes: Option<&Changes>, format: Format) {
                 WorktreeState::Removed => "nothing changed, worktree removed".to_owned(),
                 WorktreeState::Present => format!("worktree kept in {}", view.worktree.display()),
             };
-            output::narrate(format_args!("run {} · {how} · {fate} · {spend} spent", view.id));
+            output::narrate(format_args!("run {} · {how} · {fate} · {spent}", view.id));
         }
     }
+}
+
+/// `1 file changed (+3 -1), 1 commit`.
+fn changed(diff: &Diff) -> String {
+    let lines = match (diff.insertions, diff.deletions) {
+        (0, 0) => String::new(),
+        (more, less) => format!(" (+{more} -{less})"),
+    };
+    format!("{} changed{lines}, {}", output::count(diff.files, "file"), output::count(diff.commits, "commit"))
+}
+
+/// `$1.20 spent, 12 model calls, 310.2k tokens, 1 denial`: what there is of it.
+fn spent(summary: &RunSummary) -> String {
+    let usage = &summary.figures.usage;
+    let mut text = format!("{} spent", output::dollars(usage.cost_nano_usd));
+    if usage.calls > 0 {
+        let calls = output::count(usage.calls, "model call");
+        text.push_str(&format!(", {calls}, {} tokens", output::tokens(usage.tokens())));
+    }
+    if summary.denials > 0 {
+        text.push_str(&format!(", {}", output::count(summary.denials, "denial")));
+    }
+    text
 }

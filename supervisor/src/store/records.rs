@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::StoreError;
-use crate::core::ids::RecordId;
+use crate::core::ids::{RecordId, RunId};
 use crate::core::record::{Entry, GENESIS, Record, hash};
 use crate::sys::{clock, ids};
 
@@ -132,6 +132,21 @@ pub fn page(connection: &Connection, after: u64, limit: u32) -> Result<Vec<Store
         Ok(StoredRecord { seq, ..stored })
     })
     .collect()
+}
+
+/// How many actions of a run were denied.
+///
+/// # Errors
+/// Those of the database.
+pub fn denials(connection: &Connection, run: RunId) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT COUNT(*) FROM records WHERE run = ?1
+             AND json_extract(CAST(body AS TEXT), '$.entry.kind') = 'decision'
+             AND json_extract(CAST(body AS TEXT), '$.entry.decision') = 'deny'",
+        )?
+        .query_row([run.to_string()], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// Whether the triggers that keep the log append-only are all there.

@@ -38,6 +38,24 @@ pub struct Answer {
 /// # Errors
 /// When the address is not loopback, or no whole answer comes within `timeout`.
 pub fn post(address: &str, bearer: &str, body: &[u8], timeout: Duration) -> Result<Answer, PostError> {
+    exchange("POST", address, bearer, body, timeout)
+}
+
+/// Asks with a bearer token and waits for the whole answer.
+///
+/// # Errors
+/// As [`post`].
+pub fn fetch(address: &str, bearer: &str, timeout: Duration) -> Result<Answer, PostError> {
+    exchange("GET", address, bearer, &[], timeout)
+}
+
+fn exchange(
+    method: &str,
+    address: &str,
+    bearer: &str,
+    body: &[u8],
+    timeout: Duration,
+) -> Result<Answer, PostError> {
     let bad = || PostError::Address(address.to_owned());
     let url = Url::parse(address).map_err(|_| bad())?;
     let ip: IpAddr = match url.host() {
@@ -54,7 +72,7 @@ pub fn post(address: &str, bearer: &str, body: &[u8], timeout: Duration) -> Resu
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(CONNECT_TIMEOUT))?;
     let head = format!(
-        "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {bearer}\r\nContent-Type: application/json\r\n\
+        "{method} {} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {bearer}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n",
         url.path(),
         SocketAddr::new(ip, port),

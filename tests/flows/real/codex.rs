@@ -103,5 +103,11 @@ fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
     });
     // Its own code at the end, which is not always the same after a turn that failed.
     let leave = &["\x03", "\x03"];
-    world.talk_twice(&Terminal { agent: "codex", ready: "Ask Codex to do anything", leave, model: MODEL });
+    world.talk_twice(&Terminal {
+        agent: "codex",
+        ready: "Ask Codex to do anything",
+        figures: None,
+        leave,
+        model: MODEL,
+    });
 }

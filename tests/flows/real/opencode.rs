@@ -97,5 +97,11 @@ fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
             longest(Turn::text("Good morning from the model."), ask)
         })
     });
-    world.talk_twice(&Terminal { agent: "opencode", ready: "Ask anything", leave: &["\x03"], model: MODEL });
+    world.talk_twice(&Terminal {
+        agent: "opencode",
+        ready: "Ask anything",
+        figures: None,
+        leave: &["\x03"],
+        model: MODEL,
+    });
 }

@@ -140,7 +140,8 @@ fn unknown(text: &str) -> Failure {
 /// A budget with all that pay with it.
 type Chain = Vec<TokenBudget>;
 
-async fn views(app: &App, budgets: Vec<TokenBudget>) -> Result<Vec<BudgetView>, Failure> {
+/// Budgets with their balances, in their order.
+pub(super) async fn views(app: &App, budgets: Vec<TokenBudget>) -> Result<Vec<BudgetView>, Failure> {
     let at_ms = clock::now_ms();
     let snapshot = app.registry.current();
     let chain = |budget: &TokenBudget| -> Chain {

@@ -4,6 +4,7 @@ pub mod approvals;
 pub mod audit;
 pub mod budgets;
 pub mod daemon;
+pub mod figures;
 pub mod keys;
 pub mod manifests;
 pub mod mcp;

@@ -128,6 +128,17 @@ impl From<Sum> for UsageRow {
     }
 }
 
+impl UsageRow {
+    /// All tokens.
+    pub const fn tokens(&self) -> u64 {
+        self.input_tokens
+            .saturating_add(self.cache_write_5m_tokens)
+            .saturating_add(self.cache_write_1h_tokens)
+            .saturating_add(self.cache_read_tokens)
+            .saturating_add(self.output_tokens)
+    }
+}
+
 /// What was spent on what.
 pub async fn show(app: &App, params: UsageParams) -> Result<UsageView, Failure> {
     let now_ms = clock::now_ms();
@@ -187,31 +198,40 @@ fn kept(by: Grouping, mut sums: Vec<Sum>) -> (Vec<Sum>, usize) {
 }
 
 /// The budgets that were paid from within the last hour; with an agent only those that pay for it.
-pub(super) async fn burning(
+async fn burning(app: &App, agent: Option<&AgentRef>, now_ms: i64) -> Result<Vec<BurnView>, Failure> {
+    let snapshot = app.registry.current();
+    let budgets = match agent {
+        None => snapshot.budgets.clone(),
+        Some(agent) => {
+            let registered = snapshot.agent(&agent.to_string());
+            let chain = registered.and_then(|agent| snapshot.chain(snapshot.budget_of(agent)?));
+            chain.unwrap_or_default().into_iter().cloned().collect()
+        }
+    };
+    let mut burning = rates(app, budgets, now_ms).await?;
+    burning.retain(|view| {
+        view.burn_nano_usd_per_hour.is_some_and(|rate| rate > 0)
+            || view.burn_tokens_per_hour.is_some_and(|rate| rate > 0)
+    });
+    Ok(burning)
+}
+
+/// How fast each of these budgets is spent, in their order.
+pub(super) async fn rates(
     app: &App,
-    agent: Option<&AgentRef>,
+    budgets: Vec<TokenBudget>,
     now_ms: i64,
 ) -> Result<Vec<BurnView>, Failure> {
     let recent =
         app.store.read(move |connection| usage::recent(connection, now_ms - burn::WINDOW_MS)).await?;
-    if recent.is_empty() {
-        return Ok(Vec::new());
-    }
-    let snapshot = app.registry.current();
-    let of_agent = agent.map(|agent| {
-        let registered = snapshot.agent(&agent.to_string());
-        registered.and_then(|agent| snapshot.chain(snapshot.budget_of(agent)?)).unwrap_or_default()
-    });
-    let views = budgets::list(app).await?;
-    let rate = |budget: &TokenBudget| {
-        let is_meant = of_agent.as_ref().is_none_or(|chain| chain.contains(&budget));
-        let view =
-            views.iter().find(|view| view.name == budget.name && view.namespace == budget.namespace)?;
+    let views = budgets::views(app, budgets.clone()).await?;
+    let rate = |(budget, view): (&TokenBudget, &BudgetView)| {
         let account = Account { budget: budget.reference().to_string(), period: view.period_id.clone() };
-        let recent = recent.iter().find(|recent| recent.account == account)?;
-        is_meant.then(|| burn_view(view, recent, period_end_ms(&budget.period, now_ms), now_ms))
+        let none = Recent { account, first_ms: now_ms, cost_nano_usd: 0, tokens: 0 };
+        let recent = recent.iter().find(|recent| recent.account == none.account).unwrap_or(&none);
+        burn_view(view, recent, period_end_ms(&budget.period, now_ms), now_ms)
     };
-    Ok(snapshot.budgets.iter().filter_map(rate).collect())
+    Ok(budgets.iter().zip(&views).map(rate).collect())
 }
 
 fn burn_view(budget: &BudgetView, recent: &Recent, period_ends_at_ms: Option<i64>, now_ms: i64) -> BurnView {

@@ -47,7 +47,9 @@ fn show(runs: &[RunView]) {
         .iter()
         .map(|run| {
             let state = match &run.exit {
-                Some(exit) if matches!(run.state, RunState::Exited | RunState::Failed) => {
+                Some(exit)
+                    if matches!(run.state, RunState::Exited | RunState::Failed | RunState::Suspended) =>
+                {
                     format!("{} ({})", run.state.name(), brief(exit))
                 }
                 _ => run.state.name().to_owned(),

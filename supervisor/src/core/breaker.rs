@@ -12,29 +12,33 @@ const BUCKETS: usize = 60;
 /// From where on a run is suspended. A limit that is `None` is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// What may be spent in a minute, in any case.
+    /// What may be spent in a minute, whatever is usual.
     pub spend_per_minute: Option<NanoUsd>,
-    /// How many model calls may be made in a minute, in any case.
+    /// How many model calls may be made in a minute, whatever is usual.
     pub calls_per_minute: Option<u64>,
+    /// How many times more than usual an agent may spend or call in a minute.
+    pub times_usual: Option<u64>,
     /// How many model calls in a row may fail.
     pub failures_in_a_row: Option<u64>,
     /// How many model calls may be refused in a minute.
     pub refusals_per_minute: Option<u64>,
-    /// How many times more than usual an agent may spend or call in a minute, beyond the limits above.
-    pub times_usual: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            spend_per_minute: NanoUsd::new(5_000_000_000).ok(),
-            calls_per_minute: Some(120),
-            failures_in_a_row: Some(20),
-            refusals_per_minute: Some(30),
-            times_usual: 10,
+            spend_per_minute: None,
+            calls_per_minute: None,
+            times_usual: Some(10),
+            failures_in_a_row: Some(50),
+            refusals_per_minute: Some(120),
         }
     }
 }
+
+/// Below this nothing is a runaway, however little is usual: 1 USD and a call a second.
+const SPEND_FLOOR_NANO_USD: i64 = 1_000_000_000;
+const CALLS_FLOOR: u64 = 60;
 
 /// What an agent does in a minute in which it calls models at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +58,8 @@ pub enum Seen {
     Refused,
     /// A model call was answered, and cost so much.
     Answered(NanoUsd),
-    /// A model call failed, and cost so much all the same.
-    Failed(NanoUsd),
+    /// A model call failed at the provider and cost nothing.
+    Failed,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,10 +98,7 @@ impl Breaker {
                 bucket.spend = bucket.spend.plus(spend);
                 self.failures = 0;
             }
-            Seen::Failed(spend) => {
-                bucket.spend = bucket.spend.plus(spend);
-                self.failures = self.failures.saturating_add(1);
-            }
+            Seen::Failed => self.failures = self.failures.saturating_add(1),
         }
     }
 
@@ -109,20 +110,19 @@ impl Breaker {
             refusals = refusals.saturating_add(bucket.refusals);
             spend = spend.plus(bucket.spend);
         }
-        if let Some(floor) = limits.spend_per_minute {
-            let usually = usual.map(|usual| usual.spend);
-            let limit = usually.map_or(floor, |usual| floor.max(usual.times(limits.times_usual)));
-            if spend > limit {
-                let compared = usually.map(|usual| format!(", usually {usual}")).unwrap_or_default();
-                return Some(format!("it spent {spend} in a minute{compared}"));
-            }
+        if limits.spend_per_minute.is_some_and(|limit| spend > limit) {
+            return Some(format!("it spent {spend} in a minute"));
         }
-        if let Some(floor) = limits.calls_per_minute {
-            let usually = usual.map(|usual| usual.calls);
-            let limit = usually.map_or(floor, |usual| floor.max(usual.saturating_mul(limits.times_usual)));
-            if calls > limit {
-                let compared = usually.map(|usual| format!(", usually {usual}")).unwrap_or_default();
-                return Some(format!("it made {calls} model calls in a minute{compared}"));
+        if limits.calls_per_minute.is_some_and(|limit| calls > limit) {
+            return Some(format!("it made {calls} model calls in a minute"));
+        }
+        if let (Some(usual), Some(times)) = (usual, limits.times_usual) {
+            let spend_limit = usual.spend.times(times);
+            if spend > spend_limit && spend.nano() > SPEND_FLOOR_NANO_USD {
+                return Some(format!("it spent {spend} in a minute, usually {}", usual.spend));
+            }
+            if calls > usual.calls.saturating_mul(times).max(CALLS_FLOOR) {
+                return Some(format!("it made {calls} model calls in a minute, usually {}", usual.calls));
             }
         }
         if limits.failures_in_a_row.is_some_and(|limit| self.failures > limit) {
@@ -145,50 +145,57 @@ mod tests {
         format!("{text} USD").parse().unwrap()
     }
 
-    fn after(events: &[(i64, Seen)], at_s: i64, usual: Option<&Usual>) -> Option<String> {
+    fn after(limits: &Limits, events: &[(i64, Seen)], at_s: i64, usual: Option<&Usual>) -> Option<String> {
         let mut breaker = Breaker::default();
         events.iter().for_each(|(at_s, seen)| breaker.see(*at_s, *seen));
-        breaker.objection(at_s, &Limits::default(), usual)
+        breaker.objection(at_s, limits, usual)
     }
 
     #[test]
-    fn spending_counts_for_a_minute() {
+    fn a_fixed_limit_holds_for_a_minute() {
+        let limits =
+            Limits { spend_per_minute: Some(usd("5.00")), calls_per_minute: Some(3), ..Limits::default() };
+        let after = |events: &[_], at_s| after(&limits, events, at_s, None);
         let spent = Seen::Answered(usd("2.60"));
         let why = Some("it spent 5.20 USD in a minute".to_owned());
-        assert_eq!(after(&[(1000, spent)], 1000, None), None);
-        assert_eq!(after(&[(1000, spent), (1059, spent)], 1059, None), why);
-        assert_eq!(after(&[(1000, spent), (1060, spent)], 1060, None), None);
+        assert_eq!(after(&[(1000, spent)], 1000), None);
+        assert_eq!(after(&[(1000, spent), (1059, spent)], 1059), why);
+        assert_eq!(after(&[(1000, spent), (1060, spent)], 1060), None);
         // Nothing more happens, and it is over.
-        assert_eq!(after(&[(1000, spent), (1001, spent)], 1061, None), None);
-        assert_eq!(
-            after(&[(1000, Seen::Failed(usd("6.00")))], 1000, None),
-            Some("it spent 6.00 USD in a minute".into())
-        );
+        assert_eq!(after(&[(1000, spent), (1001, spent)], 1061), None);
+        assert_eq!(after(&[(7, Seen::Called); 3], 7), None);
+        assert_eq!(after(&[(7, Seen::Called); 4], 7), Some("it made 4 model calls in a minute".into()));
     }
 
     #[test]
     fn what_is_usual_for_an_agent_is_let_pass() {
+        let limits = Limits::default();
         let spent = [(7, Seen::Answered(usd("7.00")))];
         let usual = |spend: &str, calls| Usual { spend: usd(spend), calls };
-        assert_eq!(after(&spent, 7, Some(&usual("0.70", 1))), None);
+        assert_eq!(after(&limits, &spent, 7, None), None, "nothing is known");
+        assert_eq!(after(&limits, &spent, 7, Some(&usual("0.70", 1))), None);
         let why = "it spent 7.00 USD in a minute, usually 0.69 USD";
-        assert_eq!(after(&spent, 7, Some(&usual("0.69", 1))).as_deref(), Some(why));
-        let calls = vec![(7, Seen::Called); 121];
-        assert_eq!(after(&calls, 7, None).as_deref(), Some("it made 121 model calls in a minute"));
-        assert_eq!(after(&calls, 7, Some(&usual("0.01", 13))), None);
+        assert_eq!(after(&limits, &spent, 7, Some(&usual("0.69", 1))).as_deref(), Some(why));
+        let little = [(7, Seen::Answered(usd("1.00")))];
+        assert_eq!(after(&limits, &little, 7, Some(&usual("0.00", 1))), None);
+        let calls = [(7, Seen::Called); 61];
+        let why = "it made 61 model calls in a minute, usually 1";
+        assert_eq!(after(&limits, &calls, 7, Some(&usual("0.01", 1))).as_deref(), Some(why));
+        assert_eq!(after(&limits, &calls, 7, Some(&usual("0.01", 7))), None);
     }
 
     #[test]
     fn failures_count_until_one_succeeds_and_refusals_for_a_minute() {
-        let failures: Vec<_> = (0..21).map(|number| (number * 100, Seen::Failed(NanoUsd::ZERO))).collect();
-        assert_eq!(after(&failures, 2100, None).as_deref(), Some("21 model calls in a row failed"));
+        let limits = Limits::default();
+        let failures: Vec<_> = (0..51).map(|number| (number * 100, Seen::Failed)).collect();
+        assert_eq!(after(&limits, &failures, 5100, None).as_deref(), Some("51 model calls in a row failed"));
         let mut mended = failures;
-        mended.insert(20, (1950, Seen::Answered(NanoUsd::ZERO)));
-        assert_eq!(after(&mended, 2100, None), None);
-        let refused = vec![(5, Seen::Refused); 31];
-        let why = "it repeated refused model calls 31 times in a minute";
-        assert_eq!(after(&refused, 5, None).as_deref(), Some(why));
-        assert_eq!(after(&refused, 65, None), None);
+        mended.insert(50, (4950, Seen::Answered(NanoUsd::ZERO)));
+        assert_eq!(after(&limits, &mended, 5100, None), None);
+        let refused = vec![(5, Seen::Refused); 121];
+        let why = "it repeated refused model calls 121 times in a minute";
+        assert_eq!(after(&limits, &refused, 5, None).as_deref(), Some(why));
+        assert_eq!(after(&limits, &refused, 65, None), None);
     }
 
     #[test]
@@ -196,16 +203,14 @@ mod tests {
         let off = Limits {
             spend_per_minute: None,
             calls_per_minute: None,
+            times_usual: None,
             failures_in_a_row: None,
             refusals_per_minute: None,
-            times_usual: 10,
         };
-        let mut breaker = Breaker::default();
-        for _ in 0..1000 {
-            for seen in [Seen::Called, Seen::Refused, Seen::Failed(usd("100.00"))] {
-                breaker.see(1, seen);
-            }
-        }
-        assert_eq!(breaker.objection(1, &off, None), None);
+        let events: Vec<_> = [Seen::Called, Seen::Refused, Seen::Answered(usd("100.00")), Seen::Failed]
+            .into_iter()
+            .flat_map(|seen| vec![(1, seen); 1000])
+            .collect();
+        assert_eq!(after(&off, &events, 1, Some(&Usual { spend: NanoUsd::ZERO, calls: 0 })), None);
     }
 }

@@ -64,9 +64,11 @@ impl Permit {
         let at_ms = clock::now_ms();
         let overrun = |overrun: &NanoUsd| *overrun != NanoUsd::ZERO;
         let store = self.gate.store();
-        let seen = claim.held.as_ref().map(|_| match outcome.charge {
-            Some(Charge::Settled { cost, .. }) => Seen::Answered(cost),
-            Some(Charge::Assumed | Charge::Void) | None => Seen::Failed(NanoUsd::ZERO),
+        let seen = claim.held.as_ref().and(match outcome.charge {
+            Some(Charge::Settled { cost, .. }) => Some(Seen::Answered(cost)),
+            Some(Charge::Void) => Some(Seen::Failed),
+            // Broken off, by whomever: that says nothing about the run.
+            Some(Charge::Assumed) | None => None,
         });
         let run = claim.run;
         let result = store.write_synced_if(overrun, move |tx| close(tx, &claim, &outcome, at_ms)).await;

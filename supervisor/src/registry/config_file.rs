@@ -98,14 +98,12 @@ fn breakers(mut fields: Fields<'_>, limits: &mut Limits, faults: &mut Faults<'_>
         ("calls_per_minute", &mut limits.calls_per_minute),
         ("failures_in_a_row", &mut limits.failures_in_a_row),
         ("refusals_per_minute", &mut limits.refusals_per_minute),
+        ("times_usual", &mut limits.times_usual),
     ];
     for (name, limit) in counts {
         if let Some(field) = fields.take(name, faults) {
             *limit = if field.is_text("off") { None } else { field.integer(faults) };
         }
-    }
-    if let Some(times) = fields.take("times_usual", faults).and_then(|field| field.integer(faults)) {
-        limits.times_usual = times;
     }
     fields.done(faults);
 }

@@ -52,21 +52,21 @@ async fn who_spends_too_fast_is_suspended_until_somebody_resumes_it() {
 #[tokio::test]
 async fn a_storm_of_refused_calls_suspends() {
     let world = world(100, 0).await;
-    for _ in 0..31 {
+    for _ in 0..121 {
         assert_eq!(call(&world, 1000).await.unwrap_err().kind, RefusalKind::Budget);
     }
     let refusal = call(&world, 1).await.unwrap_err();
-    assert!(refusal.message.contains("it repeated refused model calls 31 times in a minute"), "{refusal}");
+    assert!(refusal.message.contains("it repeated refused model calls 121 times in a minute"), "{refusal}");
 }
 
 #[tokio::test]
 async fn calls_that_fail_in_a_row_suspend() {
     let world = world(100, 0).await;
-    for _ in 0..21 {
+    for _ in 0..51 {
         let permit = world.gate.decide(&world.live, llm(1)).await.unwrap();
         permit.settle(Outcome::charged("500", Charge::Void)).await.unwrap();
     }
-    assert_eq!(world.live.suspension().as_deref(), Some("21 model calls in a row failed"));
+    assert_eq!(world.live.suspension().as_deref(), Some("51 model calls in a row failed"));
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ fn breakers_are_set_one_by_one_and_can_be_switched_off() {
         spend_per_minute: NanoUsd::new(12_500_000_000).ok(),
         calls_per_minute: None,
         refusals_per_minute: Some(7),
-        times_usual: 3,
+        times_usual: Some(3),
         ..Limits::default()
     };
     assert_eq!(config.breakers, expected);

@@ -71,14 +71,14 @@ fn proxy(server: &McpServer, run: &Run) {
 }
 
 /// A run that does nothing but live, for its credential.
-struct Run {
-    token: String,
-    model_url: String,
+pub(crate) struct Run {
+    pub(crate) token: String,
+    pub(crate) model_url: String,
     mcp_url: String,
 }
 
 impl Run {
-    fn start(home: &Home) -> Self {
+    pub(crate) fn start(home: &Home) -> Self {
         let told = home.path("told");
         let script = format!(
             "printf '%s\\n' \"$AGENTSUP_RUN_TOKEN\" \"$ANTHROPIC_BASE_URL\" \"$AGENTSUP_MCP_URL\" >{0}.new && \

@@ -2,11 +2,19 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 /// A connection to one address.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     head: String,
+}
+
+/// What an answer begins with.
+struct Head {
+    status: String,
+    length: usize,
+    chunked: bool,
 }
 
 impl Connection {
@@ -25,23 +33,47 @@ impl Connection {
 
     /// Posts the body and reads the whole answer, which must be a success.
     pub(crate) fn post(&mut self, body: &str) -> Vec<u8> {
+        self.send(body);
+        let head = self.head();
+        let answer = if head.chunked { self.chunks() } else { self.exactly(head.length) };
+        assert!(head.status.contains(" 200 "), "{}: {}", head.status, String::from_utf8_lossy(&answer));
+        answer
+    }
+
+    /// Posts the body and answers how long the first byte of a streamed answer took; reads the rest of it, too.
+    pub(crate) fn first_byte(&mut self, body: &str) -> Duration {
+        let start = Instant::now();
+        self.begin(body);
+        let took = start.elapsed();
+        self.chunks();
+        took
+    }
+
+    /// Posts the body and waits for the first byte of a streamed answer, which must be a success.
+    pub(crate) fn begin(&mut self, body: &str) {
+        self.send(body);
+        let head = self.head();
+        assert!(head.chunked && head.status.contains(" 200 "), "{}", head.status);
+        assert!(!self.stream.fill_buf().unwrap().is_empty());
+    }
+
+    fn send(&mut self, body: &str) {
         let request = format!("{}Content-Length: {}\r\n\r\n{body}", self.head, body.len());
         self.stream.get_mut().write_all(request.as_bytes()).unwrap();
-        let status = self.line();
-        let (mut length, mut chunked) = (0, false);
+    }
+
+    fn head(&mut self) -> Head {
+        let mut head = Head { status: self.line(), length: 0, chunked: false };
         loop {
             let line = self.line().to_ascii_lowercase();
             if line.is_empty() {
-                break;
+                return head;
             }
             if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
+                head.length = value.trim().parse().unwrap();
             }
-            chunked |= line.starts_with("transfer-encoding:") && line.contains("chunked");
+            head.chunked |= line.starts_with("transfer-encoding:") && line.contains("chunked");
         }
-        let answer = if chunked { self.chunks() } else { self.exactly(length) };
-        assert!(status.contains(" 200 "), "{status}: {}", String::from_utf8_lossy(&answer));
-        answer
     }
 
     fn line(&mut self) -> String {

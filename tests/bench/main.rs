@@ -17,6 +17,7 @@ mod hops;
 mod http;
 mod runs;
 mod start;
+mod streams;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ fn main() {
     row("", "without", "agentsup", "ratio");
     start::print();
     hops::print();
+    streams::print();
     runs::print();
 }
 

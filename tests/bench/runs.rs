@@ -70,7 +70,7 @@ fn memory(home: &Home) {
     );
 }
 
-fn resident_kib(pid: u64) -> u64 {
+pub(crate) fn resident_kib(pid: u64) -> u64 {
     let status = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -34,7 +34,7 @@ use crate::registry::{Registry, Snapshot};
 use crate::store::ledger::{self};
 use crate::store::runs::{self, KeeperRef, RunChange, RunRow};
 use crate::store::{Store, StoreError, Transaction, records};
-use crate::sys::clock;
+use crate::sys::clock::Clock;
 
 pub use adjust::{AdjustError, Change, Direction};
 pub use live::{LiveRun, token_hash};
@@ -56,11 +56,16 @@ struct Inner {
     settled: watch::Sender<u64>,
     line: line::Line,
     breakers: breaker::Breakers,
+    clock: Clock,
 }
 
 impl Gate {
     /// A gate over a store and what the registry has in force.
     pub fn new(store: Store, registry: Registry) -> Self {
+        Self::by_clock(store, registry, Clock::wall())
+    }
+
+    fn by_clock(store: Store, registry: Registry, clock: Clock) -> Self {
         let inner = Inner {
             store,
             registry,
@@ -69,6 +74,7 @@ impl Gate {
             live: live::LiveRuns::default(),
             settled: watch::Sender::new(0),
             line: line::Line::default(),
+            clock,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -78,7 +84,7 @@ impl Gate {
     /// # Errors
     /// Those of the store.
     pub async fn recover(&self) -> Result<usize, StoreError> {
-        let at_ms = clock::now_ms();
+        let at_ms = self.now_ms();
         let write = self.inner.store.write(move |tx| {
             let orphans = ledger::orphans(tx)?;
             for orphan in &orphans {
@@ -169,7 +175,7 @@ impl Gate {
         if !changed {
             return Ok(false);
         }
-        let ended_at_ms = state.is_final().then(clock::now_ms);
+        let ended_at_ms = state.is_final().then(|| self.now_ms());
         let (id, change) = (live.run.id, RunChange { state, ended_at_ms, exit });
         self.inner.store.write(move |tx| runs::set_state(tx, id, &change)).await
     }
@@ -251,7 +257,7 @@ impl Gate {
         match snapshot.agent(&name) {
             None => reasons.push(deny("registry", format!("`{name}` is no longer registered"))),
             Some(agent) => {
-                if scope::expired(agent, clock::now_ms()) {
+                if scope::expired(agent, self.now_ms()) {
                     reasons.push(deny("registry", format!("the time of `{name}` is over")));
                 }
                 if let Some(reason) = budget_reason(snapshot, agent) {
@@ -295,6 +301,10 @@ impl Gate {
 
     pub(super) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    pub(super) fn now_ms(&self) -> i64 {
+        self.inner.clock.now_ms()
     }
 
     pub(super) fn tell_settled(&self) {

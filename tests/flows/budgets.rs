@@ -1,5 +1,7 @@
 //! Budgets as people see them: chains, a run's own cap, raising and lowering, and who may not.
 
+mod storm;
+
 use std::time::Duration;
 
 use serde_json::Value;

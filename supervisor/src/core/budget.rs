@@ -204,6 +204,14 @@ pub fn period_id(period: &Period, at_ms: i64) -> String {
     }
 }
 
+/// An instant in words, in UTC.
+pub fn instant_text(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .strftime("%Y-%m-%d %H:%M:%SZ")
+        .to_string()
+}
+
 /// When the period that `at_ms` falls into ends, in words for a refusal; `None` where it never does.
 pub fn period_end(period: &Period, at_ms: i64) -> Option<String> {
     let (zone, next) = next_period(period, at_ms)?;

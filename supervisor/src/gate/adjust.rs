@@ -7,8 +7,8 @@ use crate::core::budget;
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::record::{Entry, EventEntry};
 use crate::store::adjustments::{self, Adjustment};
-use crate::store::{StoreError, Transaction, ledger, records};
-use crate::sys::{clock, ids};
+use crate::store::{StoreError, Transaction, ledger, records, time};
+use crate::sys::ids;
 
 /// The longest reason, in characters.
 const REASON_MAX: usize = 200;
@@ -84,7 +84,7 @@ impl Gate {
         if !change.reason.as_ref().is_none_or(is_line) {
             return Err(AdjustError::Reason);
         }
-        let at_ms = clock::now_ms();
+        let at_ms = self.now_ms();
         let written = self.store().write(move |tx| write(tx, &change, signed, at_ms)).await?;
         self.tell_settled();
         written
@@ -113,7 +113,7 @@ fn write(
     at_ms: i64,
 ) -> Result<Result<(), AdjustError>, StoreError> {
     let Change { budget, direction, amount, by, reason } = change;
-    let account = account(budget, at_ms);
+    let account = account(budget, time::pass(tx, at_ms)?.at_ms);
     let before = ledger::balance(tx, &account)?;
     let ceiling = budget::ceiling(&budget.cap, &before);
     let after = ceiling + i128::from(nano_usd) + i128::from(tokens);

@@ -26,6 +26,12 @@ impl Line {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many places there ever were.
+    #[cfg(test)]
+    pub(super) fn arrivals(&self) -> u64 {
+        self.waiting().next
+    }
+
     /// Those of `budgets` for which somebody waits who came earlier than `place`; a newcomer has none.
     pub(super) fn before(&self, place: Option<&Place>, budgets: &[String]) -> Vec<String> {
         let waiting = self.waiting();

@@ -4,13 +4,13 @@ use super::Gate;
 use crate::core::breaker::Seen;
 use crate::core::budget;
 use crate::core::ids::{RecordId, ReservationId, RunId};
-use crate::core::manifest::TokenBudget;
+use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::money::NanoUsd;
 use crate::core::record::{Entry, EventEntry, OutcomeEntry};
 use crate::core::usage::{Charge, Outcome};
+use crate::store::frozen::{self, Priced};
 use crate::store::ledger::{self, Account, Closed};
 use crate::store::{StoreError, Transaction, records};
-use crate::sys::clock;
 
 /// Proof that an action was decided, recorded and, where it costs money, reserved. Whoever holds it may perform
 /// exactly that effect, and then settles it. Dropped unsettled, it records `abandoned` and what was reserved is
@@ -36,6 +36,8 @@ pub(super) struct Claim {
 pub(super) struct Held {
     pub(super) reservation: ReservationId,
     pub(super) chain: Vec<TokenBudget>,
+    /// What would be frozen if it cost more than was held.
+    pub(super) priced: Priced,
 }
 
 impl Permit {
@@ -61,8 +63,8 @@ impl Permit {
     /// Those of the store. The reservation then stays open and is taken as spent at the daemon's next start.
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), StoreError> {
         let Some(claim) = self.claim.take() else { return Ok(()) };
-        let at_ms = clock::now_ms();
-        let overrun = |overrun: &NanoUsd| *overrun != NanoUsd::ZERO;
+        let at_ms = self.gate.now_ms();
+        let overrun = |overran: &bool| *overran;
         let store = self.gate.store();
         let seen = claim.held.as_ref().and(match outcome.charge {
             Some(Charge::Settled { cost, .. }) => Some(Seen::Answered(cost)),
@@ -83,7 +85,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let Some(claim) = self.claim.take() else { return };
-        let at_ms = clock::now_ms();
+        let at_ms = self.gate.now_ms();
         let outcome =
             Outcome { status: "abandoned".to_owned(), charge: claim.held.as_ref().map(|_| Charge::Assumed) };
         let record = claim.record;
@@ -96,9 +98,9 @@ impl Drop for Permit {
     }
 }
 
-/// Closes the reservation and appends the outcome, the alert and the overrun that follow from it. Answers by how much
-/// it cost more than was held.
-fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> Result<NanoUsd, StoreError> {
+/// Closes the reservation and appends the outcome, the alert and the overrun that follow from it. Answers whether it
+/// cost more than was held.
+fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> Result<bool, StoreError> {
     let closed = match (&claim.held, outcome.charge) {
         (Some(held), charge) => {
             // A flow that forgot to say what was billed must not make it free.
@@ -119,30 +121,49 @@ fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> 
         cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
     };
     records::append(tx, Entry::Outcome(entry))?;
-    let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(NanoUsd::ZERO) };
-    tell_overrun(tx, held, &closed)?;
+    let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(false) };
+    tell_overrun(tx, held, &closed, at_ms)?;
     for budget in &held.chain {
         let name = budget.reference().to_string();
         if let Some(account) = closed.accounts.iter().find(|account| account.budget == name) {
             tell_alert(tx, budget, account)?;
         }
     }
-    Ok(closed.overrun)
+    Ok(overrun(held, &closed).is_some())
 }
 
-fn tell_overrun(tx: &Transaction<'_>, held: &Held, closed: &Closed) -> Result<(), StoreError> {
-    if closed.overrun == NanoUsd::ZERO {
-        return Ok(());
-    }
+/// A bound was wrong: the truth is posted, and the model is not called again at these prices.
+fn tell_overrun(tx: &Transaction<'_>, held: &Held, closed: &Closed, at_ms: i64) -> Result<(), StoreError> {
+    let Some(overrun) = overrun(held, closed) else { return Ok(()) };
+    let Priced { model, prices } = &held.priced;
     let budgets: Vec<&str> = closed.accounts.iter().map(|account| account.budget.as_str()).collect();
     let budgets = budgets.join(", ");
-    let text = format!("budget {budgets} was billed {} more than was reserved", closed.overrun);
-    tracing::error!(budgets, reservation = %held.reservation, overrun = %closed.overrun,
+    tracing::error!(budgets, model, prices, reservation = %held.reservation, overrun,
         "a model call cost more than its bound");
+    frozen::insert(tx, &held.priced, held.reservation, &overrun, at_ms)?;
+    let text = format!(
+        "a call of the model `{model}` cost {overrun} more than was held for it in {budgets}, and the model was frozen \
+         until its prices change"
+    );
     let event = EventEntry::new("budget-overrun", text)
         .fact("reservation", held.reservation)
-        .fact("overrun_nano_usd", closed.overrun.nano());
+        .fact("model", model)
+        .fact("prices", prices)
+        .fact("overrun_nano_usd", closed.overrun.nano())
+        .fact("overrun_tokens", closed.overrun_tokens);
     records::append(tx, Entry::Event(event)).map(drop)
+}
+
+/// By how much a call cost more than was held, in words. Tokens count where a budget is in tokens.
+fn overrun(held: &Held, closed: &Closed) -> Option<String> {
+    let counts_tokens = held.chain.iter().any(|budget| matches!(budget.cap, Cap::Tokens { .. }));
+    if closed.overrun != NanoUsd::ZERO {
+        Some(closed.overrun.to_string())
+    } else if counts_tokens && closed.overrun_tokens > 0 {
+        Some(format!("{} tokens", closed.overrun_tokens))
+    } else {
+        None
+    }
 }
 
 /// Records, once in a period, that a budget has crossed its edge.

@@ -10,6 +10,7 @@ use crate::core::decision::{Evaluation, Refusal, RefusalKind};
 use crate::core::ids::RecordId;
 use crate::core::manifest::Cap;
 use crate::core::run::Run;
+use crate::store::frozen::Priced;
 use crate::sys::clock;
 
 /// The refusal of a denied action.
@@ -76,6 +77,24 @@ pub(super) fn over_budget(shortage: &Shortage, bound: &Bound, run: &Run, record:
             run.owner
         ),
         hint: Some(format!("agentsup budget show {name}")),
+        record: Some(record),
+    }
+}
+
+/// Why a model is not called at these prices.
+pub(super) fn frozen_text(priced: &Priced, overrun: &str) -> String {
+    format!(
+        "the model `{}` is frozen, because a call cost {overrun} more than its prices (version {}) allow for",
+        priced.model, priced.prices
+    )
+}
+
+/// The refusal of a frozen model.
+pub(super) fn frozen(model: &str, text: &str, record: RecordId) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Denied,
+        message: format!("agentsup denied `{model}`: {text} ({record})"),
+        hint: Some(format!("correct its price in config.toml: [prices.\"{}\"]", model.escape_default())),
         record: Some(record),
     }
 }

@@ -11,13 +11,15 @@ use super::{Gate, LiveRun, Permit, deny, refuse};
 use crate::core::action::{Bound, Elastic, LlmAction};
 use crate::core::budget::{self, Balance, Fit, Patience};
 use crate::core::decision::{Decision, Reason, Refusal};
-use crate::core::ids::RecordId;
+use crate::core::ids::{RecordId, RunId};
 use crate::core::manifest::{RUN, TokenBudget};
-use crate::core::record::{DecisionEntry, Entry, Payer};
+use crate::core::record::{DecisionEntry, Entry, EventEntry, Payer};
 use crate::core::run::Run;
+use crate::store::frozen::{self, Priced};
 use crate::store::ledger::{self, Account, Hold, Paying};
+use crate::store::time::{self, Passed};
 use crate::store::{StoreError, Transaction, records};
-use crate::sys::{clock, ids};
+use crate::sys::ids;
 
 /// How long a call waits for others under way to turn out cheaper than what is held for them.
 const HEADROOM_WAIT: Duration = Duration::from_secs(60);
@@ -28,6 +30,8 @@ enum Admission {
     /// There is no headroom in these budgets yet.
     Later(Vec<String>),
     Refused(Box<Shortage>, RecordId),
+    /// The model's bounds are not to be believed, and why.
+    Frozen(String, RecordId),
 }
 
 impl Admission {
@@ -88,6 +92,7 @@ impl Gate {
                     Admission::Refused(shortage, record) => {
                         return Err(refuse::over_budget(&shortage, &bound, &live.run, record));
                     }
+                    Admission::Frozen(text, record) => return Err(refuse::frozen(&llm.model, &text, record)),
                     Admission::Later(mut wanted) => {
                         wanted.extend(before);
                         match &place {
@@ -119,8 +124,9 @@ impl Gate {
     /// Those of the store.
     pub async fn alerted(&self, run: &Run) -> Result<Vec<String>, StoreError> {
         let Some(chain) = self.chain(run) else { return Ok(Vec::new()) };
-        let at_ms = clock::now_ms();
+        let now_ms = self.now_ms();
         let read = self.inner.store.read(move |connection| {
+            let at_ms = time::at(connection, now_ms)?;
             let accounts = chain.iter().map(|budget| account(budget, at_ms));
             let told = accounts.map(|account| Ok((ledger::alerted(connection, &account)?, account.budget)));
             told.collect::<Result<Vec<_>, StoreError>>()
@@ -137,26 +143,29 @@ impl Gate {
         bound: Bound,
         attempt: Try,
     ) -> Result<Admission, Refusal> {
-        let hold = hold(live, llm, &chain, bound).map_err(|error| refuse::unavailable(&error))?;
-        let elastic = llm.elastic;
-        let admit = move |tx: &Transaction<'_>| admit_call(tx, hold, elastic, entry, chain, attempt);
+        let (run, llm, now_ms) = (live.run.id, llm.clone(), self.now_ms());
+        let admit = move |tx: &Transaction<'_>| {
+            let hold = hold(run, &llm, &chain, bound, (now_ms, ledger_time(tx, now_ms)?))?;
+            admit_call(tx, hold, llm.elastic, entry, chain, attempt)
+        };
         let admission = self.inner.store.write_synced_if(Admission::holds_money, admit).await;
         admission.map_err(|error| refuse::unavailable(&error))
     }
 }
 
+/// What is to be held, now and in the periods of the ledger's time.
 fn hold(
-    live: &LiveRun,
+    run: RunId,
     llm: &LlmAction,
     chain: &[TokenBudget],
     bound: Bound,
+    (at_ms, period_ms): (i64, i64),
 ) -> Result<Hold, ids::RandomError> {
-    let at_ms = clock::now_ms();
-    let paying = |budget: &TokenBudget| Paying { account: account(budget, at_ms), cap: budget.cap };
+    let paying = |budget: &TokenBudget| Paying { account: account(budget, period_ms), cap: budget.cap };
     Ok(Hold {
         id: ids::new_reservation_id()?,
         record: ids::new_record_id()?,
-        run: live.run.id,
+        run,
         payers: chain.iter().map(paying).collect(),
         provider: llm.provider.clone(),
         model: llm.model.clone(),
@@ -169,6 +178,21 @@ fn hold(
 /// The account that a budget has at an instant.
 pub fn account(budget: &TokenBudget, at_ms: i64) -> Account {
     Account { budget: budget.reference().to_string(), period: budget::period_id(&budget.period, at_ms) }
+}
+
+/// What periods are computed from. That the clock was set back is recorded once.
+fn ledger_time(tx: &Transaction<'_>, now_ms: i64) -> Result<i64, StoreError> {
+    let Passed { at_ms, is_news } = time::pass(tx, now_ms)?;
+    if is_news {
+        let text = format!(
+            "the clock was set back to {}, and budgets stayed in the periods of {}",
+            budget::instant_text(now_ms),
+            budget::instant_text(at_ms)
+        );
+        let event = EventEntry::new("clock-set-back", text).fact("now_ms", now_ms).fact("kept_ms", at_ms);
+        records::append(tx, Entry::Event(event))?;
+    }
+    Ok(at_ms)
 }
 
 /// How each budget of the chain takes the call, and the bound that all of them take if they do: cut down where the whole
@@ -200,6 +224,15 @@ fn admit_call(
     chain: Vec<TokenBudget>,
     attempt: Try,
 ) -> Result<Admission, StoreError> {
+    let priced = Priced { model: hold.model.clone(), prices: hold.prices.clone() };
+    let overrun = if hold.bound.is_billed() { frozen::overrun(tx, &priced)? } else { None };
+    if let Some(overrun) = overrun {
+        let text = refuse::frozen_text(&priced, &overrun);
+        entry.decision = Decision::Deny;
+        entry.reasons.push(deny("ledger", text.clone()));
+        records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
+        return Ok(Admission::Frozen(text, hold.record));
+    }
     let (weighed, bound) = weigh(tx, &hold, elastic.as_ref(), attempt)?;
     let worst = weighed.iter().map(|(fit, _)| *fit).max().unwrap_or(Fit::Never);
     match worst {
@@ -216,7 +249,7 @@ fn admit_call(
             name_payers(&mut entry, hold.payers.iter().map(|paying| &paying.account));
             entry.reserved_nano_usd = Some(hold.bound.cost.nano());
             records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
-            let held = Held { reservation: hold.id, chain };
+            let held = Held { reservation: hold.id, chain, priced };
             let claim = Claim { record: hold.record, run: hold.run, held: Some(held), granted_output };
             Ok(Admission::Held(claim, hold.bound))
         }

@@ -4,6 +4,8 @@ mod adjust;
 mod breaker;
 mod chain;
 mod crash;
+mod guards;
+mod schedules;
 
 use std::sync::Arc;
 

@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: &[&[&str]] = &[
     &[super::usage::SCHEMA, super::usage::FROM_RECORDS],
     &[super::ledger::CHAINS],
     &[super::adjustments::SCHEMA],
+    &[super::frozen::SCHEMA],
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -157,6 +157,8 @@ pub struct Closed {
     pub tokens: u64,
     /// By how much the posted amount exceeds what was held: zero unless a bound was wrong.
     pub overrun: NanoUsd,
+    /// By how many the posted tokens exceed those that were held.
+    pub overrun_tokens: u64,
 }
 
 fn int(value: u64) -> i64 {
@@ -286,6 +288,7 @@ pub fn close(
         posted: money(posted)?,
         tokens: nat(tokens),
         overrun: money(posted)?.minus(money(held)?),
+        overrun_tokens: nat(tokens).saturating_sub(nat(held_tokens)),
     }))
 }
 

@@ -7,10 +7,12 @@
 
 pub mod adjustments;
 mod db;
+pub mod frozen;
 pub mod ledger;
 pub mod meta;
 pub mod records;
 pub mod runs;
+pub mod time;
 pub mod usage;
 mod writer;
 

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01T00:00:00Z; zero if the clock stands before that.
@@ -45,5 +46,27 @@ mod tests {
         let east = TimeZone::fixed(jiff::tz::offset(9));
         assert_eq!(shown_in(&east, now + 16 * hour, now), "23 Nov 01:00");
         assert_eq!(shown_in(&east, i64::MAX, now), "at no time");
+    }
+}
+
+/// Where the time comes from for those whose decisions depend on it: the wall clock, or what a test makes of it.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
+
+impl Clock {
+    /// The wall clock.
+    pub fn wall() -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    /// A clock that shows what the function says.
+    #[cfg(test)]
+    pub(crate) fn of(shows_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(shows_ms))
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub fn now_ms(&self) -> i64 {
+        (self.0)()
     }
 }

@@ -9,7 +9,7 @@ use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
 use crate::core::manifest::{Cap, RUN, TokenBudget};
 use crate::gate::{self, AdjustError, Change, Direction};
-use crate::store::{Connection, StoreError, ledger, runs};
+use crate::store::{Connection, StoreError, ledger, runs, time};
 use crate::sys::clock;
 use crate::sys::env::Env;
 
@@ -142,7 +142,7 @@ type Chain = Vec<TokenBudget>;
 
 /// Budgets with their balances, in their order.
 pub(super) async fn views(app: &App, budgets: Vec<TokenBudget>) -> Result<Vec<BudgetView>, Failure> {
-    let at_ms = clock::now_ms();
+    let now_ms = clock::now_ms();
     let snapshot = app.registry.current();
     let chain = |budget: &TokenBudget| -> Chain {
         // Without an end there is nothing in force, and nobody spends anything.
@@ -152,6 +152,7 @@ pub(super) async fn views(app: &App, budgets: Vec<TokenBudget>) -> Result<Vec<Bu
     let chains: Vec<(TokenBudget, Chain)> =
         budgets.into_iter().map(|budget| (budget.clone(), chain(&budget))).collect();
     let read = app.store.read(move |connection| {
+        let at_ms = time::at(connection, now_ms)?;
         chains.iter().map(|(budget, chain)| view(connection, budget, chain, at_ms)).collect()
     });
     Ok(read.await?)

@@ -1,0 +1,97 @@
+//! A clock that is set back, and a bound that was wrong.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::*;
+use crate::core::manifest::{Cap, Period, TimeZone};
+use crate::sys::clock::Clock;
+
+/// 2025-11-30 22:59:59Z.
+const NOVEMBER_MS: i64 = 1_764_543_599_000;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+#[tokio::test]
+async fn a_clock_set_back_does_not_open_a_spent_month_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("agentsup.db")).unwrap();
+    let monthly = TokenBudget { period: Period::Monthly(TimeZone("UTC".into())), ..purse(100, 0) };
+    let shown = Arc::new(AtomicI64::new(NOVEMBER_MS));
+    let clock = Clock::of({
+        let shown = Arc::clone(&shown);
+        move || shown.load(Ordering::Relaxed)
+    });
+    let gate = Gate::by_clock(store.clone(), Registry::fixed(snapshot(agent(), vec![monthly])), clock);
+    let live = gate.admit(run(), "ast_token").await.unwrap();
+    let spend =
+        async |cost| gate.decide(&live, llm(cost)).await.unwrap().settle(settled(cost)).await.unwrap();
+    spend(60).await;
+    shown.store(NOVEMBER_MS + DAY_MS, Ordering::Relaxed);
+    spend(100).await;
+    // November has 40 left, but it is December, whatever the clock says.
+    shown.store(NOVEMBER_MS, Ordering::Relaxed);
+    for _ in 0..2 {
+        assert_eq!(gate.decide(&live, llm(40)).await.err().unwrap().kind, RefusalKind::Budget);
+    }
+    let events = sentences(&store).await;
+    let told: Vec<&String> = events.iter().filter(|line| line.starts_with("the clock")).collect();
+    assert_eq!(
+        told,
+        [
+            "the clock was set back to 2025-11-30 22:59:59Z, and budgets stayed in the periods of 2025-12-01 22:59:59Z at \
+          TIME."
+        ]
+    );
+    let balances = store.read(|connection| {
+        let of = |period: &str| {
+            balance(connection, &Account { budget: "team/purse".into(), period: period.into() })
+        };
+        Ok((of("2025-11@UTC")?.posted.nano(), of("2025-12@UTC")?.posted.nano()))
+    });
+    assert_eq!(balances.await.unwrap(), (60, 100));
+}
+
+fn priced(version: &str, cost: i64) -> Action {
+    let Action::Llm(call) = llm(cost) else { unreachable!() };
+    Action::Llm(LlmAction { prices: version.into(), ..call })
+}
+
+#[tokio::test]
+async fn a_model_that_cost_more_than_its_bound_is_frozen_until_its_prices_change() {
+    let world = world(1000, 0).await;
+    world.gate.decide(&world.live, priced("v1", 40)).await.unwrap().settle(settled(45)).await.unwrap();
+    assert_eq!(total(&world.store).await, (45, 0), "the truth is posted");
+    let refusal = world.gate.decide(&world.live, priced("v1", 1)).await.err().unwrap();
+    let record = refusal.record.unwrap();
+    assert_eq!(
+        refusal,
+        Refusal {
+            kind: RefusalKind::Denied,
+            message: format!(
+                "agentsup denied `model-a`: the model `model-a` is frozen, because a call cost 0.000000005 USD more than \
+                 its prices (version v1) allow for ({record})"
+            ),
+            hint: Some("correct its price in config.toml: [prices.\"model-a\"]".into()),
+            record: Some(record),
+        }
+    );
+    assert_eq!(
+        sentences(&world.store).await[1],
+        "a call of the model `model-a` cost 0.000000005 USD more than was held for it in team/purse, and the model was \
+         frozen until its prices change at TIME."
+    );
+    world.gate.decide(&world.live, priced("v2", 40)).await.unwrap().settle(settled(40)).await.unwrap();
+    assert_eq!(total(&world.store).await, (85, 0));
+    verified(&world.store).await;
+}
+
+#[tokio::test]
+async fn more_tokens_than_were_held_freeze_a_model_where_tokens_are_counted() {
+    let usage = Usage { output_tokens: 21, ..Usage::default() };
+    let over = Outcome::charged("200 OK", Charge::Settled { usage, cost: nano(1) });
+    let tokens = TokenBudget { cap: Cap::Tokens { cap: 1000, burst: 0 }, ..purse(0, 0) };
+    for (budget, frozen) in [(tokens, true), (purse(1000, 0), false)] {
+        let world = world_of(snapshot(agent(), vec![budget])).await;
+        world.gate.decide(&world.live, llm(40)).await.unwrap().settle(over.clone()).await.unwrap();
+        assert_eq!(world.gate.decide(&world.live, llm(1)).await.is_err(), frozen);
+    }
+}

@@ -104,3 +104,43 @@ fn a_run_ends_with_what_it_cost_and_changed() {
     );
     assert_eq!(ended["diff"]["files"], 1);
 }
+
+#[test]
+fn newer_prices_come_into_force_after_they_were_shown() {
+    let home = Home::new();
+    let file = home.path("api.json");
+    let file = file.to_str().unwrap();
+    let model = |output: i64| {
+        format!(
+            r#"{{"anthropic": {{"models": {{"claude-opus-5": {{"cost": {{"input": 5, "output": {output},
+            "cache_read": 0.5, "cache_write": 6.25}}, "limit": {{"context": 1000000, "output": 128000}}}}}}}}}}"#
+        )
+    };
+    std::fs::write(file, model(20)).unwrap();
+    let shown = home.run(&["prices", "diff", file]);
+    assert_eq!(shown.ok().stdout, "claude-opus-5: output 25000 -> 20000 (cheaper)\n");
+    home.run(&["prices", "refresh", file]).exits(2);
+    let prices = || home.run(&["prices", "list", "--json"]).ok().json();
+    let of = |prices: &Value| {
+        let models = prices["models"].as_array().unwrap().clone();
+        models.into_iter().find(|price| price["model"] == "claude-opus-5").unwrap()
+    };
+    let before = of(&prices());
+    assert_eq!((&before["source"], &before["output"]), (&"table".into(), &25_000.into()));
+
+    let refreshed = home.run(&["prices", "refresh", "--yes", "--json", file]).ok().json();
+    assert_eq!(refreshed["changes"].as_array().unwrap().len(), 1);
+    let after = of(&prices());
+    assert_eq!((&after["source"], &after["output"]), (&"refreshed".into(), &20_000.into()));
+    assert_ne!(after["version"], before["version"]);
+    assert_eq!(home.run(&["prices", "diff", file]).ok().stdout, "");
+    let told = home.run(&["audit", "list", "--json"]).ok().json_lines();
+    assert!(told.iter().any(|line| line["action"] == "prices-refreshed"), "{told:?}");
+
+    std::fs::write(file, "{}").unwrap();
+    home.run(&["prices", "diff", file]).exits(2);
+    let rows = home.run(&["prices", "list", "--toml"]).ok().stdout.clone();
+    assert!(
+        rows.lines().any(|row| row.starts_with("claude-opus-5 =") || row.starts_with("\"claude-opus-5\" ="))
+    );
+}

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::SharedApp;
-use super::answers::{approvals, audit, budgets, daemon, figures, keys, manifests, mcp, usage};
+use super::answers::{approvals, audit, budgets, daemon, figures, keys, manifests, mcp, prices, usage};
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
 
@@ -101,6 +101,12 @@ ops! {
     UsageShow "usage.show" (usage::UsageParams) -> usage::UsageView = |app, params| usage::show(app, params);
     /// Sums what one run spent and was denied.
     UsageRun "usage.run" (figures::SummaryParams) -> figures::RunSummary = |app, params| figures::summary(app, params);
+    /// Lists the prices in force.
+    PriceList "price.list" (Nothing) -> prices::PriceList = |app, _params| prices::list(app);
+    /// Compares a file's prices with those in force.
+    PriceDiff "price.diff" (prices::FileParams) -> Vec<prices::PriceChange> = |app, params| prices::diff(app, params);
+    /// Puts a file's prices in force.
+    PriceRefresh "price.refresh" (prices::RefreshParams) -> prices::Refreshed = |app, params| prices::refresh(app, params);
     /// Stores a key in the keyring.
     KeySet "key.set" (keys::SetParams) -> keys::KeyView = |app, params| keys::set(app, params);
     /// Lists where keys come from, never their values.

@@ -21,6 +21,7 @@ mod land;
 mod logs;
 mod mcp;
 mod output;
+mod prices;
 mod ps;
 mod run;
 mod statusline;
@@ -89,6 +90,7 @@ enum Verb {
     Audit(audit::Args),
     Budget(budget::Args),
     Usage(usage::Args),
+    Prices(prices::Args),
     Statusline(statusline::Args),
     Key(key::Args),
     Mcp(mcp::Args),
@@ -149,6 +151,7 @@ fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
         Verb::Deny(args) => approvals::deny(args),
         Verb::Audit(args) => audit::perform(args),
         Verb::Budget(args) => budget::perform(args),
+        Verb::Prices(args) => prices::perform(args),
         Verb::Usage(args) => usage::perform(args),
         Verb::Statusline(_) => Ok(statusline::perform()),
         Verb::Key(args) => key::perform(args),

@@ -15,7 +15,7 @@ mod call;
 mod exchange;
 mod headers;
 mod meter;
-mod prices;
+pub mod prices;
 mod providers;
 mod refusal;
 mod relay;

@@ -16,6 +16,8 @@ pub struct Config {
     pub providers: BTreeMap<String, ProviderConfig>,
     /// Prices that override or extend the built-in table, by exact model name.
     pub prices: BTreeMap<String, PriceOverride>,
+    /// List prices that are newer than the built-in table, from `prices.toml`.
+    pub list_prices: BTreeMap<String, PriceOverride>,
     /// MCP servers by name.
     pub mcp_servers: BTreeMap<String, McpServerConfig>,
     /// From where on a run is suspended.
@@ -60,6 +62,27 @@ pub struct PriceOverride {
     pub cache_read: Option<NanoUsd>,
     /// The most tokens the model can put out in one call.
     pub max_output: Option<u64>,
+    /// The most tokens the model accepts.
+    pub context: Option<u64>,
+    /// What a request with a long prompt costs as a whole; absent: the same.
+    pub long: Option<LongOverride>,
+}
+
+/// Prices of a whole request whose prompt is long, per token. None is below that of a short one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongOverride {
+    /// The prompt, cached tokens included, must exceed this.
+    pub above: u64,
+    /// Input that is neither read from nor written to a cache.
+    pub input: NanoUsd,
+    /// Output.
+    pub output: NanoUsd,
+    /// Input written to the five-minute cache.
+    pub cache_write_5m: NanoUsd,
+    /// Input written to the one-hour cache.
+    pub cache_write_1h: NanoUsd,
+    /// Input read from a cache.
+    pub cache_read: NanoUsd,
 }
 
 /// One MCP server.
@@ -116,6 +139,7 @@ impl Default for Config {
         Self {
             providers: known.collect(),
             prices: BTreeMap::new(),
+            list_prices: BTreeMap::new(),
             mcp_servers: BTreeMap::new(),
             breakers: Limits::default(),
             approval_timeout_ms: APPROVAL_TIMEOUT_MS,

@@ -10,7 +10,9 @@ use crate::core::money::NanoUsd;
 use crate::core::problem::Problem;
 use crate::sys::secrets::SecretRef;
 
-use super::config::{Config, LIST_PRICE_BP, McpServerConfig, PriceOverride, ProviderConfig, Setting, WIRES};
+use super::config::{
+    Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Setting, WIRES,
+};
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields};
 use super::units;
@@ -28,10 +30,7 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
         }
     }
     if let Some(fields) = root.take("prices", faults).and_then(|field| field.fields(faults)) {
-        for (model, _, field) in fields.named() {
-            let price = field.fields(faults).and_then(|fields| price(fields, faults));
-            config.prices.extend(price.map(|price| (model.to_owned(), price)));
-        }
+        config.prices = prices(fields, faults);
     }
     if let Some(mut mcp) = root.take("mcp", faults).and_then(|field| field.fields(faults)) {
         if let Some(fields) = mcp.take("servers", faults).and_then(|field| field.fields(faults)) {
@@ -164,30 +163,95 @@ fn http_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Reads the text of `prices.toml`: list prices, in the form of `[prices]`.
+pub(super) fn read_prices(
+    file: &Path,
+    text: &str,
+    found: &mut Vec<Problem>,
+) -> BTreeMap<String, PriceOverride> {
+    let mut faults = Faults::new(file, found);
+    let faults = &mut faults;
+    let node = syntax::toml(text, faults);
+    node.and_then(|node| Field::document(&node).fields(faults).map(|fields| prices(fields, faults)))
+        .unwrap_or_default()
+}
+
+fn prices(fields: Fields<'_>, faults: &mut Faults<'_>) -> BTreeMap<String, PriceOverride> {
+    let mut prices = BTreeMap::new();
+    for (model, _, field) in fields.named() {
+        let price = field.fields(faults).and_then(|fields| price(fields, faults));
+        prices.extend(price.map(|price| (model.to_owned(), price)));
+    }
+    prices
+}
+
 fn price(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Option<PriceOverride> {
     let before = faults.count();
-    let amount = |field: Option<Field<'_>>, faults: &mut Faults<'_>| {
-        let nano = field?.integer(faults)?;
-        i64::try_from(nano).ok().and_then(|nano| NanoUsd::new(nano).ok())
-    };
-    let input = fields.require("input", faults);
-    let input = amount(input, faults);
-    let output = fields.require("output", faults);
-    let output = amount(output, faults);
-    let mut optional = |key, faults: &mut Faults<'_>| {
-        let field = fields.take(key, faults);
-        amount(field, faults)
-    };
-    let cache_write_5m = optional("cache_write_5m", faults);
-    let cache_write_1h = optional("cache_write_1h", faults);
-    let cache_read = optional("cache_read", faults);
+    let input = required_amount(&mut fields, "input", faults);
+    let output = required_amount(&mut fields, "output", faults);
+    let cache_write_5m = fields.take("cache_write_5m", faults).and_then(|field| amount(&field, faults));
+    let cache_write_1h = fields.take("cache_write_1h", faults).and_then(|field| amount(&field, faults));
+    let cache_read = fields.take("cache_read", faults).and_then(|field| amount(&field, faults));
     let max_output = fields.take("max_output", faults).and_then(|field| field.integer(faults));
+    let context = fields.take("context", faults).and_then(|field| field.integer(faults));
+    let long_field = fields.take("long", faults);
+    let long = long_field.as_ref().and_then(|field| long(field.fields(faults)?, faults));
     fields.done(faults);
     if faults.count() > before {
         return None;
     }
-    let (input, output) = (input?, output?);
-    Some(PriceOverride { input, output, cache_write_5m, cache_write_1h, cache_read, max_output })
+    let price = PriceOverride {
+        input: input?,
+        output: output?,
+        cache_write_5m,
+        cache_write_1h,
+        cache_read,
+        max_output,
+        context,
+        long,
+    };
+    if let (Some(field), Some(long)) = (&long_field, &long)
+        && is_cheaper(long, &price)
+    {
+        field.fault(faults, "is cheaper than a short prompt, so that a longer one would break its bound");
+        return None;
+    }
+    Some(price)
+}
+
+fn long(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Option<LongOverride> {
+    let above = fields.require("above", faults).and_then(|field| field.integer(faults));
+    let mut required = |key| required_amount(&mut fields, key, faults);
+    let (input, output) = (required("input"), required("output"));
+    let (write_5m, write_1h) = (required("cache_write_5m"), required("cache_write_1h"));
+    let read = required("cache_read");
+    fields.done(faults);
+    Some(LongOverride {
+        above: above?,
+        input: input?,
+        output: output?,
+        cache_write_5m: write_5m?,
+        cache_write_1h: write_1h?,
+        cache_read: read?,
+    })
+}
+
+fn is_cheaper(long: &LongOverride, price: &PriceOverride) -> bool {
+    let less = |long: NanoUsd, short: Option<NanoUsd>| short.is_some_and(|short| long < short);
+    long.input < price.input
+        || long.output < price.output
+        || less(long.cache_write_5m, price.cache_write_5m)
+        || less(long.cache_write_1h, price.cache_write_1h)
+        || less(long.cache_read, price.cache_read)
+}
+
+fn required_amount(fields: &mut Fields<'_>, key: &'static str, faults: &mut Faults<'_>) -> Option<NanoUsd> {
+    fields.require(key, faults).and_then(|field| amount(&field, faults))
+}
+
+fn amount(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<NanoUsd> {
+    let nano = field.integer(faults)?;
+    i64::try_from(nano).ok().and_then(|nano| NanoUsd::new(nano).ok())
 }
 
 fn mcp_server(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Option<McpServerConfig> {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::core::policy::PolicySet;
 use crate::core::problem::Problem;
-use crate::sys::paths::{CONFIG_NAME, Home, MANIFESTS_NAME};
+use crate::sys::paths::{CONFIG_NAME, Home, MANIFESTS_NAME, PRICES_NAME};
 
 use super::config::{Config, McpServerConfig, ProviderConfig};
 use super::init::DEMO_AGENT;
@@ -161,7 +161,8 @@ impl Inner {
         let dir = config.parent().unwrap_or(&config).to_owned();
         // Some systems tell of real paths only.
         let real = dir.canonicalize().unwrap_or_else(|_| dir.clone());
-        let ours = [&dir, &real].map(|dir| (dir.join(CONFIG_NAME), dir.join(MANIFESTS_NAME)));
+        let ours =
+            [&dir, &real].map(|dir| [CONFIG_NAME, PRICES_NAME, MANIFESTS_NAME].map(|name| dir.join(name)));
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if concerns(&event, &ours) {
                 // A full queue means that a load is due anyway.
@@ -203,10 +204,10 @@ fn nothing(problems: Vec<Problem>) -> Snapshot {
 }
 
 /// Whether an event may mean other content. Errors may mean lost events, so they count.
-fn concerns(event: &notify::Result<notify::Event>, ours: &[(PathBuf, PathBuf)]) -> bool {
+fn concerns(event: &notify::Result<notify::Event>, ours: &[[PathBuf; 3]]) -> bool {
     let Ok(event) = event else { return true };
-    let ours =
-        |path: &PathBuf| ours.iter().any(|(config, manifests)| path == config || path.starts_with(manifests));
+    // Below the two files there is nothing.
+    let ours = |path: &PathBuf| ours.iter().flatten().any(|one| path.starts_with(one));
     !matches!(event.kind, EventKind::Access(_)) && (event.paths.is_empty() || event.paths.iter().any(ours))
 }
 

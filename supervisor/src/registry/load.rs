@@ -12,7 +12,7 @@ use crate::core::policy::{Layer, PolicySet, PolicySource};
 use crate::core::problem::Problem;
 use crate::sys::paths::Home;
 
-use super::config::Config;
+use super::config::{Config, PriceOverride};
 use super::manifest::{Body, Document, Kind};
 use super::{Snapshot, chain, config_file, manifest};
 
@@ -26,7 +26,8 @@ const MAX_DEPTH: usize = 16;
 /// Reads everything. With problems the rest of the snapshot must not come into force.
 pub(super) fn load(home: &Home) -> Snapshot {
     let mut problems = Vec::new();
-    let config = load_config(&home.config_file(), &mut problems);
+    let mut config = load_config(&home.config_file(), &mut problems);
+    config.list_prices = load_prices(&home.prices_file(), &mut problems);
     let root = home.manifests_dir();
     let files = load_files(&root, &mut problems);
     let mut documents = Vec::new();
@@ -58,6 +59,17 @@ fn load_config(path: &Path, problems: &mut Vec<Problem>) -> Config {
         Err(error) => {
             problems.push(unreadable(path, &error));
             Config::default()
+        }
+    }
+}
+
+fn load_prices(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, PriceOverride> {
+    match read_text(path) {
+        Ok(text) => config_file::read_prices(path, &text, problems),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+        Err(error) => {
+            problems.push(unreadable(path, &error));
+            BTreeMap::new()
         }
     }
 }

@@ -23,7 +23,9 @@ use crate::core::manifest::{Agent, Lifecycle, TokenBudget};
 use crate::core::policy::PolicySet;
 use crate::core::problem::Problem;
 
-pub use config::{Config, LIST_PRICE_BP, McpServerConfig, PriceOverride, ProviderConfig, Setting, WIRES};
+pub use config::{
+    Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Setting, WIRES,
+};
 pub use init::{DEMO_AGENT, PERSONAL_AGENT};
 pub use live::{Demo, Registry};
 

@@ -70,6 +70,8 @@ impl From<HomeError> for Failure {
 
 /// The configuration's file name; the manifests are beside it.
 pub const CONFIG_NAME: &str = "config.toml";
+/// The name of the file with list prices that are newer than the built-in ones.
+pub const PRICES_NAME: &str = "prices.toml";
 /// The name of the directory of manifests and policies.
 pub const MANIFESTS_NAME: &str = "manifests";
 
@@ -157,6 +159,11 @@ impl Home {
     /// `config.toml`.
     pub fn config_file(&self) -> PathBuf {
         self.config.join(CONFIG_NAME)
+    }
+
+    /// List prices that are newer than the built-in ones.
+    pub fn prices_file(&self) -> PathBuf {
+        self.config.join(PRICES_NAME)
     }
 
     /// Manifests and policies.

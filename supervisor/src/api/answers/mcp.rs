@@ -118,7 +118,7 @@ fn table(params: &AddParams) -> Result<String, Failure> {
 }
 
 /// Replaces a file whole or not at all.
-fn replace(file: &Path, text: &str) -> Result<(), Failure> {
+pub(super) fn replace(file: &Path, text: &str) -> Result<(), Failure> {
     let beside = file.with_extension("toml.new");
     let write = || {
         let mut open =

@@ -8,4 +8,5 @@ pub mod figures;
 pub mod keys;
 pub mod manifests;
 pub mod mcp;
+pub mod prices;
 pub mod usage;

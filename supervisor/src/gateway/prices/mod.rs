@@ -1,5 +1,5 @@
 //! What models cost: one embedded table of integers (`table.toml`, which names its sources and their date), overridden
-//! and extended by `[prices]` in the configuration.
+//! and extended by `[prices]` in the configuration. Newer list prices are in `prices.toml`, which stands for the table's rows.
 //!
 //! Invariants: amounts are nano-USD per token; a model that is in neither has no price, so it cannot be called; an
 //! override replaces the table's prices as a whole, never a part of them; a provider's `multiplier` is applied to what
@@ -17,6 +17,12 @@ use crate::core::usage::Usage;
 use crate::registry::{Config, LIST_PRICE_BP, PriceOverride};
 
 use super::scan::CacheWrites;
+
+mod import;
+mod table;
+
+pub use import::ImportError;
+pub use table::{Amounts, PriceChange, PriceList, PriceSource, PriceView, diff, list};
 
 const TABLE: &str = include_str!("table.toml");
 
@@ -141,12 +147,19 @@ fn digest(value: &impl Serialize, digits: usize) -> String {
 
 /// What a provider takes for a model: from the configuration if it is there, else from the table.
 pub(super) fn price(provider: &str, model: &str, config: &Config) -> Option<Price> {
-    let listed = listed(model);
     if let Some(given) = config.prices.get(model) {
-        return Some(overridden(given, listed));
+        return Some(overridden(given, listed(model)));
     }
     let multiplier_bp = config.providers.get(provider).map_or(LIST_PRICE_BP, |known| known.multiplier_bp);
-    listed.map(|price| Price { multiplier_bp, ..*price })
+    let price = newer(model, config).or_else(|| listed(model).copied())?;
+    Some(Price { multiplier_bp, ..price })
+}
+
+/// A list price that is newer than the table.
+fn newer(model: &str, config: &Config) -> Option<Price> {
+    let given = |model: &str| config.list_prices.get(model);
+    let given = given(model).or_else(|| given(undated(model)?))?;
+    Some(overridden(given, listed(model)))
 }
 
 /// The version of a price: that of the table, and what makes the price another than the table's.
@@ -168,9 +181,18 @@ fn overridden(given: &PriceOverride, listed: Option<&Price>) -> Price {
             cache_write_1h: given.cache_write_1h.unwrap_or_else(|| times(WRITE_1H)),
             cache_read: given.cache_read.unwrap_or(given.input),
         },
-        long: None,
+        long: given.long.map(|long| LongRates {
+            above: long.above,
+            rates: Rates {
+                input: long.input,
+                output: long.output,
+                cache_write_5m: long.cache_write_5m,
+                cache_write_1h: long.cache_write_1h,
+                cache_read: long.cache_read,
+            },
+        }),
         max_output: given.max_output.or_else(|| listed.and_then(Price::max_output)),
-        context: listed.and_then(Price::context),
+        context: given.context.or_else(|| listed.and_then(Price::context)),
         multiplier_bp: LIST_PRICE_BP,
     }
 }

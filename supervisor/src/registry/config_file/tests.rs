@@ -65,6 +65,7 @@ fn the_contracts_example_is_read() {
                 ..PriceOverride::default()
             },
         )]),
+        list_prices: BTreeMap::new(),
         mcp_servers: BTreeMap::from([
             (
                 "github".into(),
@@ -144,6 +145,8 @@ fn every_setting_that_can_be_made_is_read() {
             cache_write_1h: Some(nano(4)),
             cache_read: Some(nano(0)),
             max_output: Some(64_000),
+            context: None,
+            long: None,
         }
     );
     assert_eq!(
@@ -236,6 +239,24 @@ fn every_problem_names_its_place() {
             "config.toml:2:1: colour: is not a known field",
         ]
     );
+}
+
+#[test]
+fn list_prices_are_read_from_a_file_of_their_own() {
+    let row = |long: i64| {
+        format!(
+            "\"m.1\" = {{ input = 3, output = 4, cache_write_5m = 5, cache_write_1h = 6, cache_read = 1, max_output = 7, \
+             context = 8, long = {{ above = 9, input = {long}, output = 4, cache_write_5m = 5, cache_write_1h = 6, \
+             cache_read = 1 }} }}\n"
+        )
+    };
+    let mut found = Vec::new();
+    let prices = read_prices(Path::new("prices.toml"), &row(30), &mut found);
+    assert_eq!((prices["m.1"].context, prices["m.1"].long.unwrap().above, found.len()), (Some(8), 9, 0));
+    assert_eq!(prices["m.1"].long.unwrap().input, NanoUsd::new(30).unwrap());
+    assert_eq!(read_prices(Path::new("prices.toml"), &row(2), &mut found).len(), 0);
+    let told = found[0].to_string();
+    assert!(told.contains("\"m.1\".long: is cheaper than a short prompt"), "{told}");
 }
 
 #[test]

@@ -103,7 +103,8 @@ fn rates(provider: &str, cost: &Amounts) -> Option<Rates> {
         (_, Some(write)) => write.scaled_up(2, 1),
         (_, None) => input,
     };
-    let cache_write_5m = write.unwrap_or(input);
+    // Nobody sells writing to a cache for less than input; where it is told, it is a slip.
+    let cache_write_5m = write.unwrap_or(input).max(input);
     Some(Rates {
         input,
         output,
@@ -194,6 +195,7 @@ mod tests {
                                   "limit": {"context": 200000, "output": 64000}},
             "claude-next": {"tool_call": true, "cost": {"input": 3, "output": 15},
                             "limit": {"context": 200000, "output": 64000}},
+            "claude-slip": {"tool_call": true, "cost": {"input": 3, "output": 15, "cache_write": 0.3}},
             "claude-free": {"tool_call": true, "cost": {"input": 0, "output": 0}},
             "claude-paint": {"cost": {"input": 3, "output": 15}}}},
           "google": {"models": {"gemini-2.5-pro": {"tool_call": true, "cost": {"input": 1.25, "output": 10,
@@ -201,7 +203,8 @@ mod tests {
           "reseller": {"models": {"claude-opus-5": {"tool_call": true, "cost": {"input": 1, "output": 1}}}}}"#;
         let found = read(text).unwrap();
         let names: Vec<&str> = found.keys().map(String::as_str).collect();
-        assert_eq!(names, ["claude-next", "claude-sonnet-4-5", "gemini-2.5-pro"]);
+        assert_eq!(names, ["claude-next", "claude-slip", "claude-sonnet-4-5", "gemini-2.5-pro"]);
+        assert_eq!(found["claude-slip"].rates.cache_write_5m, nano(3000));
         let sonnet = &found["claude-sonnet-4-5"];
         assert_eq!((sonnet.rates.input, sonnet.rates.cache_write_1h), (nano(4000), nano(8000)));
         // The table has a larger window and dearer long prompts.

@@ -129,7 +129,7 @@ impl RunState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusalStyle {
-    /// Status 402 with the wire's own JSON error.
+    /// Status 402, or what stands for it on the wire, with the wire's own JSON error.
     PaymentRequiredJson,
     /// Status 400 with the message as plain text.
     BadRequestText,

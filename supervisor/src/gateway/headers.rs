@@ -14,6 +14,9 @@ const HOP_BY_HOP: [HeaderName; 7] =
 const REPLACED: [HeaderName; 5] = [HOST, CONTENT_LENGTH, AUTHORIZATION, ACCEPT_ENCODING, EXPECT];
 const CREDENTIALS: [&str; 2] = ["x-api-key", "x-goog-api-key"];
 
+/// With these, a provider might take a request for another than its method says.
+const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
 /// The provider's own limits are those of the organisation's key, not of this run.
 const LIMITS: [&str; 2] = ["anthropic-ratelimit-", "x-ratelimit-"];
 
@@ -32,6 +35,7 @@ pub(super) fn to_provider(from: &HeaderMap, token: &str) -> HeaderMap {
             !concerns_connection(name, &named)
                 && !REPLACED.contains(name)
                 && !CREDENTIALS.contains(&name.as_str())
+                && !OVERRIDES.contains(&name.as_str())
                 && !holds_token(value)
         })
         .map(|(name, value)| (name.clone(), value.clone()))
@@ -83,6 +87,7 @@ mod tests {
             ("x-api-key", "ast_1"),
             ("x-goog-api-key", "ast_1"),
             ("x-hidden", "--ast_1--"),
+            ("x-http-method-override", "POST"),
             ("connection", "keep-alive, X-Mine"),
             ("x-mine", "1"),
             ("keep-alive", "1"),

@@ -73,6 +73,9 @@ impl Gateway {
         let snapshot = self.registry.current();
         let spoken = providers::spoken(&snapshot.config, target.name, target.path);
         let route = spoken.map_or(Route::Unknown, |provider| {
+            if target.query.is_some_and(|query| !provider.admits_query(query)) {
+                return Route::Unknown;
+            }
             provider.route(request.method(), target.path, request.headers())
         });
         match route {

@@ -39,7 +39,7 @@ pub(super) fn refuse(provider: &dyn Provider, style: RefusalStyle, refusal: &Ref
 /// The answer at which the run's client stops at once and shows the message.
 pub(super) fn stop(provider: &dyn Provider, style: RefusalStyle, message: &str) -> Response<Body> {
     match style {
-        RefusalStyle::PaymentRequiredJson => error(provider, StatusCode::PAYMENT_REQUIRED, message),
+        RefusalStyle::PaymentRequiredJson => error(provider, provider.stop_status(), message),
         RefusalStyle::BadRequestJson => error(provider, StatusCode::BAD_REQUEST, message),
         RefusalStyle::BadRequestText => last_word(web::text(StatusCode::BAD_REQUEST, message)),
     }
@@ -160,6 +160,9 @@ mod tests {
         400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
         402 application/json retry=false {"type":"error","error":{"type":"billing_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
         400 application/json retry=false {"type":"error","error":{"type":"invalid_request_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
+        400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
+        403 application/json retry=false {"error":{"code":403,"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","status":"PERMISSION_DENIED"}}
+        400 application/json retry=false {"error":{"code":400,"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","status":"INVALID_ARGUMENT"}}
         400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
         402 application/json retry=false {"error":{"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}
         400 application/json retry=false {"error":{"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","type":"invalid_request_error","param":null,"code":null}}

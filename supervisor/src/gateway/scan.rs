@@ -191,6 +191,8 @@ pub(super) struct Kinds {
     pub(super) opaque: &'static [&'static str],
     /// Kinds that are billed at a rate of their own, which no table has.
     pub(super) unpriced: &'static [&'static str],
+    /// Members whose text names something that is.
+    pub(super) unpriced_members: &'static [&'static str],
 }
 
 impl Kinds {
@@ -204,6 +206,7 @@ impl Kinds {
         fleeting_members: &[],
         opaque: &[],
         unpriced: &[],
+        unpriced_members: &[],
     };
 
     /// The kind by this text, spelled with escapes or not, that has no price.
@@ -266,6 +269,10 @@ impl Content {
                     }
                     self.fleeting |= is_one_of(kinds.fleeting_members, &key);
                     continue;
+                }
+                Token::Text(_) if is_one_of(kinds.unpriced_members, &key) => {
+                    let mut names = kinds.unpriced_members.iter();
+                    self.unpriced = self.unpriced.or_else(|| names.find(|name| is(name, &key)).copied());
                 }
                 Token::Text(text) if is_one_of(kinds.tags, &key) => {
                     let is_image = is_one_of(kinds.images, text);

@@ -45,7 +45,7 @@ pub struct ProviderConfig {
 pub const LIST_PRICE_BP: u32 = 10_000;
 
 /// The wires that an endpoint of another name may speak, each by the provider it comes from.
-pub const WIRES: [&str; 2] = ["anthropic", "openai"];
+pub const WIRES: [&str; 3] = ["anthropic", "gemini", "openai"];
 
 /// Prices of a model, per token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

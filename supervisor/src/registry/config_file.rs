@@ -125,7 +125,7 @@ fn wire(text: &str) -> Result<String, String> {
     if WIRES.contains(&text) {
         return Ok(text.to_owned());
     }
-    let known = WIRES.map(|wire| format!("`{wire}`")).join(" or ");
+    let known = WIRES.map(|wire| format!("`{wire}`")).join(", ");
     Err(format!("`{text}` is not a wire that can be metered ({known})"))
 }
 

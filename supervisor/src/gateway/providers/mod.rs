@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod demo;
+mod gemini;
 mod openai;
 
 use http::header::{InvalidHeaderValue, UPGRADE};
@@ -18,7 +19,8 @@ use super::splice::Splice;
 use crate::registry::Config;
 
 /// Every provider.
-pub(super) const PROVIDERS: &[&dyn Provider] = &[&anthropic::Anthropic, &demo::Demo, &openai::OPENAI];
+pub(super) const PROVIDERS: &[&dyn Provider] =
+    &[&anthropic::Anthropic, &demo::Demo, &gemini::Gemini, &openai::OPENAI];
 
 /// The provider with a file of its own of that name.
 pub(super) fn by_name(name: &str) -> Option<&'static dyn Provider> {
@@ -53,7 +55,7 @@ pub(super) enum Route {
     Unknown,
 }
 
-/// What a method and a path mean; a path that ends in `/*` stands for one entry below it.
+/// What a method and a path mean; `*` in a path stands for one name.
 pub(super) type RouteRow = (Method, &'static str, Route);
 
 /// What is data about a wire.
@@ -96,6 +98,16 @@ pub(super) trait Provider: Sync {
         None
     }
 
+    /// Whether a request with this query is what its path says, and can be read.
+    fn admits_query(&self, _query: &str) -> bool {
+        true
+    }
+
+    /// The status at which clients of this wire stop at once and show the message.
+    fn stop_status(&self) -> StatusCode {
+        StatusCode::PAYMENT_REQUIRED
+    }
+
     /// Reads a call to a path.
     fn read_call<'a>(&self, path: &'a str, body: &'a [u8]) -> Result<Call<'a>, MalformedError>;
 
@@ -133,8 +145,8 @@ impl dyn Provider + '_ {
     /// What a request is. The path is what comes after the provider's name, without the query.
     pub(super) fn route(&self, method: &Method, path: &str, headers: &HeaderMap) -> Route {
         let rows = self.wire().routes;
-        let is = |named: &str| match named.strip_suffix('*') {
-            Some(list) => is_entry_of(list, path),
+        let is = |named: &str| match named.split_once('*') {
+            Some((before, after)) => has_a_name_between(before, after, path),
             None => named == path,
         };
         let calls = rows.iter().any(|(_, named, route)| *route == Route::Call && is(named));
@@ -161,11 +173,14 @@ impl dyn Provider + '_ {
     }
 }
 
-/// Whether a path is one entry below a list, and not further down.
-fn is_entry_of(list: &str, path: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    let entry = path.strip_prefix(list).unwrap_or_default();
-    !entry.is_empty() && entry.bytes().all(plain) && !entry.starts_with('.')
+/// Whether a path has one name between these, and no more levels. Where something follows the name after a colon, the
+/// name has none itself.
+fn has_a_name_between(before: &str, after: &str, path: &str) -> bool {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) || (byte == b':' && after.is_empty())
+    };
+    let name = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).unwrap_or_default();
+    !name.is_empty() && name.bytes().all(plain) && !name.starts_with('.')
 }
 
 #[cfg(test)]

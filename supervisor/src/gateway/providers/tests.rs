@@ -18,7 +18,6 @@ fn every_file_of_the_directory_is_listed() {
         .collect();
     let listed: BTreeSet<String> = PROVIDERS.iter().map(|provider| provider.name().to_owned()).collect();
     assert_eq!(files, listed);
-    assert!(by_name("gemini").is_none());
 }
 
 #[test]
@@ -56,6 +55,21 @@ fn only_what_can_be_metered_has_a_route() {
         ("openai", "POST", "/v1/completions", Route::Unknown),
         ("openai", "POST", "/v1/embeddings", Route::Unknown),
         ("anthropic", "GET", "/", Route::Probe),
+        ("gemini", "POST", "/v1beta/models/gemini-2.5-pro:generateContent", Route::Call),
+        ("gemini", "POST", "/v1beta/models/gemini-2.5-pro:streamGenerateContent", Route::Call),
+        ("gemini", "POST", "/v1beta/models/gemini-2.5-pro:countTokens", Route::Free),
+        ("gemini", "GET", "/v1beta/models", Route::List),
+        ("gemini", "GET", "/v1beta/models/gemini-2.5-pro", Route::List),
+        ("gemini", "GET", "/v1beta/models/gemini-2.5-pro:generateContent/x", Route::Unknown),
+        ("gemini", "POST", "/v1beta/models/a:batchGenerateContent", Route::Unknown),
+        ("gemini", "POST", "/v1beta/models/a:b:generateContent", Route::Unknown),
+        ("gemini", "POST", "/v1beta/models/:generateContent", Route::Unknown),
+        ("gemini", "POST", "/v1beta/models/a%3AgenerateContent", Route::Unknown),
+        ("gemini", "POST", "/v1beta/models/a/b:generateContent", Route::Unknown),
+        ("gemini", "POST", "/v1beta/models/a:embedContent", Route::Unknown),
+        ("gemini", "POST", "/v1beta/cachedContents", Route::Unknown),
+        ("gemini", "POST", "/v1beta/interactions", Route::Unknown),
+        ("gemini", "POST", "/upload/v1beta/files", Route::Unknown),
         ("openai", "DELETE", "/v1/models/mine", Route::Unknown),
     ] {
         assert_eq!(route(name, method, path), expected, "{name} {method} {path}");
@@ -95,20 +109,28 @@ fn errors_have_the_shape_of_their_wire() {
     };
     let shapes: Vec<String> = [400, 401, 402, 404, 413, 502]
         .into_iter()
-        .flat_map(|status| ["anthropic", "openai"].map(|name| format!("{status} {}", shape(name, status))))
+        .flat_map(|status| {
+            ["anthropic", "gemini", "openai"].map(|name| format!("{status} {}", shape(name, status)))
+        })
         .collect();
     insta::assert_snapshot!(shapes.join("\n"), @r#"
     400 {"type":"error","error":{"type":"invalid_request_error","message":"M \"quoted\""}}
+    400 {"error":{"code":400,"message":"M \"quoted\"","status":"INVALID_ARGUMENT"}}
     400 {"error":{"message":"M \"quoted\"","type":"invalid_request_error","param":null,"code":null}}
     401 {"type":"error","error":{"type":"authentication_error","message":"M \"quoted\""}}
+    401 {"error":{"code":401,"message":"M \"quoted\"","status":"UNAUTHENTICATED"}}
     401 {"error":{"message":"M \"quoted\"","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}
     402 {"type":"error","error":{"type":"billing_error","message":"M \"quoted\""}}
+    402 {"error":{"code":402,"message":"M \"quoted\"","status":"PERMISSION_DENIED"}}
     402 {"error":{"message":"M \"quoted\"","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}
     404 {"type":"error","error":{"type":"not_found_error","message":"M \"quoted\""}}
+    404 {"error":{"code":404,"message":"M \"quoted\"","status":"NOT_FOUND"}}
     404 {"error":{"message":"M \"quoted\"","type":"invalid_request_error","param":null,"code":null}}
     413 {"type":"error","error":{"type":"request_too_large","message":"M \"quoted\""}}
+    413 {"error":{"code":413,"message":"M \"quoted\"","status":"INVALID_ARGUMENT"}}
     413 {"error":{"message":"M \"quoted\"","type":"invalid_request_error","param":null,"code":null}}
     502 {"type":"error","error":{"type":"api_error","message":"M \"quoted\""}}
+    502 {"error":{"code":502,"message":"M \"quoted\"","status":"INTERNAL"}}
     502 {"error":{"message":"M \"quoted\"","type":"server_error","param":null,"code":null}}
     "#);
 }
@@ -128,9 +150,11 @@ fn a_stream_ends_with_an_event_of_its_wire() {
 
 #[test]
 fn the_key_goes_where_the_provider_wants_it_and_is_not_shown() {
-    for (name, header, value) in
-        [("anthropic", "x-api-key", "k-1"), ("openai", "authorization", "Bearer k-1")]
-    {
+    for (name, header, value) in [
+        ("anthropic", "x-api-key", "k-1"),
+        ("gemini", "x-goog-api-key", "k-1"),
+        ("openai", "authorization", "Bearer k-1"),
+    ] {
         let mut headers = HeaderMap::new();
         provider(name).set_key(&mut headers, "k-1").unwrap();
         assert_eq!(headers[header], value);

@@ -208,3 +208,122 @@ async fn the_key_of_an_endpoint_goes_by_its_name() {
     world.post("/local/v1/chat/completions", r#"{"model":"own/model","messages":[]}"#).await;
     assert_eq!(fake.seen()[0].header("authorization"), Some(format!("Bearer {KEY}").as_str()));
 }
+
+const GEMINI: &str = "/gemini/v1beta/models/gemini-2.5-pro";
+const GEMINI_STREAM: &[u8] = include_bytes!("../golden/gemini-stream.sse");
+/// 4033 at 1250, 8000 read at 125, 344 at 10 000 nano-USD.
+const GEMINI_COST: i64 = 4033 * 1250 + 8000 * 125 + 344 * 10_000;
+const GEMINI_ASKS: &str = "{ \"contents\":[{\"parts\":[{\"text\":\"h\\u00ed\"}]}] , \"x\":1.0}";
+
+fn google(port: u16, config: &mut Config) {
+    let provider = config.providers.get_mut("gemini").unwrap();
+    provider.base_url = format!("http://127.0.0.1:{port}").parse().unwrap();
+    provider.key = Some(SecretRef::Env("CARGO_PKG_NAME".to_owned()));
+}
+
+async fn gemini(world: &World, rest: &str, body: &'static str) -> Response<Body> {
+    let request =
+        Request::post("/").header("x-goog-api-key", super::fake::TOKEN).body(Full::from(body)).unwrap();
+    world.gateway.serve(request, rest).await
+}
+
+#[tokio::test]
+async fn gemini_streams_pass_as_they_are_and_are_metered_wherever_they_are_cut() {
+    let turn = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let cut = Arc::clone(&turn);
+    let fake = Fake::start(move |_| {
+        let (one, two) = GEMINI_STREAM.split_at(cut.load(std::sync::atomic::Ordering::SeqCst));
+        streamed_in(&[one, two])
+    })
+    .await;
+    let world = World::with(fake.port, PLENTY, STYLE, |config| google(fake.port, config)).await;
+    let mut calls = 0;
+    for at in (0..=GEMINI_STREAM.len()).step_by(31) {
+        turn.store(at, std::sync::atomic::Ordering::SeqCst);
+        let path = format!("{GEMINI}:streamGenerateContent?alt=sse");
+        assert_eq!(bytes(gemini(&world, &path, GEMINI_ASKS).await).await, GEMINI_STREAM, "cut at {at}");
+        calls += 1;
+    }
+    assert_eq!(world.balance().await, (calls * GEMINI_COST, 0));
+    let seen = &fake.seen()[0];
+    assert!(
+        seen.head
+            .starts_with("POST /v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse HTTP/1.1\r\n"),
+        "{}",
+        seen.head
+    );
+    assert_eq!((seen.header("x-goog-api-key"), seen.body.as_slice()), (Some(KEY), GEMINI_ASKS.as_bytes()));
+    assert!(!seen.head.contains(super::fake::TOKEN));
+}
+
+#[tokio::test]
+async fn gemini_answers_lists_and_counts() {
+    let fake = Fake::start(|seen: &Seen| {
+        let body: &[u8] = match seen.head.lines().next().unwrap().split(' ').nth(1).unwrap() {
+            "/v1beta/models/gemini-2.5-pro:generateContent" => include_bytes!("../golden/gemini-answer.json"),
+            "/v1beta/models/gemini-2.5-pro:streamGenerateContent" => {
+                include_bytes!("../golden/gemini-array.json")
+            }
+            "/v1beta/models/gemini-2.5-pro:countTokens" => b"{\"totalTokens\":3}",
+            "/v1beta/models?pageSize=5" => b"{\"models\":[]}",
+            other => panic!("{other}"),
+        };
+        whole("200 OK", "application/json; charset=UTF-8", body)
+    })
+    .await;
+    let world = World::with(fake.port, PLENTY, STYLE, |config| google(fake.port, config)).await;
+    let mut posted = 0;
+    for (method, billed) in [
+        ("generateContent", 75 * 1250 + 160_000),
+        ("streamGenerateContent", 75 * 1250 + 160_000),
+        ("countTokens", 0),
+    ] {
+        let response = gemini(&world, &format!("{GEMINI}:{method}"), GEMINI_ASKS).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        bytes(response).await;
+        posted += billed;
+        assert_eq!(world.balance().await, (posted, 0), "{method}");
+    }
+    let get = Request::get("/").header("x-goog-api-key", super::fake::TOKEN).body(Full::default()).unwrap();
+    let listed = text(world.gateway.serve(get, "/gemini/v1beta/models?pageSize=5").await).await;
+    assert_eq!(listed, (200, "{\"models\":[]}".to_owned()));
+}
+
+#[tokio::test]
+async fn gemini_streams_that_end_too_early_count_in_full() {
+    let fake = Fake::start(|_| streamed_in(&[include_bytes!("../golden/gemini-cut.sse")])).await;
+    let world = World::with(fake.port, PLENTY, STYLE, |config| google(fake.port, config)).await;
+    let path = format!("{GEMINI}:streamGenerateContent?alt=sse");
+    let (_, body) = text(gemini(&world, &path, GEMINI_ASKS).await).await;
+    let last = body.rsplit("\n\n").nth(1).unwrap();
+    assert!(
+        last.starts_with(r#"data: {"error":{"code":403,"message":"agentsup: the provider ended"#),
+        "{last}"
+    );
+    let held = (i64::try_from(GEMINI_ASKS.len()).unwrap() + 2048) * 1250 + 65_536 * 10_000;
+    assert_eq!(world.balance().await, (held, 0));
+}
+
+#[tokio::test]
+async fn gemini_is_refused_in_googles_shape_and_sends_no_key_in_the_query() {
+    let fake = Fake::start(|_| vec![Step::Cut]).await;
+    let world = World::with(fake.port, 1, STYLE, |config| google(fake.port, config)).await;
+    let search = r#"{"contents":[],"tools":[{"googleSearch":{}}]}"#;
+    for (rest, body, words) in [
+        (":generateContent", GEMINI_ASKS, "agentsup: budget exhausted"),
+        (":generateContent", search, "what `tools: googleSearch` costs has no upper bound"),
+        (":generateContent?key=AIzaUsersOwn", GEMINI_ASKS, "is not a call that can be metered"),
+        (":generateContent?fields=candidates", GEMINI_ASKS, "is not a call that can be metered"),
+        (":batchEmbedContents", GEMINI_ASKS, "is not a call that can be metered"),
+    ] {
+        let (status, body) = text(gemini(&world, &format!("{GEMINI}{rest}"), body).await).await;
+        let error: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let code = (&error["error"]["code"], error["error"]["status"].as_str());
+        assert_eq!((status, code), (403, (&serde_json::json!(403), Some("PERMISSION_DENIED"))));
+        assert!(error["error"]["message"].as_str().unwrap().contains(words), "{body}");
+    }
+    let wrong = Request::post("/").header("x-goog-api-key", "x").body(Full::from(GEMINI_ASKS)).unwrap();
+    let (status, body) = text(world.gateway.serve(wrong, &format!("{GEMINI}:generateContent")).await).await;
+    assert!(status == 401 && body.contains("UNAUTHENTICATED"), "{body}");
+    assert!(fake.seen().is_empty());
+}

@@ -285,7 +285,7 @@ fn an_endpoint_says_whose_wire_it_speaks() {
         ),
         [
             "config.toml:1:1: providers.a.wire: is missing",
-            "config.toml:5:8: providers.b.wire: `telegraph` is not a wire that can be metered (`anthropic` or `openai`)",
+            "config.toml:5:8: providers.b.wire: `telegraph` is not a wire that can be metered (`anthropic`, `gemini`, `openai`)",
             "config.toml:7:1: providers.openai.wire: is not a known field",
         ]
     );

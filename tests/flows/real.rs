@@ -4,6 +4,7 @@
 mod beyond;
 mod claude;
 mod codex;
+mod gemini;
 mod hostile;
 mod opencode;
 

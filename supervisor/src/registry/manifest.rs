@@ -243,7 +243,9 @@ fn tools(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<ToolScope> {
     let mcp = fields.take("mcp", faults).map(|field| field.each(faults, mcp_glob));
     let builtin = fields.take("builtin", faults).map(|field| field.each(faults, builtin));
     fields.done(faults);
-    Some(ToolScope { mcp: mcp.unwrap_or_default()?, builtin: builtin.unwrap_or_default()? })
+    // Absent is none, which is not the same as a problem with what is there.
+    let mcp = mcp.unwrap_or_else(|| Some(Vec::new()))?;
+    Some(ToolScope { mcp, builtin: builtin.unwrap_or_else(|| Some(Vec::new()))? })
 }
 
 fn period(spec: &mut Fields<'_>, faults: &mut Faults<'_>) -> Option<Period> {

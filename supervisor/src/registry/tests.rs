@@ -173,6 +173,20 @@ fn what_is_left_out_has_a_narrow_default() {
 }
 
 #[test]
+fn an_agent_with_one_kind_of_tools_is_registered() {
+    for (tools, expected) in [
+        ("{ builtin: [read] }", ToolScope { builtin: vec![BuiltinClass::Read], ..ToolScope::default() }),
+        ("{ mcp: [notes/*] }", ToolScope { mcp: vec!["notes/*".into()], ..ToolScope::default() }),
+    ] {
+        let text = agent(&format!("{GOOD_AGENT}  tools: {tools}\n"));
+        let files = [("manifests/a.yml", text), ("manifests/b.yaml", budget("b", GOOD_BUDGET))];
+        let snapshot = Fixture::new(&files.each_ref().map(|(name, text)| (*name, text.as_str()))).load();
+        let scopes: Vec<&ToolScope> = snapshot.agents.iter().map(|agent| &agent.tools).collect();
+        assert_eq!((snapshot.problems.len(), scopes), (0, vec![&expected]), "{tools}");
+    }
+}
+
+#[test]
 fn every_problem_of_an_agent_names_its_place() {
     let spec = "  owner: group:default/team
   purpose:

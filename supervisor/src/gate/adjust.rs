@@ -1,13 +1,14 @@
 //! Raising and lowering budgets: an adjustment of the present period and its record are one transaction.
 
 use super::permit::tell_alert;
+use super::reserve::ledger_time;
 use super::{Gate, account};
 use crate::core::amount::Amount;
 use crate::core::budget;
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::record::{Entry, EventEntry};
 use crate::store::adjustments::{self, Adjustment};
-use crate::store::{StoreError, Transaction, ledger, records, time};
+use crate::store::{StoreError, Transaction, ledger, records};
 use crate::sys::ids;
 
 /// The longest reason, in characters.
@@ -113,7 +114,7 @@ fn write(
     at_ms: i64,
 ) -> Result<Result<(), AdjustError>, StoreError> {
     let Change { budget, direction, amount, by, reason } = change;
-    let account = account(budget, time::pass(tx, at_ms)?.at_ms);
+    let account = account(budget, ledger_time(tx, at_ms)?);
     let before = ledger::balance(tx, &account)?;
     let ceiling = budget::ceiling(&budget.cap, &before);
     let after = ceiling + i128::from(nano_usd) + i128::from(tokens);

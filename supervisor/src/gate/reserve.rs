@@ -181,7 +181,7 @@ pub fn account(budget: &TokenBudget, at_ms: i64) -> Account {
 }
 
 /// What periods are computed from. That the clock was set back is recorded once.
-fn ledger_time(tx: &Transaction<'_>, now_ms: i64) -> Result<i64, StoreError> {
+pub(super) fn ledger_time(tx: &Transaction<'_>, now_ms: i64) -> Result<i64, StoreError> {
     let Passed { at_ms, is_news } = time::pass(tx, now_ms)?;
     if is_news {
         let text = format!(

@@ -10,18 +10,46 @@ use crate::sys::clock::Clock;
 const NOVEMBER_MS: i64 = 1_764_543_599_000;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-#[tokio::test]
-async fn a_clock_set_back_does_not_open_a_spent_month_again() {
-    let dir = tempfile::tempdir().unwrap();
+/// A gate over a month's budget of 100, and the clock that it sees.
+async fn monthly(dir: &TempDir) -> (Gate, Store, Arc<LiveRun>, Arc<AtomicI64>) {
     let store = Store::open(&dir.path().join("agentsup.db")).unwrap();
-    let monthly = TokenBudget { period: Period::Monthly(TimeZone("UTC".into())), ..purse(100, 0) };
     let shown = Arc::new(AtomicI64::new(NOVEMBER_MS));
     let clock = Clock::of({
         let shown = Arc::clone(&shown);
         move || shown.load(Ordering::Relaxed)
     });
-    let gate = Gate::by_clock(store.clone(), Registry::fixed(snapshot(agent(), vec![monthly])), clock);
+    let gate = Gate::by_clock(store.clone(), Registry::fixed(snapshot(agent(), vec![month()])), clock);
     let live = gate.admit(run(), "ast_token").await.unwrap();
+    (gate, store, live, shown)
+}
+
+fn month() -> TokenBudget {
+    TokenBudget { period: Period::Monthly(TimeZone("UTC".into())), ..purse(100, 0) }
+}
+
+/// Whoever asks first after the clock was set back finds it, a person who raises a budget too.
+#[tokio::test]
+async fn a_budget_is_raised_in_the_period_that_calls_are_held_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, store, live, shown) = monthly(&dir).await;
+    shown.store(NOVEMBER_MS + DAY_MS, Ordering::Relaxed);
+    gate.decide(&live, llm(100)).await.unwrap().settle(settled(100)).await.unwrap();
+    shown.store(NOVEMBER_MS, Ordering::Relaxed);
+    let by = "user:alice".to_owned();
+    let amount = crate::core::amount::Amount::Money(nano(50));
+    let change = Change { budget: month(), direction: Direction::Raise, amount, by, reason: None };
+    gate.adjust(change).await.unwrap();
+    gate.decide(&live, llm(50)).await.unwrap().settle(settled(50)).await.unwrap();
+    let lines = sentences(&store).await;
+    let told = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!((told("the clock was set back to"), told("user:alice raised")), (1, 1), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("to 0.00000015 USD in 2025-12@UTC")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_clock_set_back_does_not_open_a_spent_month_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, store, live, shown) = monthly(&dir).await;
     let spend =
         async |cost| gate.decide(&live, llm(cost)).await.unwrap().settle(settled(cost)).await.unwrap();
     spend(60).await;

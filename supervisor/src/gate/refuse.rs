@@ -2,16 +2,21 @@
 
 use std::fmt::Display;
 
-use super::reserve::Shortage;
-
 use crate::core::action::{Action, Bound};
-use crate::core::budget::{self, Fit};
+use crate::core::budget::{self, Balance, Fit};
 use crate::core::decision::{Evaluation, Refusal, RefusalKind};
 use crate::core::ids::RecordId;
-use crate::core::manifest::Cap;
+use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::run::Run;
 use crate::store::frozen::Priced;
 use crate::sys::clock;
+
+/// The budget of a chain that a call does not fit into.
+pub(super) struct Shortage {
+    pub(super) budget: TokenBudget,
+    pub(super) balance: Balance,
+    pub(super) fit: Fit,
+}
 
 /// The refusal of a denied action.
 pub(super) fn denied(

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::line::Place;
 use super::permit::{Claim, Held};
+use super::refuse::Shortage;
 use super::{Gate, LiveRun, Permit, deny, refuse};
 use crate::core::action::{Bound, Elastic, LlmAction};
 use crate::core::budget::{self, Balance, Fit, Patience};
@@ -39,13 +40,6 @@ impl Admission {
     fn holds_money(&self) -> bool {
         matches!(self, Self::Held(_, bound) if bound.is_billed())
     }
-}
-
-/// The budget of a chain that a call does not fit into.
-pub(super) struct Shortage {
-    pub(super) budget: TokenBudget,
-    pub(super) balance: Balance,
-    pub(super) fit: Fit,
 }
 
 /// What a try may do.

@@ -6,7 +6,6 @@ use crate::core::budget::CHAIN_MAX;
 use crate::core::manifest::BudgetRef;
 use crate::core::problem::Problem;
 
-use super::load::at;
 use super::manifest::{Body, Document, Kind};
 
 /// The field that is told.
@@ -23,7 +22,7 @@ pub(super) fn check(documents: &[Document], problems: &mut Vec<Problem>) {
         let Some(Body::Budget { budget, parent_at: Some(parent_at) }) = &document.body else { continue };
         if let Some(message) = objection(&budget.reference(), &parents) {
             let place = Document { at: *parent_at, ..document.clone() };
-            problems.push(at(&place, FIELD, message));
+            problems.push(place.problem(FIELD, message));
         }
     }
 }

@@ -155,12 +155,6 @@ fn whole_file(path: &Path, message: String) -> Problem {
     Problem { file: path.to_owned(), line: 0, column: 0, field: String::new(), message, hint: None }
 }
 
-pub(super) fn at(document: &Document, field: &str, message: String) -> Problem {
-    let (line, column) = (document.at.line, document.at.column);
-    let (file, field) = (document.file.clone(), field.to_owned());
-    Problem { file, line, column, field, message, hint: None }
-}
-
 /// Two documents of one kind and name: both cannot be in force.
 fn check_duplicates(documents: &[Document], problems: &mut Vec<Problem>) {
     let mut seen: BTreeMap<(&str, &str, &str), &Document> = BTreeMap::new();
@@ -175,7 +169,7 @@ fn check_duplicates(documents: &[Document], problems: &mut Vec<Problem>) {
                 first.file.display(),
                 first.at.line
             );
-            problems.push(at(document, "metadata.name", message));
+            problems.push(document.problem("metadata.name", message));
         } else {
             seen.insert(key, document);
         }
@@ -197,7 +191,7 @@ fn check_budgets(documents: &[Document], problems: &mut Vec<Problem>) {
                 agent.budget, document.namespace
             );
             let place = Document { at: *budget_at, ..document.clone() };
-            problems.push(at(&place, "spec.budget", message));
+            problems.push(place.problem("spec.budget", message));
         }
     }
 }

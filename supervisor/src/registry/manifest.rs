@@ -55,6 +55,14 @@ pub(super) struct Document {
     pub(super) body: Option<Body>,
 }
 
+impl Document {
+    /// A problem with a field, at the document's place.
+    pub(super) fn problem(&self, field: &str, message: String) -> Problem {
+        let (line, column) = (self.at.line, self.at.column);
+        Problem { file: self.file.clone(), line, column, field: field.to_owned(), message, hint: None }
+    }
+}
+
 /// What a document declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {

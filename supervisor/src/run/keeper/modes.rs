@@ -333,7 +333,10 @@ impl Tracker {
         self.pending.extend_from_slice(&text[..room.min(text.len())]);
         match after.split_first() {
             None => return &[],
-            Some((0x1b, _)) => self.place = Place::StringEscape,
+            Some((0x1b, _)) => {
+                self.place = Place::StringEscape;
+                self.pending.push(0x1b);
+            }
             Some((0x07, _)) if self.pending.starts_with(b"\x1b]") => self.end_string(),
             Some((0x07, _)) => {}
             Some(_) => self.end(),
@@ -343,6 +346,7 @@ impl Tracker {
 
     fn string_escape<'a>(&mut self, byte: u8, bytes: &'a [u8]) -> &'a [u8] {
         if byte == b'\\' {
+            self.pending.pop();
             self.end_string();
             return &bytes[1..];
         }

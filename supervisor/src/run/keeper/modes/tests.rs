@@ -93,6 +93,16 @@ fn an_endless_string_takes_bounded_memory() {
     assert!(tracker.is_between());
 }
 
+#[test]
+fn a_stream_that_stops_in_the_middle_of_a_strings_end_can_be_taken_over() {
+    let mut agent = tracked(b"\x1b]2;title\x1b");
+    assert_eq!(agent.pending(), b"\x1b]2;title\x1b");
+    let mut terminal = tracked(agent.pending());
+    agent.feed(b"\\");
+    terminal.feed(b"\\");
+    assert_eq!((agent.title(), terminal.title()), ("title", "title"));
+}
+
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         "[a-zä😀 ]{0,6}".prop_map(String::into_bytes),

@@ -1,4 +1,5 @@
-//! Nothing is left behind: processes, descriptors, entries of calls.
+//! Nothing is left behind: processes, descriptors, entries of calls. Counted for a whole process, so each of these tests
+//! has one to itself.
 
 use std::time::Duration;
 
@@ -6,6 +7,30 @@ use bytes::Bytes;
 use http_body_util::Full;
 
 use super::world::{World, call, python, text};
+
+/// Runs one of the ignored tests below in a process of its own.
+fn alone(test: &str) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", &format!("mcp::tests::leaks::{test}")])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains("1 passed"),
+        "{told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_thousand_connections_and_cancelled_calls_leave_nothing() {
+    alone("connections_and_cancelled_calls");
+}
+
+#[test]
+fn servers_that_come_and_go_leave_no_process() {
+    alone("servers_come_and_go");
+}
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -22,8 +47,8 @@ fn children() -> usize {
 }
 
 #[tokio::test]
-#[cfg(target_os = "linux")]
-async fn a_thousand_connections_and_cancelled_calls_leave_nothing() {
+#[ignore = "run by the test above, in a process of its own"]
+async fn connections_and_cancelled_calls() {
     let world = World::new(|dir| python("a", dir, "x")).await;
     world.names().await;
     world.call("a_echo", "{}").await;
@@ -50,8 +75,8 @@ async fn a_thousand_connections_and_cancelled_calls_leave_nothing() {
 }
 
 #[tokio::test]
-#[cfg(target_os = "linux")]
-async fn servers_that_come_and_go_leave_no_process() {
+#[ignore = "run by the test above, in a process of its own"]
+async fn servers_come_and_go() {
     let world = World::new(|_| String::new()).await;
     let before = (descriptors(), children());
     for round in 0..10 {

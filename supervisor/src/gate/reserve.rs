@@ -200,7 +200,7 @@ fn weigh(
     let patience = if attempt == Try::Last { Patience::IsOver } else { Patience::Waits };
     let mut least = hold.bound;
     let mut weighed = Vec::with_capacity(hold.payers.len());
-    for ((_, balance), paying) in hold.weigh(tx)?.into_iter().zip(&hold.payers) {
+    for ((_, balance), paying) in ledger::weigh(tx, hold)?.into_iter().zip(&hold.payers) {
         let (fit, bound) = budget::fit_elastic(&paying.cap, &balance, &hold.bound, elastic, patience);
         if bound.output_tokens < least.output_tokens {
             least = bound;

@@ -7,11 +7,10 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
+pub use super::hold::{Account, Hold, Paying};
 use super::{StoreError, usage};
-use crate::core::action::Bound;
 use crate::core::budget::{Balance, Fit, fit};
 use crate::core::ids::{RecordId, ReservationId, RunId};
-use crate::core::manifest::Cap;
 use crate::core::money::NanoUsd;
 use crate::core::usage::Charge;
 
@@ -79,61 +78,6 @@ DROP TABLE reservations_1;
 CREATE INDEX reservations_by_run ON reservations (run);
 CREATE INDEX reservations_open ON reservations (state) WHERE state = 'forwarding';
 ";
-
-/// A budget in a period.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Account {
-    /// `<namespace>/<name>`.
-    pub budget: String,
-    /// As [`crate::core::budget::period_id`] gives it.
-    pub period: String,
-}
-
-/// One of the budgets that a call is held in.
-#[derive(Debug, Clone)]
-pub struct Paying {
-    /// The budget and period, fixed for good.
-    pub account: Account,
-    /// The budget's cap at this moment.
-    pub cap: Cap,
-}
-
-/// What is to be held.
-#[derive(Debug, Clone)]
-pub struct Hold {
-    /// The id it gets.
-    pub id: ReservationId,
-    /// The record of the decision that it belongs to.
-    pub record: RecordId,
-    /// The run that pays.
-    pub run: RunId,
-    /// Every budget it is held in, each once.
-    pub payers: Vec<Paying>,
-    /// The provider that bills it, by its name in the configuration.
-    pub provider: String,
-    /// The model it is for.
-    pub model: String,
-    /// The version of the prices that the bound was made with.
-    pub prices: String,
-    /// How much.
-    pub bound: Bound,
-    /// Now.
-    pub at_ms: i64,
-}
-
-impl Hold {
-    /// How it fits into each of its budgets, in their order, and what those have.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub fn weigh(&self, connection: &Connection) -> Result<Vec<(Fit, Balance)>, StoreError> {
-        let weigh = |paying: &Paying| {
-            let balance = balance(connection, &paying.account)?;
-            Ok((fit(&paying.cap, &balance, &self.bound), balance))
-        };
-        self.payers.iter().map(weigh).collect()
-    }
-}
 
 /// An open reservation found at start: its call went out and nobody will ever report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,13 +147,25 @@ pub fn balance(connection: &Connection, account: &Account) -> Result<Balance, St
     })
 }
 
+/// How a call fits into each of its budgets, in their order, and what those have.
+///
+/// # Errors
+/// Those of the database.
+pub fn weigh(connection: &Connection, hold: &Hold) -> Result<Vec<(Fit, Balance)>, StoreError> {
+    let weigh = |paying: &Paying| {
+        let balance = balance(connection, &paying.account)?;
+        Ok((fit(&paying.cap, &balance, &hold.bound), balance))
+    };
+    hold.payers.iter().map(weigh).collect()
+}
+
 /// Holds the amount in every budget if it fits into all of them; otherwise changes nothing. Answers how it fitted into
 /// each, in their order, and what they had before.
 ///
 /// # Errors
 /// Those of the database.
 pub fn reserve(tx: &Transaction<'_>, hold: &Hold) -> Result<Vec<(Fit, Balance)>, StoreError> {
-    let weighed = hold.weigh(tx)?;
+    let weighed = weigh(tx, hold)?;
     if weighed.iter().any(|(fit, _)| *fit != Fit::Now) {
         return Ok(weighed);
     }

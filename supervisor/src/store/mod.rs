@@ -8,6 +8,7 @@
 pub mod adjustments;
 mod db;
 pub mod frozen;
+pub mod hold;
 pub mod ledger;
 pub mod meta;
 pub mod records;

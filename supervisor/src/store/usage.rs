@@ -10,7 +10,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Transaction, params, params_from_iter};
 
 use super::StoreError;
-use super::ledger::{Account, Hold};
+use super::hold::{Account, Hold};
 use crate::core::breaker::Usual;
 use crate::core::ids::{ReservationId, RunId};
 use crate::core::money::NanoUsd;

@@ -347,27 +347,3 @@ proptest! {
         prop_assert!(after >= before, "{before:?} became {after:?}");
     }
 }
-
-/// Not a test: prints how long a decision takes. `cargo test --release -p agentsup-supervisor -- --ignored --nocapture decide_time`
-#[test]
-#[ignore = "a measurement"]
-fn decide_time() {
-    let set = load(&[]);
-    let (agent, run) = (agent(), run());
-    for (name, action) in [
-        ("shell", shell()),
-        ("edit, one path", edit(&[("/trees/1/a", Place::Worktree)])),
-        ("llm", llm("claude-sonnet-5")),
-        ("mcp", mcp("github", "create_issue", &[])),
-    ] {
-        let mut nanos: Vec<u128> = (0..20_000)
-            .map(|_| {
-                let start = std::time::Instant::now();
-                std::hint::black_box(set.evaluate(&agent, &run, &action));
-                start.elapsed().as_nanos()
-            })
-            .collect();
-        nanos.sort_unstable();
-        println!("{name}: p50 {} ns, p99 {} ns", nanos[10_000], nanos[19_800]);
-    }
-}

@@ -1,7 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::Write as _;
-
 use super::*;
 use crate::core::action::Bound;
 use crate::core::fixture;
@@ -209,38 +207,4 @@ fn an_agent_that_ran_once_is_known() {
     }
     let names: Vec<String> = agents(&book.connection).unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(names, ["agent/bot@team", "agent/cat@team"]);
-}
-
-/// `cargo test --release … -- --ignored a_hundred_thousand --nocapture` prints the times.
-#[test]
-#[ignore = "measures"]
-fn a_hundred_thousand_calls_are_summed_in_a_tenth_of_a_second() {
-    let mut book = Book::new();
-    let runs: Vec<RunId> = (0..200).map(|number| book.run(number, "agent/bot@team", "agentsup/x")).collect();
-    let tx = book.connection.transaction().unwrap();
-    for number in 0..100_000_u32 {
-        let run = runs[usize::try_from(number / 500).unwrap()];
-        tx.prepare_cached(
-            "INSERT INTO usage VALUES (?1, ?2, ?3, 'anthropic', ?4, '0123456789ab', 'counted', 3, 4, 5, 6, 7, 8)",
-        )
-        .unwrap()
-        .execute(params![
-            SUNDAY_MS - i64::from(number) * 25_000,
-            ReservationId::from_parts(u64::from(number), [7; 10]).to_string(),
-            run.to_string(),
-            ["claude-opus-5-5", "gpt-6.1-sol", "claude-haiku-5-5"][usize::try_from(number % 3).unwrap()],
-        ])
-        .unwrap();
-    }
-    tx.commit().unwrap();
-    for by in
-        [Grouping::Day, Grouping::Month, Grouping::Agent, Grouping::Branch, Grouping::Model, Grouping::Run]
-    {
-        let started = std::time::Instant::now();
-        let calls: u64 = sums(&book.connection, by, &all()).unwrap().iter().map(|sum| sum.calls).sum();
-        let took = started.elapsed();
-        assert_eq!(calls, 100_000);
-        writeln!(std::io::stderr(), "{by:?}: {took:?}").unwrap();
-        assert!(took < std::time::Duration::from_millis(100), "{by:?} took {took:?}");
-    }
 }

@@ -123,6 +123,7 @@ pub async fn land(runs: &Runs, params: LandParams) -> Result<Landed, Failure> {
     let row = view::require(runs, &params.run).await?;
     // Not whatever the checkout is on by now.
     let target = params.onto.or_else(|| row.run.onto.clone()).map_or(Target::Checkout, Target::Branch);
+    note(runs, &row, "run-landing", "is to be landed".to_owned(), &[]).await?;
     let (home, run, over) = (runs.home().clone(), row.run.clone(), row.state.is_final());
     let landed = blocking(move || {
         let worktree = worktrees::open(&run)?;
@@ -204,6 +205,7 @@ pub async fn discard(runs: &Runs, params: RunParams) -> Result<Discarded, Failur
         return Err(Failure::new(Code::Conflict, format!("`{}` is still {}", params.run, row.state.name()))
             .hint(format!("agentsup stop {}", row.run.id)));
     }
+    note(runs, &row, "run-discarding", "is to be discarded".to_owned(), &[]).await?;
     let (home, run) = (runs.home().clone(), row.run.clone());
     let discarded = blocking(move || {
         let worktree = worktrees::open(&run)?;

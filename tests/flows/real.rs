@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fakes::ask::Ask;
+use crate::fakes::ask::{Ask, Kind};
 use crate::fakes::cli::Output;
 use crate::fakes::home::{ANTHROPIC_KEY, Home, Manifest, OPENAI_KEY, agent_binary};
 use crate::fakes::mcp::{McpScript, McpServer, Stdio};
@@ -198,10 +198,7 @@ impl World {
         }
         // Codex has a code of its own after a turn that failed.
         assert!(again.wait_exit(SCREEN_TIMEOUT) <= u32::from(terminal.agent == "codex"));
-        let audit = self.audit();
-        assert_eq!(audit.targets("llm", "allow"), [terminal.model]);
-        assert_eq!(audit.targets("llm", "deny"), [terminal.model], "one refused request, no storm");
-        self.assert_books();
+        self.assert_one_refusal(terminal.model);
     }
 
     /// Asserts that the message tells the end of this budget, with what was spent of it.
@@ -212,6 +209,15 @@ impl World {
         let told =
             format!("agentsup: budget exhausted: the budget `bot` has spent {dollars}.{nano} USD of {cap}");
         assert!(message.contains(&told), "`{told}` is not in `{message}`");
+    }
+
+    /// Asserts that the model was let be called once, refused once and sent nothing then, and that the books balance.
+    fn assert_one_refusal(&self, model: &str) {
+        let audit = self.audit();
+        assert_eq!(audit.targets("llm", "allow"), [model]);
+        assert_eq!(audit.targets("llm", "deny"), [model], "one refused request, no storm");
+        assert_eq!(self.model.seen_kind(Kind::Main).len(), 1, "nothing was sent to the provider");
+        self.assert_books();
     }
 
     fn audit(&self) -> Audit {

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::{Terminal, World, assert_denied, assert_told, longest};
-use crate::fakes::ask::Kind;
 use crate::fakes::home::ANTHROPIC_KEY;
 use crate::fakes::model::{Script, Turn, Usage};
 
@@ -93,11 +92,7 @@ fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
     let told = result["result"].as_str().unwrap();
     world.assert_exhausted(told, "0.80 USD");
     assert_eq!(std::fs::read_to_string(world.place.file("new.txt")).unwrap(), "new\n", "work is kept");
-    let audit = world.audit();
-    assert_eq!(audit.targets("llm", "allow"), [MODEL]);
-    assert_eq!(audit.targets("llm", "deny"), [MODEL], "one refused request, no storm");
-    assert_eq!(world.model.seen_kind(Kind::Main).len(), 1, "nothing was sent to the provider");
-    world.assert_books();
+    world.assert_one_refusal(MODEL);
 }
 
 #[test]

@@ -76,6 +76,13 @@ pub enum Charge {
     },
     /// The request went out and nobody knows what it cost: the whole reservation is posted.
     Assumed,
+    /// The answer broke off: its prompt was counted, its output was not and is taken for all that was let through.
+    AtMost {
+        /// The prompt as the provider counted it, with the most output.
+        usage: Usage,
+        /// What that costs.
+        cost: NanoUsd,
+    },
     /// Nothing was billed: the reservation is released.
     Void,
 }

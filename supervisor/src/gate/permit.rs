@@ -70,7 +70,7 @@ impl Permit {
             Some(Charge::Settled { cost, .. }) => Some(Seen::Answered(cost)),
             Some(Charge::Void) => Some(Seen::Failed),
             // Broken off, by whomever: that says nothing about the run.
-            Some(Charge::Assumed) | None => None,
+            Some(Charge::Assumed | Charge::AtMost { .. }) | None => None,
         });
         let run = claim.run;
         let result = store.write_synced_if(overrun, move |tx| close(tx, &claim, &outcome, at_ms)).await;
@@ -109,7 +109,7 @@ fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> 
         (None, _) => None,
     };
     let usage = match outcome.charge {
-        Some(Charge::Settled { usage, .. }) => Some(usage),
+        Some(Charge::Settled { usage, .. } | Charge::AtMost { usage, .. }) => Some(usage),
         _ => None,
     };
     let entry = OutcomeEntry {

@@ -215,7 +215,8 @@ impl Exchange {
             Some(Billing { price, prompt, reader }) => {
                 let meter = Meter::new(reader, framing);
                 let prices = (self.named.clone(), Arc::clone(&self.snapshot));
-                Some(Ledger::new(meter, permit, price, prompt, status.to_string(), prices))
+                let most = (granted.unwrap_or(prepared.bound.output_tokens), self.provider.surcharge());
+                Some(Ledger { meter, permit, price, prompt, status: status.to_string(), prices, most })
             }
             None => {
                 settle(permit, status.to_string(), charge_of(status)).await;

@@ -74,6 +74,10 @@ pub(super) trait Reader: Send {
     fn answer(&mut self, json: &[u8]) -> Result<(), UnreadableError>;
     /// The bill, if all of it was seen.
     fn bill(&self) -> Option<Bill>;
+    /// The prompt's position of a bill that is not all there yet, if nothing more can come to it.
+    fn prompt(&self) -> Option<Usage> {
+        None
+    }
 }
 
 /// The provider's numbers cannot be relied on; the whole reservation counts as spent.
@@ -174,6 +178,11 @@ impl Meter {
             None if self.complete => Ok(self.reader.bill()),
             None => Ok(None),
         }
+    }
+
+    /// The prompt of an answer that broke off, if it was counted for good.
+    pub(super) fn prompt(&self) -> Option<Usage> {
+        if self.complete || self.failed.is_some() { None } else { self.reader.prompt() }
     }
 
     fn keep(&mut self, bytes: &[u8]) {

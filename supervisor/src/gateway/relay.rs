@@ -14,12 +14,13 @@ use hyper::body::{Frame, Incoming};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::core::usage::{Charge, Outcome};
+use crate::core::usage::{Charge, Outcome, Usage};
 use crate::gate::{LiveRun, Permit};
 use crate::registry::Snapshot;
 use crate::sys::http::{Body, BodyError};
 
 use super::anchor::{Anchors, Prompt};
+use super::bound::Surcharge;
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::Provider;
@@ -37,30 +38,22 @@ const AHEAD: usize = 16;
 
 /// The money side of an answer under way.
 pub(super) struct Ledger {
-    meter: Meter,
-    permit: Permit,
-    price: Price,
-    prompt: Prompt,
-    status: String,
+    pub(super) meter: Meter,
+    pub(super) permit: Permit,
+    pub(super) price: Price,
+    pub(super) prompt: Prompt,
+    pub(super) status: String,
     /// The provider's name, and the configuration that says what it takes.
-    prices: (String, Arc<Snapshot>),
+    pub(super) prices: (String, Arc<Snapshot>),
+    /// The most output that was let through, and what may come on top of its price.
+    pub(super) most: (u64, Surcharge),
 }
 
 impl Ledger {
-    pub(super) const fn new(
-        meter: Meter,
-        permit: Permit,
-        price: Price,
-        prompt: Prompt,
-        status: String,
-        prices: (String, Arc<Snapshot>),
-    ) -> Self {
-        Self { meter, permit, price, prompt, status, prices }
-    }
-
-    /// Posts what the provider said, or, if it did not say, the whole reservation.
+    /// Posts what the provider said. What it did not say counts as the most it can be.
     async fn settle(self, note: &str, anchors: &Anchors) {
-        let Self { meter, permit, price, prompt, status, prices: (provider, snapshot) } = self;
+        let broken_off = self.broken_off();
+        let Self { meter, permit, price, prompt, status, prices: (provider, snapshot), .. } = self;
         let mut problem = None;
         let bill = meter.bill().unwrap_or_else(|error| {
             problem = Some(error.to_string());
@@ -72,7 +65,7 @@ impl Ledger {
         let told = bill.as_ref().zip(cost).and_then(|(bill, cost)| bill.told_above(cost));
         let (charge, anchor) = match (&bill, told.or(cost)) {
             (Some(bill), Some(cost)) => (Charge::Settled { usage: bill.usage(), cost }, bill.prompt_tokens),
-            _ => (Charge::Assumed, None),
+            _ => (broken_off, None),
         };
         if let Some(problem) = problem {
             tracing::error!(problem, "a model call's usage is not known; its reservation counts as spent");
@@ -87,6 +80,15 @@ impl Ledger {
         if let Err(error) = permit.settle(Outcome::charged(status, charge)).await {
             tracing::error!(%error, "a model call could not be settled; its reservation counts as spent");
         }
+    }
+
+    /// What is posted if the answer has ended before the provider said what it bills.
+    fn broken_off(&self) -> Charge {
+        let Some(prompt) = self.meter.prompt() else { return Charge::Assumed };
+        let (output_tokens, surcharge) = self.most;
+        let usage = Usage { output_tokens, ..prompt };
+        let cost = self.price.cost(&usage).scaled_up(surcharge.numerator, surcharge.denominator);
+        Charge::AtMost { usage, cost }
     }
 }
 

@@ -27,6 +27,17 @@ fn held() -> i64 {
     (input * 4000 + 1000 * 20_000) * 11 / 10
 }
 
+/// [`REQUEST`] with as long a prompt as [`STREAM`] says it had.
+fn long_request() -> String {
+    REQUEST.replace("Gr\\u00fc\\u00dfe", &"x".repeat(25_000))
+}
+
+/// What counts of [`STREAM`] where it broke off after so many plain tokens of its prompt: the prompt as counted, all of
+/// 1000 tokens of output, and a tenth on top.
+const fn broken_off(plain: i64) -> i64 {
+    (plain * 4000 + 500 * 5000 + 1000 * 8000 + 20_480 * 200 + 1000 * 20_000) * 11 / 10
+}
+
 fn streamed(bytes: &[u8]) -> Vec<Step> {
     vec![stream_head(), chunk(bytes), stream_end()]
 }
@@ -173,17 +184,17 @@ async fn a_success_that_is_an_error_counts_in_full() {
 }
 
 #[tokio::test]
-async fn a_stream_cut_between_events_ends_with_an_error_and_counts_in_full() {
+async fn a_stream_cut_between_events_ends_with_an_error_and_counts_at_most() {
     let cut = STREAM.len() - b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".len();
     for ending in [Step::Cut, stream_end()] {
         let fake =
             Fake::start(move |_| vec![stream_head(), chunk(&STREAM[..cut]), ending.clone(), Step::Cut]).await;
         let world = World::new(fake.port, PLENTY, STYLE).await;
-        let (_, body) = text(world.post(MESSAGES, REQUEST).await).await;
+        let (_, body) = text(world.post(MESSAGES, long_request()).await).await;
         let rest = body.strip_prefix(std::str::from_utf8(&STREAM[..cut]).unwrap()).unwrap();
         assert!(rest.starts_with("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"billing_error\",\"message\":\"agentsup: the provider"), "{rest}");
         assert!(rest.ends_with("; the call counts as spent\"}}\n\n"), "{rest}");
-        assert_eq!(world.balance().await, (held(), 0));
+        assert_eq!(world.balance().await, (broken_off(14), 0));
     }
 }
 
@@ -191,9 +202,9 @@ async fn a_stream_cut_between_events_ends_with_an_error_and_counts_in_full() {
 async fn a_stream_cut_within_an_event_breaks_off() {
     let fake = Fake::start(|_| vec![stream_head(), chunk(&STREAM[..500]), Step::Cut]).await;
     let world = World::new(fake.port, PLENTY, STYLE).await;
-    let response = world.post(MESSAGES, REQUEST).await;
+    let response = world.post(MESSAGES, long_request()).await;
     assert!(response.into_body().collect().await.is_err());
-    assert_eq!(world.balance().await, (held(), 0));
+    assert_eq!(world.balance().await, (broken_off(12), 0));
 }
 
 #[tokio::test]
@@ -266,7 +277,7 @@ async fn a_client_that_leaves_before_the_answer_still_pays_what_it_cost() {
 }
 
 #[tokio::test]
-async fn a_killed_run_ends_its_calls_at_once_and_in_full() {
+async fn a_killed_run_ends_its_calls_at_once_and_at_most() {
     let never = Arc::new(Notify::new());
     let boundary = memchr::memmem::find(STREAM, b"\n\n").unwrap() + 2;
     for cut in [boundary, 500] {
@@ -275,7 +286,7 @@ async fn a_killed_run_ends_its_calls_at_once_and_in_full() {
             Fake::start(move |_| vec![stream_head(), chunk(&STREAM[..cut]), Step::Wait(Arc::clone(&wait))])
                 .await;
         let world = World::new(fake.port, PLENTY, STYLE).await;
-        let mut body = world.post(MESSAGES, REQUEST).await.into_body();
+        let mut body = world.post(MESSAGES, long_request()).await.into_body();
         assert!(body.frame().await.is_some());
         world.gate.set_state(&world.live, RunState::Killed, None).await.unwrap();
         let rest = body.collect().await.map(|rest| rest.to_bytes());
@@ -286,7 +297,7 @@ async fn a_killed_run_ends_its_calls_at_once_and_in_full() {
             assert!(rest.is_err());
         }
         world.settled().await;
-        assert_eq!(world.balance().await, (held(), 0));
+        assert_eq!(world.balance().await, (broken_off(12), 0));
     }
 }
 

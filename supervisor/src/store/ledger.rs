@@ -223,6 +223,7 @@ pub fn close(
     let (state, posted, tokens) = match charge {
         Charge::Settled { usage, cost } => ("settled", cost.nano(), int(usage.total())),
         Charge::Assumed => ("assumed", held, held_tokens),
+        Charge::AtMost { usage, cost } => ("assumed", cost.nano(), int(usage.total())),
         Charge::Void => ("void", 0, 0),
     };
     tx.prepare_cached(

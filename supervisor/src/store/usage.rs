@@ -147,23 +147,27 @@ pub(super) fn close(
     charge: Charge,
 ) -> Result<(), StoreError> {
     let id = id.to_string();
+    let say = |state: &str, usage: &Usage, cost: NanoUsd| {
+        tx.prepare_cached(
+            "UPDATE usage SET state = ?3, input_tokens = ?4, cache_write_5m_tokens = ?5,
+               cache_write_1h_tokens = ?6, cache_read_tokens = ?7, output_tokens = ?8, cost_nano_usd = ?9
+             WHERE opened_at_ms = ?1 AND reservation = ?2",
+        )?
+        .execute(params![
+            opened_at_ms,
+            id,
+            state,
+            int(usage.input_tokens),
+            int(usage.cache_write_5m_tokens),
+            int(usage.cache_write_1h_tokens),
+            int(usage.cache_read_tokens),
+            int(usage.output_tokens),
+            cost.nano(),
+        ])
+    };
     match charge {
-        Charge::Settled { usage, cost } => tx
-            .prepare_cached(
-                "UPDATE usage SET state = 'counted', input_tokens = ?3, cache_write_5m_tokens = ?4,
-                   cache_write_1h_tokens = ?5, cache_read_tokens = ?6, output_tokens = ?7, cost_nano_usd = ?8
-                 WHERE opened_at_ms = ?1 AND reservation = ?2",
-            )?
-            .execute(params![
-                opened_at_ms,
-                id,
-                int(usage.input_tokens),
-                int(usage.cache_write_5m_tokens),
-                int(usage.cache_write_1h_tokens),
-                int(usage.cache_read_tokens),
-                int(usage.output_tokens),
-                cost.nano(),
-            ])?,
+        Charge::Settled { usage, cost } => say("counted", &usage, cost)?,
+        Charge::AtMost { usage, cost } => say("assumed", &usage, cost)?,
         Charge::Assumed => tx
             .prepare_cached(
                 "UPDATE usage SET state = 'assumed' WHERE opened_at_ms = ?1 AND reservation = ?2",

@@ -401,6 +401,12 @@ impl Reader for MessageReader {
         self.see(message.usage, message.context_management.as_ref())
     }
 
+    /// Counted at the start of a stream: only tools at the provider and compaction, which are refused, add to it.
+    fn prompt(&self) -> Option<Usage> {
+        self.counts.input_tokens?;
+        self.iterations.is_empty().then(|| Usage { output_tokens: 0, ..self.counts.usage(self.asked) })
+    }
+
     fn bill(&self) -> Option<Bill> {
         // Both are in every answer; without them nothing is known.
         self.counts.input_tokens?;

@@ -166,9 +166,21 @@ fn what_is_under_way_or_was_not_billed_is_not_counted_and_what_nobody_knows_is_i
         usage: Usage { input_tokens: 60, output_tokens: 40, ..Usage::default() },
         cost_nano_usd: 100,
     };
+    assert_eq!(sums(&book.connection, Grouping::Day, &all()).unwrap(), std::slice::from_ref(&expected));
+    // broken off after its prompt was counted
+    let cut = book.open(run, "model-a", SUNDAY_MS);
+    let usage = Usage { input_tokens: 5, cache_read_tokens: 30, output_tokens: 40, ..Usage::default() };
+    book.close(cut, Charge::AtMost { usage, cost: NanoUsd::new(70).unwrap() });
+    let expected = Sum {
+        calls: 2,
+        assumed_calls: 2,
+        usage: expected.usage.plus(&usage),
+        cost_nano_usd: 170,
+        ..expected
+    };
     assert_eq!(sums(&book.connection, Grouping::Day, &all()).unwrap(), [expected]);
     let rows: i64 = book.connection.query_row("SELECT COUNT(*) FROM usage", [], |row| row.get(0)).unwrap();
-    assert_eq!(rows, 1);
+    assert_eq!(rows, 2);
 }
 
 #[test]

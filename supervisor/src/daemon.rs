@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,7 @@ use crate::gate::Gate;
 use crate::gateway::Gateway;
 use crate::hooks::Hooks;
 use crate::mcp::Proxy;
-use crate::registry::Registry;
+use crate::registry::{Registry, Switch};
 use crate::run::{AfterRun, Runs, reconcile};
 use crate::store::{Store, StoreError, meta, runs};
 use crate::sys::env::Env;
@@ -33,7 +34,7 @@ use crate::sys::grounds::Homes;
 use crate::sys::lock::{FileLock, LockError};
 use crate::sys::paths::Home;
 use crate::sys::upstream::Upstream;
-use crate::sys::{clock, listen, log, socket, spawn};
+use crate::sys::{clock, listen, log, notification, socket, spawn};
 
 /// Two threads: no run's large body or policy evaluation ever stands in the way of another run's stream. One thread
 /// would save some microseconds of scheduling on each call; a model takes a hundred thousand.
@@ -120,6 +121,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::spawn(tidy(app.runs.clone()));
     tokio::spawn(end_when_idle(app.runs.count(), activity.clone(), shutdown.clone()));
     tokio::spawn(tell_registry_changes(Arc::clone(&app)));
+    tokio::spawn(tell_alerts(Arc::clone(&app)));
     let (gateway_door, mcp) = (gateway.clone(), proxy.clone());
     let doors = Arc::new(Doors { port, gateway: gateway_door, mcp, hooks, app: Arc::clone(&app) });
     tokio::join!(loopback::serve(door, doors, shutdown.clone()), server::serve(socket, app, activity));
@@ -259,6 +261,30 @@ async fn tell_registry_changes(app: SharedApp) {
             .fact("budgets", snapshot.budgets.len());
         if let Err(error) = app.gate.note(event).await {
             tracing::error!(%error, "loaded manifests could not be recorded");
+        }
+    }
+}
+
+/// Shows alerts on the user's desktop, one after the other.
+async fn tell_alerts(app: SharedApp) {
+    let mut alerts = app.gate.alerts();
+    loop {
+        let alert = tokio::select! {
+            alert = alerts.recv() => alert,
+            () = app.shutdown.cancelled() => return,
+        };
+        let alert = match alert {
+            Ok(alert) => alert,
+            // They are on the record.
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        if app.registry.current().config.desktop_notifications == Switch::Off {
+            continue;
+        }
+        let title = format!("Budget {} is {} % spent", alert.budget, alert.at_percent);
+        if let Err(error) = notification::show(&title, &alert.text).await {
+            tracing::debug!(%error, "an alert was not shown on a desktop");
         }
     }
 }

@@ -9,6 +9,7 @@ mod ask;
 mod breaker;
 mod line;
 mod live;
+mod news;
 mod permit;
 mod refuse;
 mod reserve;
@@ -38,6 +39,7 @@ use crate::sys::clock::Clock;
 
 pub use adjust::{AdjustError, Change, Direction};
 pub use live::{LiveRun, token_hash};
+pub use news::Alert;
 use permit::Claim;
 pub use permit::Permit;
 pub use reserve::account;
@@ -56,6 +58,7 @@ struct Inner {
     settled: watch::Sender<u64>,
     line: line::Line,
     breakers: breaker::Breakers,
+    news: news::News,
     clock: Clock,
 }
 
@@ -72,6 +75,7 @@ impl Gate {
             approvals: Approvals::default(),
             breakers: breaker::Breakers::default(),
             live: live::LiveRuns::default(),
+            news: news::News::default(),
             settled: watch::Sender::new(0),
             line: line::Line::default(),
             clock,

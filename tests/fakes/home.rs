@@ -88,6 +88,8 @@ impl Home {
             .env("AGENTSUP_HOME", &self.agentsup().display().to_string())
             .env("LANG", "C.UTF-8")
             .env("TERM", "xterm-256color")
+            // Nothing of a test shows up on the desktop of whoever runs it.
+            .env("DBUS_SESSION_BUS_ADDRESS", "disabled:")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("FAKE_ANTHROPIC_KEY", ANTHROPIC_KEY)
             .env("FAKE_OPENAI_KEY", OPENAI_KEY)

@@ -1,5 +1,7 @@
 //! What a user does, from end to end.
 
+#[cfg(target_os = "linux")]
+mod alerts;
 mod budgets;
 mod daemon;
 mod demo;

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text, texts};
 use super::{
-    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, hook_url, mcp_url, refuse_links_out,
-    refuse_reserved,
+    Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, hook_url, mcp_url,
+    refuse_links_out, refuse_reserved,
 };
 use crate::core::action::Place;
 use crate::core::manifest::BuiltinClass;
@@ -33,6 +33,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     provider: Some("anthropic"),
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::Required,
+    gauge: GaugeStyle::None,
     wire: Some(&HookWire { read, answer }),
     // Plans are its to write; what it kept of long answers and of the conversation is its to read.
     own: &[("claude/plans", Place::Scratch), ("claude/projects", Place::Outside)],

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolKind, text, texts};
 use super::{
-    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, mcp_url, refuse_links_out,
-    refuse_reserved,
+    Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, brought, mcp_url,
+    refuse_links_out, refuse_reserved,
 };
 use crate::core::manifest::BuiltinClass;
 use crate::core::run::{HookDuty, RefusalStyle};
@@ -34,6 +34,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     provider: Some("openai"),
     refusal: RefusalStyle::BadRequestText,
     hooks: HookDuty::Required,
+    gauge: GaugeStyle::CodexHeaders,
     wire: Some(&HookWire { read, answer }),
     own: &[],
     prepare,
@@ -70,6 +71,7 @@ const RESERVED_KEYS: &[&str] = &[
     "mcp_servers",
     "model_provider",
     "model_providers",
+    "notice",
     "permissions",
     "profile",
     "projects",
@@ -153,6 +155,8 @@ fn options(ground: &Ground<'_>) -> Vec<String> {
     for quiet in ["analytics.enabled=false", "feedback.enabled=false", "check_for_update_on_startup=false"] {
         set(quiet.to_owned());
     }
+    // At nine tenths of a budget it would offer a cheaper model, in the way of what is typed.
+    set("notice.hide_rate_limit_model_nudge=true".to_owned());
     set("otel.metrics_exporter=\"none\"".to_owned());
     // It runs at the provider, at a price that nobody can bound: the gateway refuses it.
     set("web_search=\"disabled\"".to_owned());

@@ -1,6 +1,6 @@
 //! Any program with exactly the contract's environment: for agents without an adapter of their own, and for tests.
 
-use super::{Adapter, AdapterError, Ground, Prepared};
+use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
 use crate::core::run::{HookDuty, RefusalStyle};
 
 pub(super) const ADAPTER: Adapter = Adapter {
@@ -10,6 +10,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     provider: None,
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::None,
+    gauge: GaugeStyle::None,
     wire: None,
     own: &[],
     prepare,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text};
-use super::{Adapter, AdapterError, Ground, Prepared};
+use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
 use crate::core::manifest::BuiltinClass;
 use crate::core::run::{HookDuty, RefusalStyle};
 
@@ -14,6 +14,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     provider: None,
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::None,
+    gauge: GaugeStyle::None,
     wire: Some(&HookWire { read, answer }),
     own: &[],
     prepare,

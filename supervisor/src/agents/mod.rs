@@ -45,12 +45,23 @@ pub struct Adapter {
     pub refusal: RefusalStyle,
     /// Whether its hooks must announce themselves.
     pub hooks: HookDuty,
+    /// How it shows a budget by its own means.
+    pub gauge: GaugeStyle,
     /// The wire of its hooks, if it has hooks.
     pub wire: Option<&'static HookWire>,
     /// What of the run's directory the agent's own tools use, and as what; the rest of it is closed to them.
     pub own: &'static [(&'static str, Place)],
     /// Makes the launch out of its circumstances.
     pub prepare: fn(&Ground<'_>) -> Result<Prepared, AdapterError>,
+}
+
+/// How a client shows the limits of its provider, and with that those of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GaugeStyle {
+    /// It does not, or not where its provider is paid by use.
+    None,
+    /// By headers of a model's answer, as Codex does.
+    CodexHeaders,
 }
 
 /// A program that must be installed.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text, texts};
 use super::{
-    Adapter, AdapterError, Ground, Prepared, PrivateFile, Program, brought, hook_url, mcp_url,
+    Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, brought, hook_url, mcp_url,
     refuse_links_out, refuse_reserved,
 };
 use crate::core::action::Place;
@@ -30,6 +30,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     provider: None,
     refusal: RefusalStyle::PaymentRequiredJson,
     hooks: HookDuty::Required,
+    gauge: GaugeStyle::None,
     wire: Some(&HookWire { read, answer }),
     // What it kept of long answers is its to read.
     own: &[("data/opencode/tool-output", Place::Outside)],

@@ -28,7 +28,7 @@ const SESSION_MAX: u64 = 1024 * 1024;
 /// Print a run's figures on one line, from within the run
 ///
 /// For an agent's status line: what the run spent, what is left of the budget that will be empty first, how fast it goes
-/// and when it is empty at that rate. Reads what Claude Code says about its session on standard input. `agentsup run
+/// when it is empty at that rate, and which budgets have crossed their alert threshold. Reads what Claude Code says about its session on standard input. `agentsup run
 /// claude` sets it up by itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -107,6 +107,9 @@ fn shown(session: &Session, figures: &RunFigures, now_ms: i64) -> String {
         parts.extend(rate.map(|rate| format!("{rate}/h")));
         parts.extend(budget.runs_out_at_ms.map(|at| format!("empty by {}", clock::shown(at, now_ms))));
     }
+    if !figures.alerted.is_empty() {
+        parts.push(format!("alert: {}", figures.alerted.join(" ")));
+    }
     output::printable(&parts.join(" · "))
 }
 
@@ -141,6 +144,9 @@ mod tests {
         let opus: Session =
             serde_json::from_str(r#"{"model":{"id":"x","display_name":"Opus\u001b"},"a":1}"#).unwrap();
         assert_eq!(shown(&opus, &money, 0), "Opus\u{fffd} · $1.23 spent · $48.77 left · $3.10/h");
+        let mut near = figures("null");
+        near.alerted = vec!["team/purse".into()];
+        assert_eq!(shown(&none, &near, 0), "$1.23 spent · alert: team/purse");
         let idle = figures(&budget(r#""left_nano_usd":5000000,"burn_nano_usd_per_hour":0"#));
         assert_eq!(shown(&none, &idle, 0), "$1.23 spent · $0.01 left");
     }

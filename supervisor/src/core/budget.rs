@@ -183,6 +183,38 @@ pub fn alerts(budget: &TokenBudget, balance: &Balance) -> bool {
     posted * 100 >= (cap + i128::from(adjusted)).max(0) * i128::from(budget.alert_at_percent)
 }
 
+/// How full a budget is, for a client's own meter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gauge {
+    /// What is spent, in percent of the hard ceiling, rounded down; at most 100.
+    pub used_percent: u8,
+    /// The length of the period; that of a month is taken for thirty days. None where it never ends.
+    pub window_minutes: Option<u32>,
+    /// When the period ends, milliseconds since 1970; none where it never does.
+    pub ends_at_ms: Option<i64>,
+}
+
+/// How full a budget is at an instant.
+pub fn gauge(budget: &TokenBudget, balance: &Balance, at_ms: i64) -> Gauge {
+    let posted = match budget.cap {
+        Cap::Money { .. } => i128::from(balance.posted.nano()),
+        Cap::Tokens { .. } => i128::from(balance.posted_tokens),
+    };
+    // Where nothing may be spent, all is.
+    let percent = (posted * 100).checked_div(ceiling(&budget.cap, balance)).unwrap_or(100);
+    let day = 24 * 60;
+    Gauge {
+        used_percent: u8::try_from(percent.clamp(0, 100)).unwrap_or(100),
+        window_minutes: match budget.period {
+            Period::Daily(_) => Some(day),
+            Period::Weekly(_) => Some(7 * day),
+            Period::Monthly(_) => Some(30 * day),
+            Period::Total => None,
+        },
+        ends_at_ms: period_end_ms(&budget.period, at_ms),
+    }
+}
+
 /// The period that `at_ms` falls into: `2026-11@UTC`, `2026-W47@Europe/Berlin`, `2026-11-22@UTC`, `total`.
 pub fn period_id(period: &Period, at_ms: i64) -> String {
     let civil = |zone: &TimeZone| {
@@ -247,6 +279,29 @@ mod tests {
 
     fn utc() -> TimeZone {
         TimeZone("UTC".into())
+    }
+
+    #[test]
+    fn a_gauge_is_of_the_ceiling_and_never_more_than_full() {
+        let at_ms = 1_764_543_599_000; // 2025-11-30T22:59:59Z
+        let nano = |nano| NanoUsd::new(nano).unwrap();
+        let mut budget = TokenBudget {
+            name: "purse".into(),
+            namespace: "team".into(),
+            parent: None,
+            period: Period::Monthly(utc()),
+            cap: Cap::Money { cap: nano(90), burst: nano(10) },
+            alert_at_percent: 80,
+        };
+        let spent = |posted: i64| Balance { posted: nano(posted), ..Balance::default() };
+        let month =
+            Gauge { used_percent: 89, window_minutes: Some(43_200), ends_at_ms: Some(1_764_547_200_000) };
+        assert_eq!(gauge(&budget, &spent(89), at_ms), month);
+        assert_eq!(gauge(&budget, &spent(500), at_ms).used_percent, 100);
+        budget.cap = Cap::Tokens { cap: 0, burst: 0 };
+        budget.period = Period::Total;
+        let nothing = Gauge { used_percent: 100, window_minutes: None, ends_at_ms: None };
+        assert_eq!(gauge(&budget, &Balance::default(), at_ms), nothing);
     }
 
     #[test]

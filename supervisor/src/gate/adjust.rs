@@ -2,7 +2,7 @@
 
 use super::permit::tell_alert;
 use super::reserve::ledger_time;
-use super::{Gate, account};
+use super::{Alert, Gate, account};
 use crate::core::amount::Amount;
 use crate::core::budget;
 use crate::core::manifest::{Cap, TokenBudget};
@@ -88,7 +88,8 @@ impl Gate {
         let at_ms = self.now_ms();
         let written = self.store().write(move |tx| write(tx, &change, signed, at_ms)).await?;
         self.tell_settled();
-        written
+        self.tell(written?.into_iter().collect());
+        Ok(())
     }
 }
 
@@ -112,7 +113,7 @@ fn write(
     change: &Change,
     (nano_usd, tokens): (i64, i64),
     at_ms: i64,
-) -> Result<Result<(), AdjustError>, StoreError> {
+) -> Result<Result<Option<Alert>, AdjustError>, StoreError> {
     let Change { budget, direction, amount, by, reason } = change;
     let account = account(budget, ledger_time(tx, at_ms)?);
     let before = ledger::balance(tx, &account)?;
@@ -153,8 +154,10 @@ fn write(
     records::append_as(tx, record, at_ms, Entry::Event(event))?;
     match direction {
         // What was told is told again when the new edge is crossed.
-        Direction::Raise => ledger::rearm(tx, &account)?,
-        Direction::Lower => tell_alert(tx, budget, &account)?,
+        Direction::Raise => {
+            ledger::rearm(tx, &account)?;
+            Ok(Ok(None))
+        }
+        Direction::Lower => tell_alert(tx, budget, &account).map(Ok),
     }
-    Ok(Ok(()))
 }

@@ -1,8 +1,8 @@
 //! The permit: proof of a decision. Made only by the gate, consumed by exactly one effect, settled with its outcome.
 
-use super::Gate;
+use super::{Alert, Gate};
 use crate::core::breaker::Seen;
-use crate::core::budget;
+use crate::core::budget::{self, Gauge};
 use crate::core::ids::{RecordId, ReservationId, RunId};
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::money::NanoUsd;
@@ -38,6 +38,8 @@ pub(super) struct Held {
     pub(super) chain: Vec<TokenBudget>,
     /// What would be frozen if it cost more than was held.
     pub(super) priced: Priced,
+    /// How full the fullest of the budgets was before.
+    pub(super) gauge: Option<Gauge>,
 }
 
 impl Permit {
@@ -55,6 +57,11 @@ impl Permit {
         self.claim.as_ref().and_then(|claim| claim.granted_output)
     }
 
+    /// How full the fullest of the budgets that pay for the call was before it.
+    pub fn gauge(&self) -> Option<Gauge> {
+        self.claim.as_ref()?.held.as_ref()?.gauge
+    }
+
     /// Records how the effect ended and closes the reservation. A power cut in the next tenth of a second may undo
     /// it: then the reservation is open at the daemon's next start and taken as spent, which is never less, because
     /// an amount beyond the reservation is on the disk first.
@@ -64,7 +71,7 @@ impl Permit {
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), StoreError> {
         let Some(claim) = self.claim.take() else { return Ok(()) };
         let at_ms = self.gate.now_ms();
-        let overrun = |overran: &bool| *overran;
+        let overrun = |closing: &Closing| closing.overran;
         let store = self.gate.store();
         let seen = claim.held.as_ref().and(match outcome.charge {
             Some(Charge::Settled { cost, .. }) => Some(Seen::Answered(cost)),
@@ -78,7 +85,7 @@ impl Permit {
         if let (Some(live), Some(seen)) = (self.gate.live(run), seen) {
             self.gate.watch(&live, seen).await;
         }
-        result.map(drop)
+        result.map(|closing| self.gate.tell(closing.alerts))
     }
 }
 
@@ -89,8 +96,12 @@ impl Drop for Permit {
         let outcome =
             Outcome { status: "abandoned".to_owned(), charge: claim.held.as_ref().map(|_| Charge::Assumed) };
         let record = claim.record;
-        if let Err(error) = self.gate.store().enqueue(move |tx| close(tx, &claim, &outcome, at_ms).map(drop))
-        {
+        let gate = self.gate.clone();
+        let closing = move |tx: &Transaction<'_>| {
+            // Nobody waits for the commit; told of what it undoes is better than not told.
+            close(tx, &claim, &outcome, at_ms).map(|closing| gate.tell(closing.alerts))
+        };
+        if let Err(error) = self.gate.store().enqueue(closing) {
             // Safe: the reservation stays pending, and the daemon's next start takes it as spent.
             tracing::error!(%error, %record, "an abandoned permit could not be recorded");
         }
@@ -98,9 +109,17 @@ impl Drop for Permit {
     }
 }
 
-/// Closes the reservation and appends the outcome, the alert and the overrun that follow from it. Answers whether it
-/// cost more than was held.
-fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> Result<bool, StoreError> {
+/// What follows from an effect's end.
+#[derive(Debug, Default)]
+struct Closing {
+    /// Whether it cost more than was held.
+    overran: bool,
+    /// Whom its cost took across an edge.
+    alerts: Vec<Alert>,
+}
+
+/// Closes the reservation and appends the outcome, the alert and the overrun that follow from it.
+fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> Result<Closing, StoreError> {
     let closed = match (&claim.held, outcome.charge) {
         (Some(held), charge) => {
             // A flow that forgot to say what was billed must not make it free.
@@ -121,15 +140,10 @@ fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> 
         cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
     };
     records::append(tx, Entry::Outcome(entry))?;
-    let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(false) };
+    let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(Closing::default()) };
     tell_overrun(tx, held, &closed, at_ms)?;
-    for budget in &held.chain {
-        let name = budget.reference().to_string();
-        if let Some(account) = closed.accounts.iter().find(|account| account.budget == name) {
-            tell_alert(tx, budget, account)?;
-        }
-    }
-    Ok(overrun(held, &closed).is_some())
+    let alerts = tell_alerts(tx, &held.chain, &closed.accounts)?;
+    Ok(Closing { overran: overrun(held, &closed).is_some(), alerts })
 }
 
 /// A bound was wrong: the truth is posted, and the model is not called again at these prices.
@@ -166,15 +180,31 @@ fn overrun(held: &Held, closed: &Closed) -> Option<String> {
     }
 }
 
+/// Records those of a chain's budgets that have crossed their edge.
+pub(super) fn tell_alerts(
+    tx: &Transaction<'_>,
+    chain: &[TokenBudget],
+    accounts: &[Account],
+) -> Result<Vec<Alert>, StoreError> {
+    let mut alerts = Vec::new();
+    for budget in chain {
+        let name = budget.reference().to_string();
+        if let Some(account) = accounts.iter().find(|account| account.budget == name) {
+            alerts.extend(tell_alert(tx, budget, account)?);
+        }
+    }
+    Ok(alerts)
+}
+
 /// Records, once in a period, that a budget has crossed its edge.
 pub(super) fn tell_alert(
     tx: &Transaction<'_>,
     budget: &TokenBudget,
     account: &Account,
-) -> Result<(), StoreError> {
+) -> Result<Option<Alert>, StoreError> {
     let balance = ledger::balance(tx, account)?;
     if !budget::alerts(budget, &balance) || !ledger::mark_alerted(tx, account)? {
-        return Ok(());
+        return Ok(None);
     }
     let text = format!(
         "budget {} reached {} % of its cap in {}: {} spent",
@@ -185,5 +215,12 @@ pub(super) fn tell_alert(
     );
     let event =
         EventEntry::new("budget-alert", text).fact("budget", &account.budget).fact("period", &account.period);
-    records::append(tx, Entry::Event(event)).map(drop)
+    records::append(tx, Entry::Event(event))?;
+    let (posted, ceiling) =
+        (budget::posted_text(&budget.cap, &balance), budget::ceiling_text(&budget.cap, &balance));
+    Ok(Some(Alert {
+        budget: account.budget.clone(),
+        at_percent: budget.alert_at_percent,
+        text: format!("{posted} of {ceiling} spent in {}", account.period),
+    }))
 }

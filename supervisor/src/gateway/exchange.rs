@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
+use crate::agents;
 use crate::core::action::{Action, Bound, Elastic, LlmAction, Objection};
 use crate::core::money::NanoUsd;
 use crate::core::usage::{Charge, Outcome};
@@ -26,7 +27,7 @@ use super::providers::{Provider, Route};
 use super::relay::{DRAIN, Ledger, Relay};
 use super::sieve::Sieve;
 use super::splice::{self, Splice};
-use super::{Gateway, bound, headers, refusal};
+use super::{Gateway, bound, gauge, headers, refusal};
 
 /// Where the response goes.
 type Reply = oneshot::Sender<Response<Body>>;
@@ -191,7 +192,7 @@ impl Exchange {
         if reply.is_closed() {
             return settle(permit, "the client left before anything was sent".to_owned(), Charge::Void).await;
         }
-        let granted = permit.granted_output();
+        let (granted, own) = (permit.granted_output(), self.own_headers(&permit));
         let response = match self.changed(body, &prepared.splices, granted) {
             Ok(body) => match self.request(body).await {
                 Ok(request) => self.send(request, &mut reply).await,
@@ -199,16 +200,13 @@ impl Exchange {
             },
             Err(failure) => Err(failure),
         };
-        let mut response = match response {
+        let response = match response {
             Ok(response) => response,
             Err(failure) => {
                 settle(permit, format!("failed: {}", failure.cause), failure.charge()).await;
                 return answer(reply, self.stop(&failure));
             }
         };
-        if let Some(tokens) = granted {
-            response.headers_mut().insert(headers::OUTPUT_GRANTED, HeaderValue::from(tokens));
-        }
         let status = response.status();
         let framing = framing(&response);
         let ledger = match prepared.billing.filter(|_| status.is_success()) {
@@ -224,7 +222,20 @@ impl Exchange {
             }
         };
         let sieve = prepared.unasked.filter(|_| framing == Framing::Events && ledger.is_some());
-        self.relay(response, framing, ledger, sieve.map(Sieve::new), reply).await;
+        self.relay(response, framing, ledger, sieve.map(Sieve::new), own, reply).await;
+    }
+
+    /// What the client is told beside the provider's answer.
+    fn own_headers(&self, permit: &Permit) -> HeaderMap {
+        let style = agents::by_name(&self.live.run.adapter).map(|adapter| adapter.gauge);
+        let mut own = match (style, permit.gauge()) {
+            (Some(style), Some(gauge)) => gauge::headers(style, &gauge),
+            _ => HeaderMap::new(),
+        };
+        if let Some(tokens) = permit.granted_output() {
+            own.insert(headers::OUTPUT_GRANTED, HeaderValue::from(tokens));
+        }
+        own
     }
 
     /// The body with what must be otherwise in it, and the limit of its answer lowered to what was granted.
@@ -244,7 +255,9 @@ impl Exchange {
             Err(failure) => Err(failure),
         };
         match response {
-            Ok(response) => self.relay(response, Framing::Events, None, None, reply).await,
+            Ok(response) => {
+                self.relay(response, Framing::Events, None, None, HeaderMap::new(), reply).await;
+            }
             Err(failure) => answer(reply, self.stop(&failure)),
         }
     }
@@ -273,6 +286,7 @@ impl Exchange {
         framing: Framing,
         ledger: Option<Ledger>,
         sieve: Option<Sieve>,
+        own: HeaderMap,
         reply: Reply,
     ) {
         let (head, upstream) = response.into_parts();
@@ -281,6 +295,7 @@ impl Exchange {
         let mut response = Response::new(body);
         *response.status_mut() = head.status;
         *response.headers_mut() = headers::to_client(&head.headers);
+        response.headers_mut().extend(own);
         if metered && framing == Framing::Events {
             // An event may have to be added at the end.
             response.headers_mut().remove(header::CONTENT_LENGTH);

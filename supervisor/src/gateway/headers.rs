@@ -18,7 +18,7 @@ const CREDENTIALS: [&str; 2] = ["x-api-key", "x-goog-api-key"];
 const OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
 
 /// The provider's own limits are those of the organisation's key, not of this run.
-const LIMITS: [&str; 2] = ["anthropic-ratelimit-", "x-ratelimit-"];
+const LIMITS: [&str; 3] = ["anthropic-ratelimit-", "x-ratelimit-", "x-codex-"];
 
 /// Tells the client that its answer is limited to so many tokens, because no more fitted into the budget.
 pub(super) const OUTPUT_GRANTED: HeaderName = HeaderName::from_static("agentsup-output-tokens");
@@ -121,6 +121,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("anthropic-ratelimit-unified-status", "allowed_warning"),
             ("x-ratelimit-remaining-tokens", "1"),
+            ("x-codex-primary-used-percent", "1"),
         ]);
         let expected = headers(&[
             ("content-type", "text/event-stream"),

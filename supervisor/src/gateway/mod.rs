@@ -13,6 +13,7 @@ mod anchor;
 mod bound;
 mod call;
 mod exchange;
+mod gauge;
 mod headers;
 mod meter;
 pub mod prices;

@@ -22,10 +22,22 @@ pub struct Config {
     pub mcp_servers: BTreeMap<String, McpServerConfig>,
     /// From where on a run is suspended.
     pub breakers: Limits,
+    /// Whether people are told of alerts on their desktop.
+    pub desktop_notifications: Switch,
     /// How long an `Ask` waits for a person, in milliseconds.
     pub approval_timeout_ms: u64,
     /// The git repository that manifests come from, kept for `doctor`; fetching it is not part of this version.
     pub registry_git: Option<String>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Switch {
+    /// As if nothing were said.
+    #[default]
+    On,
+    /// Not at all.
+    Off,
 }
 
 /// One LLM provider.
@@ -142,6 +154,7 @@ impl Default for Config {
             list_prices: BTreeMap::new(),
             mcp_servers: BTreeMap::new(),
             breakers: Limits::default(),
+            desktop_notifications: Switch::default(),
             approval_timeout_ms: APPROVAL_TIMEOUT_MS,
             registry_git: None,
         }

@@ -11,7 +11,8 @@ use crate::core::problem::Problem;
 use crate::sys::secrets::SecretRef;
 
 use super::config::{
-    Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Setting, WIRES,
+    Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Setting, Switch,
+    WIRES,
 };
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields};
@@ -47,6 +48,13 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
             approvals.take("timeout", faults).and_then(|field| field.map(faults, approval_timeout_ms));
         config.approval_timeout_ms = timeout.unwrap_or(config.approval_timeout_ms);
         approvals.done(faults);
+    }
+    if let Some(mut notifications) = root.take("notifications", faults).and_then(|field| field.fields(faults))
+    {
+        let words = [("on", Switch::On), ("off", Switch::Off)];
+        let desktop = notifications.take("desktop", faults).and_then(|field| field.word(faults, &words));
+        config.desktop_notifications = desktop.unwrap_or_default();
+        notifications.done(faults);
     }
     if let Some(fields) = root.take("breakers", faults).and_then(|field| field.fields(faults)) {
         breakers(fields, &mut config.breakers, faults);

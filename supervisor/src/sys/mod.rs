@@ -12,6 +12,7 @@ pub mod ids;
 pub mod listen;
 pub mod lock;
 pub mod log;
+pub mod notification;
 pub mod paths;
 pub mod peer;
 pub mod post;

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Terminal, World, assert_denied, assert_told, longest};
+use super::{SCREEN_TIMEOUT, Terminal, World, assert_denied, assert_told, longest};
 use crate::fakes::home::OPENAI_KEY;
-use crate::fakes::model::{Block, Turn};
+use crate::fakes::model::{Block, Turn, Usage};
+use crate::fakes::pty::Pty;
 
 const MODEL: &str = "gpt-6.1-sol";
 const PATCH: &str =
@@ -105,4 +106,31 @@ fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
         leave,
         model: MODEL,
     });
+}
+
+#[test]
+fn its_own_meter_shows_a_budget_that_is_nearly_spent() {
+    let world = World::new("codex", OPENAI_KEY, "1.00 USD", |steps, place| {
+        let look = place.clone();
+        steps
+            .step(move |_| {
+                look.assert_no_key_inside();
+                Turn::text("Good morning from the model.").usage(Usage::new(0, 85_000))
+            })
+            .turn(Turn::text("And once more."))
+    });
+    let pty = Pty::start(&world.home.cli(&["run", "codex"]), 40, 120);
+    pty.wait_for("Ask Codex to do anything", SCREEN_TIMEOUT);
+    for (words, answer) in [("Say good morning", "Good morning from the model."), ("Again", "And once more.")]
+    {
+        pty.keys(words);
+        pty.wait_for(words, SCREEN_TIMEOUT);
+        pty.keys("\r");
+        pty.wait_for(answer, SCREEN_TIMEOUT);
+    }
+    // Nothing offers another model in the way of what is typed.
+    let screen = pty.wait_for("monthly limit: 15% left", SCREEN_TIMEOUT);
+    assert!(!screen.contains("Switch to"), "{screen}");
+    world.home.run(&["stop", "latest"]).ok();
+    world.assert_books();
 }

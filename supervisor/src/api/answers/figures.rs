@@ -19,6 +19,9 @@ pub struct RunFigures {
     pub usage: UsageRow,
     /// Of the budgets that pay for it the one that will be empty first; none if its agent is not registered any more.
     pub budget: Option<BurnView>,
+    /// The budgets that pay for it and have crossed their edge.
+    #[serde(default)]
+    pub alerted: Vec<String>,
 }
 
 /// All that there is to say about a run when it is over.
@@ -56,7 +59,8 @@ pub(in crate::api) async fn of_run(app: &App, run: &Run) -> Result<RunFigures, F
     let sum = app.store.read(move |connection| usage::of_run(connection, id)).await?;
     let chain = app.gate.chain(run).unwrap_or_default();
     let rates = spending::rates(app, chain, clock::now_ms()).await?;
-    Ok(RunFigures { run: id, usage: sum.into(), budget: tightest(rates) })
+    let alerted = app.gate.alerted(run).await?;
+    Ok(RunFigures { run: id, usage: sum.into(), budget: tightest(rates), alerted })
 }
 
 /// The one that is empty first, else the one with the least left.

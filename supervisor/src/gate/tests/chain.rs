@@ -159,9 +159,19 @@ async fn whoever_waits_for_the_team_is_not_overtaken_and_whoever_waits_for_itsel
 #[tokio::test]
 async fn every_budget_of_the_chain_alerts_once_when_it_crosses_its_own_edge() {
     let Team { world, one, two } = team(100, 100, 120).await;
+    let mut told = world.gate.alerts();
     for (live, cost) in [(&one, 85), (&two, 11), (&two, 1)] {
         world.gate.decide(live, llm(cost)).await.unwrap().settle(settled(cost)).await.unwrap();
     }
+    let alert = |budget: &str, text: &str| Alert { budget: budget.into(), at_percent: 80, text: text.into() };
+    assert_eq!(
+        [told.try_recv().unwrap(), told.try_recv().unwrap()],
+        [
+            alert("team/one", "0.000000085 USD of 0.0000001 USD spent in total"),
+            alert("team/all", "0.000000096 USD of 0.00000012 USD spent in total"),
+        ]
+    );
+    assert!(told.try_recv().is_err(), "once");
     let lines = sentences(&world.store).await;
     let alerts: Vec<&String> = lines.iter().filter(|line| line.starts_with("budget ")).collect();
     assert_eq!(
@@ -197,6 +207,7 @@ async fn an_answer_is_cut_to_what_the_tightest_budget_of_the_chain_has_left() {
     permit.settle(settled(0)).await.unwrap();
     let second = waiting.await.unwrap().unwrap();
     assert_eq!(second.granted_output(), Some(5));
+    assert_eq!(second.gauge().map(|gauge| gauge.used_percent), Some(75), "90 of 120 above, nothing below");
     second.settle(settled(30)).await.unwrap();
     assert_eq!(balances(&world.store).await, [(90, 0), (30, 0), (120, 0)]);
     verified(&world.store).await;

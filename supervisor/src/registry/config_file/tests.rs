@@ -87,6 +87,7 @@ fn the_contracts_example_is_read() {
             ),
         ]),
         breakers: Limits::default(),
+        desktop_notifications: Switch::On,
         approval_timeout_ms: 300_000,
         registry_git: Some("https://example.invalid/platform/agents.git".into()),
     };
@@ -104,6 +105,15 @@ fn what_is_left_out_keeps_its_default() {
     assert_eq!(config.providers["own"].key.as_ref().unwrap().to_string(), "keyring:own");
     assert_eq!(config.providers["own"].wire.as_deref(), Some("openai"));
     assert_eq!(config.providers["openai"], Config::default().providers["openai"]);
+}
+
+#[test]
+fn the_desktop_is_told_of_alerts_unless_that_is_off() {
+    let set = |value: &str| format!("[notifications]\ndesktop = {value}\n");
+    assert_eq!(good(&set("\"off\"")).desktop_notifications, Switch::Off);
+    assert_eq!(good(&set("\"on\"")).desktop_notifications, Switch::On);
+    let wrong = problems("[notifications]\ndesktop = false\nphone = \"on\"\n");
+    assert_eq!(wrong.len(), 2, "{wrong:?}");
 }
 
 #[test]

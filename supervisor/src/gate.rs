@@ -250,7 +250,7 @@ impl Gate {
         if live.state().is_final() {
             let charge = matches!(action, Action::Llm(_)).then_some(Charge::Void);
             let settled = permit.settle(Outcome { status: "killed before it began".into(), charge }).await;
-            return Err(settled.map_or_else(|error| refuse::unavailable(&error), |()| refuse::killed()));
+            return Err(settled.map_or_else(|error| refuse::unwritten(&error), |()| refuse::killed()));
         }
         Ok(permit)
     }
@@ -278,7 +278,7 @@ impl Gate {
         let may_be_late = matches!(action, Action::Tool(_));
         let append = move |tx: &Transaction<'_>| records::append(tx, Entry::Decision(entry));
         let written = self.inner.store.write_synced_if(move |_| !may_be_late, append).await;
-        let record = written.map_err(|error| refuse::unavailable(&error))?;
+        let record = written.map_err(|error| refuse::unwritten(&error))?;
         Ok(Permit::new(self.clone(), Claim { record, run: live.run.id, held: None, granted_output: None }))
     }
 
@@ -299,7 +299,7 @@ impl Gate {
         }
         match written {
             Ok(record) => refuse::denied(kind, evaluation, action, record),
-            Err(error) => refuse::unavailable(&error),
+            Err(error) => refuse::unwritten(&error),
         }
     }
 

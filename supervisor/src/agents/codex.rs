@@ -8,6 +8,13 @@
 //! What is typed into a command that has a terminal meets no hook, so commands have none. Its own sandbox stays on, with
 //! those parts of the main repository's git directory open that a commit in the worktree needs, and no more: not the
 //! configuration, the hooks or another branch.
+//!
+//! Refusals, measured headless: after a 400 of plain text one request in all, the message as it is, exit 1, whatever the
+//! number of retries. A stream that fails with `rate_limit_exceeded` is asked for six times in all, with just the pause that
+//! the message names, then `rate limit exceeded: <message>`, exit 1; after a 429 as many, but the message is lost; after a
+//! 503 thirty requests with its own number of retries (each of five streams six times), six with none for requests, as
+//! here. In a stream, after some text, `invalid_prompt`: no second request, the message as it is, exit 1;
+//! `insufficient_quota` hides the message.
 
 use std::path::PathBuf;
 
@@ -19,7 +26,8 @@ use super::{
     refuse_links_out, refuse_reserved,
 };
 use crate::core::manifest::BuiltinClass;
-use crate::core::run::{HookDuty, RefusalStyle};
+use crate::core::refusal::{Form, RefusalStyle};
+use crate::core::run::HookDuty;
 use crate::sys::grounds::{GitDirs, git_dirs};
 
 pub(super) const ADAPTER: Adapter = Adapter {
@@ -32,7 +40,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         install: "npm install -g @openai/codex",
     }),
     provider: Some("openai"),
-    refusal: RefusalStyle::BadRequestText,
+    refusal: RefusalStyle { terminal: Form::BadRequestText, transient: Form::FailedStream { after_s: 20 } },
     hooks: HookDuty::Required,
     gauge: GaugeStyle::CodexHeaders,
     wire: Some(&HookWire { read, answer }),
@@ -128,8 +136,9 @@ fn options(ground: &Ground<'_>) -> Vec<String> {
     let origin = ground.origin;
     let provider = format!(
         "model_providers.agentsup={{name=\"agentsup\",base_url=\"{origin}/llm/openai/v1\",\
-         env_key=\"AGENTSUP_RUN_TOKEN\",wire_api=\"responses\",request_max_retries=0,stream_max_retries=0}}"
+         env_key=\"AGENTSUP_RUN_TOKEN\",wire_api=\"responses\",request_max_retries=0,stream_max_retries=5}}"
     );
+    // Retries of streams alone: those of requests would multiply with them.
     let server = format!(
         "mcp_servers.agentsup={{url=\"{}\",bearer_token_env_var=\"AGENTSUP_RUN_TOKEN\",\
          default_tools_approval_mode=\"approve\"}}",

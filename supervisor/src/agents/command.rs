@@ -1,14 +1,15 @@
 //! Any program with exactly the contract's environment: for agents without an adapter of their own, and for tests.
 
 use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
-use crate::core::run::{HookDuty, RefusalStyle};
+use crate::core::refusal::RefusalStyle;
+use crate::core::run::HookDuty;
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "command",
     summary: "any program, with the run's environment",
     program: None,
     provider: None,
-    refusal: RefusalStyle::PaymentRequiredJson,
+    refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::None,
     gauge: GaugeStyle::None,
     wire: None,

@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text};
 use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
 use crate::core::manifest::BuiltinClass;
-use crate::core::run::{HookDuty, RefusalStyle};
+use crate::core::refusal::RefusalStyle;
+use crate::core::run::HookDuty;
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "demo",
     summary: "a built-in agent with a scripted model; needs no key",
     program: None,
     provider: None,
-    refusal: RefusalStyle::PaymentRequiredJson,
+    refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::None,
     gauge: GaugeStyle::None,
     wire: Some(&HookWire { read, answer }),

@@ -17,7 +17,8 @@ pub mod wire;
 use std::path::{Path, PathBuf};
 
 use crate::core::action::Place;
-use crate::core::run::{HookDuty, RefusalStyle};
+use crate::core::refusal::RefusalStyle;
+use crate::core::run::HookDuty;
 use crate::sys::files::resolve;
 use wire::HookWire;
 
@@ -41,7 +42,8 @@ pub struct Adapter {
     pub program: Option<Program>,
     /// The provider in the configuration without whose key it can do nothing; none where that is up to its settings.
     pub provider: Option<&'static str>,
-    /// The refusal that makes it stop at once and show the message.
+    /// The refusals that it takes as they are meant: one at which it stops at once and shows the message, one after which
+    /// it comes again.
     pub refusal: RefusalStyle,
     /// Whether its hooks must announce themselves.
     pub hooks: HookDuty,

@@ -4,6 +4,11 @@
 //! until the plugin has announced itself. All configuration is inline, which beats a repository's; a repository's own
 //! tools and servers are not loaded (`OPENCODE_DISABLE_PROJECT_CONFIG`), its `AGENTS.md` is. Its plugins are loaded all
 //! the same, into the agent's own process, so a repository that carries any is refused.
+//!
+//! Refusals, measured headless with Anthropic's wire: after a 402 one request in all, the message in its error, exit 1.
+//! After a 429 or a 503 with `retry-after` six requests in all with just that pause, then the message, exit 1. In a stream,
+//! after some text, an error event: no second request, the whole error in its own, exit 1; but one that says `overloaded`
+//! is asked for five times more within 80 s.
 
 use std::path::PathBuf;
 
@@ -16,7 +21,8 @@ use super::{
 };
 use crate::core::action::Place;
 use crate::core::manifest::BuiltinClass;
-use crate::core::run::{HookDuty, RefusalStyle};
+use crate::core::refusal::RefusalStyle;
+use crate::core::run::HookDuty;
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "opencode",
@@ -28,7 +34,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         install: "npm install -g opencode-ai",
     }),
     provider: None,
-    refusal: RefusalStyle::PaymentRequiredJson,
+    refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::Required,
     gauge: GaugeStyle::None,
     wire: Some(&HookWire { read, answer }),

@@ -63,17 +63,39 @@ pub enum RefusalKind {
     Killed,
     /// Ledger or log cannot be written, so nothing may happen.
     Unavailable,
+    /// There is no room just now: all that is left is held for calls under way, a queue is full, the daemon is ending,
+    /// or a provider is out of reach.
+    Busy,
+}
+
+/// Whether asking again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finality {
+    /// Not until a person does something, or a period ends.
+    Terminal,
+    /// It passes by itself, soon.
+    Transient,
 }
 
 impl RefusalKind {
     /// The exit code of the contract.
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::Denied => 90,
+            Self::Denied | Self::Busy => 90,
             Self::ApprovalTimedOut => 91,
             Self::Budget => 92,
             Self::Killed => 93,
             Self::Unavailable => 95,
+        }
+    }
+
+    /// Whether asking again can help.
+    pub const fn finality(self) -> Finality {
+        match self {
+            Self::Busy => Finality::Transient,
+            Self::Denied | Self::ApprovalTimedOut | Self::Budget | Self::Killed | Self::Unavailable => {
+                Finality::Terminal
+            }
         }
     }
 }

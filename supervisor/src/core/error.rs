@@ -87,7 +87,7 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal.kind {
-            RefusalKind::Denied => Code::Denied,
+            RefusalKind::Denied | RefusalKind::Busy => Code::Denied,
             RefusalKind::ApprovalTimedOut => Code::ApprovalTimedOut,
             RefusalKind::Budget => Code::Budget,
             RefusalKind::Killed => Code::Killed,
@@ -109,6 +109,7 @@ mod tests {
             RefusalKind::Budget,
             RefusalKind::Killed,
             RefusalKind::Unavailable,
+            RefusalKind::Busy,
         ] {
             let refusal = Refusal { kind, message: "m".into(), hint: Some("h".into()), record: None };
             let failure = Failure::from(refusal);

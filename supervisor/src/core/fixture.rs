@@ -6,7 +6,8 @@ use super::ids::RunId;
 use super::manifest::{Agent, BuiltinClass, Cap, Environment, Lifecycle, Period, TokenBudget, ToolScope};
 use super::money::NanoUsd;
 use super::principal::AgentRef;
-use super::run::{HookDuty, RefusalStyle, Run};
+use super::refusal::RefusalStyle;
+use super::run::{HookDuty, Run};
 
 pub(crate) fn agent() -> Agent {
     Agent {
@@ -41,7 +42,7 @@ pub(crate) fn run() -> Run {
         base: "0".repeat(40),
         onto: None,
         dir: "/runs/1".into(),
-        refusal: RefusalStyle::BadRequestJson,
+        refusal: RefusalStyle::PLAIN,
         hooks: HookDuty::Required,
         cap: None,
         started_at_ms: 0,

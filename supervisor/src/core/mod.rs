@@ -21,6 +21,7 @@ pub mod policy;
 pub mod principal;
 pub mod problem;
 pub mod record;
+pub mod refusal;
 pub mod run;
 pub mod scope;
 pub mod sentence;

@@ -8,6 +8,7 @@ use super::amount::Amount;
 use super::ids::RunId;
 use super::manifest::Environment;
 use super::principal::{AgentRef, Owner};
+use super::refusal::RefusalStyle;
 
 /// What stays the same from a run's first step to its last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +36,7 @@ pub struct Run {
     pub onto: Option<String>,
     /// The agent's private configuration, keeper socket and scrollback.
     pub dir: PathBuf,
-    /// The refusal that makes this client stop at once.
+    /// The refusals that this client takes as they are meant.
     pub refusal: RefusalStyle,
     /// Whether the run's hooks must announce themselves before its first model call.
     pub hooks: HookDuty,
@@ -122,19 +123,6 @@ impl RunState {
             Exited | Killed | Failed => false,
         }
     }
-}
-
-/// The refusal that makes a client stop at once and show the message. Which one works was measured per client; the
-/// wrong one means retries for minutes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RefusalStyle {
-    /// Status 402, or what stands for it on the wire, with the wire's own JSON error.
-    PaymentRequiredJson,
-    /// Status 400 with the message as plain text.
-    BadRequestText,
-    /// Status 400 with the wire's own JSON error: the second choice that works everywhere.
-    BadRequestJson,
 }
 
 /// Whether hooks must be heard before the first model call.

@@ -32,7 +32,7 @@ impl Gate {
         };
         let mut waiting = match self.inner.approvals.ask(question) {
             Ok(waiting) => waiting,
-            Err(error) => return denied("approval", error.to_string(), RefusalKind::Denied),
+            Err(error) => return denied("approval", error.to_string(), RefusalKind::Busy),
         };
         let _waiting_state = live.question();
         let answer = tokio::select! {

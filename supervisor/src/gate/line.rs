@@ -5,8 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::Gate;
+
+/// How long a call waits for others under way to turn out cheaper than what is held for them.
+const HEADROOM_WAIT: Duration = Duration::from_secs(60);
 
 /// The line before a gate.
 #[derive(Default)]
@@ -14,14 +18,30 @@ pub(super) struct Line {
     waiting: Mutex<Waiting>,
 }
 
-#[derive(Default)]
 struct Waiting {
+    patience: Duration,
     next: u64,
     /// By arrival: the budgets in which there is no headroom yet.
     places: BTreeMap<u64, Vec<String>>,
 }
 
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { patience: HEADROOM_WAIT, next: 0, places: BTreeMap::new() }
+    }
+}
+
 impl Line {
+    /// How long a place in it is kept.
+    pub(super) fn patience(&self) -> Duration {
+        self.waiting().patience
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_patience(&self, patience: Duration) {
+        self.waiting().patience = patience;
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

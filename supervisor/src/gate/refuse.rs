@@ -8,6 +8,7 @@ use crate::core::decision::{Evaluation, Refusal, RefusalKind};
 use crate::core::ids::RecordId;
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::run::Run;
+use crate::store::StoreError;
 use crate::store::frozen::Priced;
 use crate::sys::clock;
 
@@ -67,9 +68,19 @@ pub(super) fn budget_text(shortage: &Shortage, bound: &Bound) -> String {
     format!("{spent}{held}; this call could cost up to {wanted}")
 }
 
-/// The refusal at a budget's end.
+/// The refusal at a budget's end, or of a call that has waited long enough for others to turn out cheaper.
 pub(super) fn over_budget(shortage: &Shortage, bound: &Bound, run: &Run, record: RecordId) -> Refusal {
     let text = budget_text(shortage, bound);
+    if shortage.fit == Fit::Later {
+        return Refusal {
+            kind: RefusalKind::Busy,
+            message: format!(
+                "agentsup: no room in the budget just now: {text}. Nothing was sent to the provider ({record})"
+            ),
+            hint: None,
+            record: Some(record),
+        };
+    }
     let (way_out, name) = match shortage.budget.run() {
         Some(_) => ("raise it", shortage.budget.reference().to_string()),
         None => ("raise the budget or wait for its next period", shortage.budget.name.clone()),
@@ -109,6 +120,20 @@ pub(super) fn killed() -> Refusal {
     Refusal {
         kind: RefusalKind::Killed,
         message: "agentsup: the run was killed".to_owned(),
+        hint: None,
+        record: None,
+    }
+}
+
+/// The store did not take the decision, so nothing happens. A daemon that is ending closes its store; the next one opens
+/// it again.
+pub(super) fn unwritten(error: &StoreError) -> Refusal {
+    if !matches!(error, StoreError::Closed) {
+        return unavailable(error);
+    }
+    Refusal {
+        kind: RefusalKind::Busy,
+        message: "agentsup: the daemon is ending. Nothing was sent to the provider".to_owned(),
         hint: None,
         record: None,
     }

@@ -1,8 +1,6 @@
 //! Holding money for a model call: the reservation in every budget of the chain and the record of the decision are one
 //! transaction.
 
-use std::time::Duration;
-
 use tokio::time::{Instant, timeout_at};
 
 use super::line::Place;
@@ -21,9 +19,6 @@ use crate::store::ledger::{self, Account, Hold, Paying};
 use crate::store::time::{self, Passed};
 use crate::store::{StoreError, Transaction, records};
 use crate::sys::ids;
-
-/// How long a call waits for others under way to turn out cheaper than what is held for them.
-const HEADROOM_WAIT: Duration = Duration::from_secs(60);
 
 /// What became of asking the ledger.
 enum Admission {
@@ -62,7 +57,7 @@ impl Gate {
         llm: &LlmAction,
         entry: DecisionEntry,
     ) -> Result<Permit, Refusal> {
-        let deadline = Instant::now() + HEADROOM_WAIT;
+        let deadline = Instant::now() + self.inner.line.patience();
         let mut settled = self.inner.settled.subscribe();
         let mut place: Option<Place> = None;
         loop {
@@ -143,7 +138,7 @@ impl Gate {
             admit_call(tx, hold, llm.elastic, entry, chain, attempt)
         };
         let admission = self.inner.store.write_synced_if(Admission::holds_money, admit).await;
-        admission.map_err(|error| refuse::unavailable(&error))
+        admission.map_err(|error| refuse::unwritten(&error))
     }
 }
 

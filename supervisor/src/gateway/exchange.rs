@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::agents;
 use crate::core::action::{Action, Bound, Elastic, LlmAction, Objection};
+use crate::core::decision::Finality;
 use crate::core::money::NanoUsd;
 use crate::core::usage::{Charge, Outcome};
 use crate::gate::{LiveRun, Permit};
@@ -171,11 +172,8 @@ impl Exchange {
             Ok(permit) => {
                 // The gate lets nothing through that has no bound; should it ever, nothing is sent all the same.
                 settle(permit, "refused by the gateway".to_owned(), Charge::Void).await;
-                return refusal::stop(
-                    self.provider,
-                    self.live.run.refusal,
-                    "agentsup: the call has no bound",
-                );
+                let (style, message) = (self.live.run.refusal, "agentsup: the call has no bound");
+                return refusal::say(self.provider, style, Finality::Terminal, message);
             }
         };
         match status {
@@ -341,11 +339,11 @@ impl Exchange {
     }
 
     fn stop(&self, failure: &Failure) -> Response<Body> {
-        let Failure { message, nothing_sent, hint, .. } = failure;
+        let Failure { message, nothing_sent, hint, finality, .. } = failure;
         let so = if *nothing_sent { "nothing was sent to the provider" } else { "the call counts as spent" };
         let hint = hint.as_ref().map(|hint| format!(". Hint: {hint}")).unwrap_or_default();
         let text = format!("agentsup: provider `{}`: {message}; {so}{hint}", self.named);
-        refusal::stop(self.provider, self.live.run.refusal, &text)
+        refusal::say(self.provider, self.live.run.refusal, *finality, &text)
     }
 }
 
@@ -364,6 +362,7 @@ struct Failure {
     cause: String,
     nothing_sent: bool,
     hint: Option<String>,
+    finality: Finality,
 }
 
 impl Failure {
@@ -372,7 +371,8 @@ impl Failure {
     }
 
     fn after_sending(message: &str) -> Self {
-        Self { message: message.to_owned(), cause: message.to_owned(), nothing_sent: false, hint: None }
+        let (finality, cause) = (Finality::Terminal, message.to_owned());
+        Self { message: message.to_owned(), cause, nothing_sent: false, hint: None, finality }
     }
 
     const fn charge(&self) -> Charge {
@@ -387,7 +387,10 @@ impl From<UpstreamError> for Failure {
             UpstreamError::Broken { reason, .. } => format!("the connection failed: {reason}"),
             UpstreamError::Silence { .. } | UpstreamError::Tls(_) => error.to_string(),
         };
-        Self { message, cause: error.to_string(), nothing_sent: error.nothing_sent(), hint: None }
+        // Where the provider may have begun, each further try could be billed in full: only what cost nothing is worth one.
+        let out_of_reach = matches!(error, UpstreamError::Connect { .. });
+        let finality = if out_of_reach { Finality::Transient } else { Finality::Terminal };
+        Self { message, cause: error.to_string(), nothing_sent: error.nothing_sent(), hint: None, finality }
     }
 }
 

@@ -1,15 +1,15 @@
-//! How the gateway says no: in the provider's own shape, with the status that makes this run's client stop at once and
-//! show the words.
+//! How the gateway says no: in the provider's own shape, and in the form that this run's client takes as it is meant.
 //!
-//! Which status does that was measured per client and is part of the run (`RefusalStyle`): the wrong one means up to
-//! three minutes of silent retries. A provider that cannot be reached is told the same way: every retry would be a
-//! new reservation and a new record, and clients have no status for it that neither retries nor hides the reason.
-//! What the provider itself answers, overload included, passes untouched, so the clients' own patience still works.
+//! What asking again does not change is said so that the client stops at once and shows the words; what passes, so that
+//! it comes again after a pause, a bounded number of times, or stops with words that say so. Which forms do that was
+//! measured per client and is part of the run (`RefusalStyle`): the wrong one means up to three minutes of silent
+//! retries. What the provider itself answers, overload included, passes untouched, so the clients' own patience still
+//! works.
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::core::decision::{Refusal, RefusalKind};
-use crate::core::run::RefusalStyle;
+use crate::core::decision::{Finality, Refusal, RefusalKind};
+use crate::core::refusal::{Form, RefusalStyle};
 use crate::sys::http::{self as web, Body};
 
 use super::providers::Provider;
@@ -33,16 +33,43 @@ const RETRY_WORDS: [&str; 13] = [
 
 /// A refusal in the run's style.
 pub(super) fn refuse(provider: &dyn Provider, style: RefusalStyle, refusal: &Refusal) -> Response<Body> {
-    stop(provider, style, &words(refusal, style))
+    say(provider, style, refusal.kind.finality(), &words(refusal, style))
 }
 
-/// The answer at which the run's client stops at once and shows the message.
-pub(super) fn stop(provider: &dyn Provider, style: RefusalStyle, message: &str) -> Response<Body> {
-    match style {
-        RefusalStyle::PaymentRequiredJson => error(provider, provider.stop_status(), message),
-        RefusalStyle::BadRequestJson => error(provider, StatusCode::BAD_REQUEST, message),
-        RefusalStyle::BadRequestText => last_word(web::text(StatusCode::BAD_REQUEST, message)),
+/// The answer that the run's client takes for what it is: at which it stops at once, or comes again after a pause.
+pub(super) fn say(
+    provider: &dyn Provider,
+    style: RefusalStyle,
+    finality: Finality,
+    message: &str,
+) -> Response<Body> {
+    let form = match finality {
+        Finality::Terminal => style.terminal,
+        Finality::Transient => style.transient,
+    };
+    match form {
+        Form::PaymentRequiredJson => error(provider, provider.stop_status(), message),
+        Form::BadRequestJson => error(provider, StatusCode::BAD_REQUEST, message),
+        Form::BadRequestText => last_word(web::text(StatusCode::BAD_REQUEST, message)),
+        Form::Again { after_s } => again(provider, message, after_s),
+        Form::FailedStream { after_s } => match provider.failed_stream(&with_pause(message, after_s)) {
+            Some(events) => web::events(events),
+            None => again(provider, message, after_s),
+        },
     }
+}
+
+/// Status 429, with the pause in every place where clients look for one.
+fn again(provider: &dyn Provider, message: &str, after_s: u16) -> Response<Body> {
+    let body = provider.error(StatusCode::TOO_MANY_REQUESTS, &with_pause(message, after_s));
+    let mut response = web::json_bytes(StatusCode::TOO_MANY_REQUESTS, body);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after_s));
+    response
+}
+
+/// Codex reads the pause from these words, and so can people.
+fn with_pause(message: &str, after_s: u16) -> String {
+    format!("{}. Please try again in {after_s}s.", message.trim_end_matches('.'))
 }
 
 /// An error with a status of its own, in the provider's shape.
@@ -62,7 +89,9 @@ pub(super) fn words(refusal: &Refusal, style: RefusalStyle) -> String {
         Some(hint) => format!("{}. Hint: {hint}", refusal.message.trim_end_matches('.')),
         None => refusal.message.clone(),
     };
-    if style == RefusalStyle::BadRequestText || !invites_retry(&whole) {
+    // Where the client is to come again, or reads no words, nothing has to be hidden from it.
+    let may_invite = refusal.kind.finality() == Finality::Transient || style.terminal == Form::BadRequestText;
+    if may_invite || !invites_retry(&whole) {
         return whole;
     }
     // The record's id is digits by chance; only where they are unlucky is it left out.
@@ -112,6 +141,7 @@ const fn in_general(kind: RefusalKind) -> &'static str {
         RefusalKind::Unavailable => {
             "agentsup: the audit log or the ledger cannot be written. Hint: agentsup doctor"
         }
+        RefusalKind::Busy => "agentsup: there is no room for this model call just now",
     }
 }
 
@@ -128,45 +158,106 @@ mod tests {
         Refusal { kind: RefusalKind::Budget, message: message.to_owned(), hint, record }
     }
 
+    /// Status, the headers that clients go by, and the body.
     async fn shown(response: Response<Body>) -> String {
         let (head, body) = response.into_parts();
-        let header = |name: &str| head.headers[name].to_str().unwrap().to_owned();
+        let header = |name: &str| head.headers.get(name).map_or("-", |value| value.to_str().unwrap());
+        let headers = ["content-type", "x-should-retry", "retry-after"].map(header).join(" ");
         let bytes = body.collect().await.unwrap().to_bytes();
-        format!(
-            "{} {} retry={} {}",
-            head.status.as_u16(),
-            header("content-type"),
-            header("x-should-retry"),
-            String::from_utf8_lossy(&bytes)
-        )
+        format!("{} {headers} {}", head.status.as_u16(), String::from_utf8_lossy(&bytes).trim_end())
     }
 
+    const FORMS: [Form; 5] = [
+        Form::PaymentRequiredJson,
+        Form::BadRequestText,
+        Form::BadRequestJson,
+        Form::Again { after_s: 20 },
+        Form::FailedStream { after_s: 20 },
+    ];
+
     #[tokio::test]
-    async fn a_refusal_has_the_style_of_the_run_and_the_shape_of_the_wire() {
-        let refusal = refusal("agentsup: budget exhausted.", None);
-        let mut all = Vec::new();
-        for provider in providers::PROVIDERS {
-            for style in [
-                RefusalStyle::PaymentRequiredJson,
-                RefusalStyle::BadRequestJson,
-                RefusalStyle::BadRequestText,
-            ] {
-                all.push(shown(refuse(*provider, style, &refusal)).await);
+    async fn each_form_has_the_shape_of_each_wire() {
+        let mut all = String::new();
+        for provider in providers::wires() {
+            all.push_str(&format!("{}\n", provider.name()));
+            for terminal in FORMS {
+                let style = RefusalStyle { terminal, ..RefusalStyle::PLAIN };
+                let response = say(provider, style, Finality::Terminal, "agentsup: no.");
+                all.push_str(&format!("  {}\n", shown(response).await));
+            }
+            let broken_off = String::from_utf8(provider.stream_error("agentsup: no.")).unwrap();
+            all.push_str(&format!("  in a stream: {}\n", broken_off.trim_end()));
+        }
+        insta::assert_snapshot!(all, @r#"
+        anthropic
+          402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no."}}
+          400 text/plain; charset=utf-8 false - agentsup: no.
+          400 application/json false - {"type":"error","error":{"type":"invalid_request_error","message":"agentsup: no."}}
+          429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Please try again in 20s."}}
+          429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Please try again in 20s."}}
+          in a stream: event: error
+        data: {"type":"error","error":{"type":"billing_error","message":"agentsup: no."}}
+        demo
+          402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no."}}
+          400 text/plain; charset=utf-8 false - agentsup: no.
+          400 application/json false - {"type":"error","error":{"type":"invalid_request_error","message":"agentsup: no."}}
+          429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Please try again in 20s."}}
+          429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Please try again in 20s."}}
+          in a stream: event: error
+        data: {"type":"error","error":{"type":"billing_error","message":"agentsup: no."}}
+        gemini
+          403 application/json false - {"error":{"code":403,"message":"agentsup: no.","status":"PERMISSION_DENIED"}}
+          400 text/plain; charset=utf-8 false - agentsup: no.
+          400 application/json false - {"error":{"code":400,"message":"agentsup: no.","status":"INVALID_ARGUMENT"}}
+          429 application/json - 20 {"error":{"code":429,"message":"agentsup: no. Please try again in 20s.","status":"RESOURCE_EXHAUSTED"}}
+          429 application/json - 20 {"error":{"code":429,"message":"agentsup: no. Please try again in 20s.","status":"RESOURCE_EXHAUSTED"}}
+          in a stream: {"error":{"code":403,"message":"agentsup: no.","status":"PERMISSION_DENIED"}}
+        openai
+          402 application/json false - {"error":{"message":"agentsup: no.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}
+          400 text/plain; charset=utf-8 false - agentsup: no.
+          400 application/json false - {"error":{"message":"agentsup: no.","type":"invalid_request_error","param":null,"code":null}}
+          429 application/json - 20 {"error":{"message":"agentsup: no. Please try again in 20s.","type":"requests","param":null,"code":"rate_limit_exceeded"}}
+          200 text/event-stream - - event: response.failed
+        data: {"type":"response.failed","response":{"id":"resp_agentsup","object":"response","status":"failed","output":[],"error":{"code":"rate_limit_exceeded","message":"agentsup: no. Please try again in 20s."}}}
+          in a stream: event: response.failed
+        data: {"type":"response.failed","response":{"id":"resp_agentsup","object":"response","status":"failed","output":[],"error":{"code":"invalid_prompt","message":"agentsup: no."}}}
+        openai
+          402 application/json false - {"error":{"message":"agentsup: no.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}
+          400 text/plain; charset=utf-8 false - agentsup: no.
+          400 application/json false - {"error":{"message":"agentsup: no.","type":"invalid_request_error","param":null,"code":null}}
+          429 application/json - 20 {"error":{"message":"agentsup: no. Please try again in 20s.","type":"requests","param":null,"code":"rate_limit_exceeded"}}
+          429 application/json - 20 {"error":{"message":"agentsup: no. Please try again in 20s.","type":"requests","param":null,"code":"rate_limit_exceeded"}}
+          in a stream: data: {"error":{"message":"agentsup: no.","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}
+        "#);
+    }
+
+    /// What each client gets for what stays so and for what passes; their files say what was measured.
+    #[tokio::test]
+    async fn each_adapter_tells_what_stays_so_from_what_passes() {
+        let mut all = String::new();
+        let providers = providers::wires();
+        let provider =
+            |name: &str| providers.iter().copied().find(|provider| provider.name() == name).unwrap();
+        for adapter in crate::agents::ADAPTERS {
+            let wire = provider(adapter.provider.unwrap_or("anthropic"));
+            for kind in [RefusalKind::Budget, RefusalKind::Busy] {
+                let refusal = Refusal { kind, ..refusal("agentsup: no.", None) };
+                let response = refuse(wire, adapter.refusal, &refusal);
+                all.push_str(&format!("{} {kind:?}: {}\n", adapter.name, shown(response).await));
             }
         }
-        insta::assert_snapshot!(all.join("\n"), @r#"
-        402 application/json retry=false {"type":"error","error":{"type":"billing_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
-        400 application/json retry=false {"type":"error","error":{"type":"invalid_request_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
-        400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
-        402 application/json retry=false {"type":"error","error":{"type":"billing_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
-        400 application/json retry=false {"type":"error","error":{"type":"invalid_request_error","message":"agentsup: budget exhausted. Hint: agentsup budget show purse"}}
-        400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
-        403 application/json retry=false {"error":{"code":403,"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","status":"PERMISSION_DENIED"}}
-        400 application/json retry=false {"error":{"code":400,"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","status":"INVALID_ARGUMENT"}}
-        400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
-        402 application/json retry=false {"error":{"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}
-        400 application/json retry=false {"error":{"message":"agentsup: budget exhausted. Hint: agentsup budget show purse","type":"invalid_request_error","param":null,"code":null}}
-        400 text/plain; charset=utf-8 retry=false agentsup: budget exhausted. Hint: agentsup budget show purse
+        insta::assert_snapshot!(all, @r#"
+        claude Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
+        claude Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
+        codex Budget: 400 text/plain; charset=utf-8 false - agentsup: no. Hint: agentsup budget show purse
+        codex Busy: 200 text/event-stream - - event: response.failed
+        data: {"type":"response.failed","response":{"id":"resp_agentsup","object":"response","status":"failed","output":[],"error":{"code":"rate_limit_exceeded","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}}
+        command Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
+        command Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
+        demo Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
+        demo Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
+        opencode Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
+        opencode Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
         "#);
     }
 
@@ -174,7 +265,7 @@ mod tests {
     fn no_number_in_the_words_invites_a_retry() {
         let unlucky = RecordId::from_parts(0x1429, [0; 10]);
         let lucky = RecordId::from_parts(1, [0x11; 10]);
-        let json = RefusalStyle::PaymentRequiredJson;
+        let json = RefusalStyle::PLAIN;
         let with = |text: &str, record: RecordId| refusal(&format!("{text} ({record})"), Some(record));
         let hint = "Hint: agentsup budget show purse";
         assert_eq!(words(&with("spent 5.00 USD", lucky), json), format!("spent 5.00 USD ({lucky}). {hint}"));
@@ -186,7 +277,13 @@ mod tests {
         assert_eq!(words(&with("`search_20250305`", unlucky), json), format!("`search_…`. {hint}"));
         assert_eq!(words(&with("Rate Limit", lucky), json), in_general(RefusalKind::Budget));
         // this style's client does not read the words
-        let text = words(&with("spent 500.00 USD", unlucky), RefusalStyle::BadRequestText);
+        let text = words(
+            &with("spent 500.00 USD", unlucky),
+            RefusalStyle { terminal: Form::BadRequestText, ..json },
+        );
+        assert_eq!(text, format!("spent 500.00 USD ({unlucky}). {hint}"));
+        let passing = Refusal { kind: RefusalKind::Busy, ..with("spent 500.00 USD", unlucky) };
+        let text = words(&passing, json);
         assert_eq!(text, format!("spent 500.00 USD ({unlucky}). {hint}"));
         for kind in [
             RefusalKind::Budget,
@@ -194,6 +291,7 @@ mod tests {
             RefusalKind::ApprovalTimedOut,
             RefusalKind::Killed,
             RefusalKind::Unavailable,
+            RefusalKind::Busy,
         ] {
             assert!(!invites_retry(in_general(kind)), "{kind:?}");
         }

@@ -9,10 +9,11 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::core::run::{RefusalStyle, RunState};
+use crate::core::refusal::RefusalStyle;
+use crate::core::run::RunState;
 use fake::{Fake, KEY, Step, TOKEN, World, bytes, chunk, stream_end, stream_head, text, whole};
 
-const STYLE: RefusalStyle = RefusalStyle::PaymentRequiredJson;
+const STYLE: RefusalStyle = RefusalStyle::PLAIN;
 /// 100 USD.
 const PLENTY: i64 = 100_000_000_000;
 const MESSAGES: &str = "/anthropic/v1/messages?beta=true";

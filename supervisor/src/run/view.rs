@@ -225,7 +225,8 @@ fn unknown(text: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::run::{HookDuty, RefusalStyle, Run};
+    use crate::core::refusal::RefusalStyle;
+    use crate::core::run::{HookDuty, Run};
 
     #[test]
     fn a_run_answers_to_its_branch_and_to_either_end_of_its_id() {
@@ -241,7 +242,7 @@ mod tests {
             base: "0".into(),
             onto: None,
             dir: "/d".into(),
-            refusal: RefusalStyle::BadRequestJson,
+            refusal: RefusalStyle::PLAIN,
             hooks: HookDuty::None,
             cap: None,
             started_at_ms: 0,

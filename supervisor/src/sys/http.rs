@@ -132,6 +132,11 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     respond(status, Some("text/plain; charset=utf-8"), full(text.into()))
 }
 
+/// A whole stream of events.
+pub fn events(events: impl Into<Bytes>) -> Response<Body> {
+    respond(StatusCode::OK, Some("text/event-stream"), full(events.into()))
+}
+
 /// A response of JSON.
 pub fn json<T: Serialize + ?Sized>(status: StatusCode, value: &T) -> Response<Body> {
     match serde_json::to_vec(value) {

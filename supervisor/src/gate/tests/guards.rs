@@ -1,8 +1,9 @@
-//! A clock that is set back, and a bound that was wrong.
+//! A clock that is set back, a bound that was wrong, and what passes by itself.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
+use crate::core::decision::Finality;
 use crate::core::manifest::{Cap, Period, TimeZone};
 use crate::sys::clock::Clock;
 
@@ -122,4 +123,34 @@ async fn more_tokens_than_were_held_freeze_a_model_where_tokens_are_counted() {
         world.gate.decide(&world.live, llm(40)).await.unwrap().settle(over.clone()).await.unwrap();
         assert_eq!(world.gate.decide(&world.live, llm(1)).await.is_err(), frozen);
     }
+}
+
+/// There is money left, so the client is told to come again, and not that the budget is at its end.
+#[tokio::test]
+async fn a_call_that_has_waited_long_enough_is_told_to_come_again() {
+    let world = world(100, 0).await;
+    let first = world.gate.decide(&world.live, llm(90)).await.unwrap();
+    world.gate.inner.line.set_patience(std::time::Duration::ZERO);
+    let refusal = world.gate.decide(&world.live, llm(50)).await.err().unwrap();
+    assert_eq!((refusal.kind, refusal.kind.finality()), (RefusalKind::Busy, Finality::Transient));
+    let record = refusal.record.unwrap();
+    assert_eq!(
+        refusal.message,
+        format!(
+            "agentsup: no room in the budget just now: the budget `purse` has spent 0.00 USD of 0.0000001 USD \
+             (total) and holds 0.00000009 USD for calls under way; this call could cost up to 0.00000005 USD. \
+             Nothing was sent to the provider ({record})"
+        )
+    );
+    // What does not fit beside what is spent is no question of waiting.
+    first.settle(settled(90)).await.unwrap();
+    let refusal = world.gate.decide(&world.live, llm(50)).await.err().unwrap();
+    assert_eq!((refusal.kind, refusal.kind.finality()), (RefusalKind::Budget, Finality::Terminal));
+}
+
+/// The next daemon opens the store again, so work need not end because this one does.
+#[test]
+fn a_store_that_is_closed_is_worth_another_try_and_one_that_fails_is_not() {
+    assert_eq!(refuse::unwritten(&StoreError::Closed).kind, RefusalKind::Busy);
+    assert_eq!(refuse::unwritten(&StoreError::corrupt("row", "x")).kind, RefusalKind::Unavailable);
 }

@@ -102,6 +102,7 @@ impl Provider for Anthropic {
             StatusCode::UNAUTHORIZED => "authentication_error",
             StatusCode::PAYMENT_REQUIRED => "billing_error",
             StatusCode::NOT_FOUND => "not_found_error",
+            StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
             StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
             status if status.is_server_error() => "api_error",
             _ => "invalid_request_error",

@@ -38,6 +38,13 @@ pub(super) fn spoken(config: &Config, name: &str, path: &str) -> Option<&'static
     Some(provider.dialect(path).unwrap_or(provider))
 }
 
+/// Every wire, dialects among them.
+#[cfg(test)]
+pub(super) fn wires() -> Vec<&'static dyn Provider> {
+    let dialects = [openai::OPENAI.dialect("/v1/chat/completions")];
+    PROVIDERS.iter().copied().chain(dialects.into_iter().flatten()).collect()
+}
+
 /// What a method and path mean to a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
@@ -106,6 +113,12 @@ pub(super) trait Provider: Sync {
     /// The status at which clients of this wire stop at once and show the message.
     fn stop_status(&self) -> StatusCode {
         StatusCode::PAYMENT_REQUIRED
+    }
+
+    /// A stream that fails with its first event, at which clients of this wire come again after the pause that the message
+    /// names; none where the wire has no such event.
+    fn failed_stream(&self, _message: &str) -> Option<Vec<u8>> {
+        None
     }
 
     /// Reads a call to a path.

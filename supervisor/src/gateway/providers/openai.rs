@@ -155,18 +155,28 @@ impl Provider for OpenAi {
 
     /// `invalid_prompt` is the one code that ends a turn at once with the message as it is.
     fn stream_error(&self, message: &str) -> Vec<u8> {
-        let data = serde_json::json!({
-            "type": "response.failed",
-            "response": {
-                "id": "resp_agentsup",
-                "object": "response",
-                "status": "failed",
-                "output": [],
-                "error": {"code": "invalid_prompt", "message": message},
-            },
-        });
-        format!("event: response.failed\ndata: {data}\n\n").into_bytes()
+        failed("invalid_prompt", message)
     }
+
+    /// `rate_limit_exceeded` is the one code at which the pause is read from the message.
+    fn failed_stream(&self, message: &str) -> Option<Vec<u8>> {
+        Some(failed("rate_limit_exceeded", message))
+    }
+}
+
+/// The event of a response that failed.
+fn failed(code: &str, message: &str) -> Vec<u8> {
+    let data = serde_json::json!({
+        "type": "response.failed",
+        "response": {
+            "id": "resp_agentsup",
+            "object": "response",
+            "status": "failed",
+            "output": [],
+            "error": {"code": code, "message": message},
+        },
+    });
+    format!("event: response.failed\ndata: {data}\n\n").into_bytes()
 }
 
 /// An error as both dialects have it.
@@ -174,6 +184,7 @@ fn error(status: StatusCode, message: &str) -> Vec<u8> {
     let (kind, code) = match status {
         StatusCode::UNAUTHORIZED => ("invalid_request_error", Some("invalid_api_key")),
         StatusCode::PAYMENT_REQUIRED => ("insufficient_quota", Some("insufficient_quota")),
+        StatusCode::TOO_MANY_REQUESTS => ("requests", Some("rate_limit_exceeded")),
         status if status.is_server_error() => ("server_error", None),
         _ => ("invalid_request_error", None),
     };

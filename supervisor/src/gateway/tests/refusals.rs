@@ -2,7 +2,7 @@ use http_body_util::{BodyExt as _, Full};
 
 use super::fake::{Fake, Step, TOKEN, World, text};
 use super::*;
-use crate::core::run::RefusalStyle;
+use crate::core::refusal::{Form, RefusalStyle};
 use crate::sys::secrets::SecretRef;
 
 async fn untouched() -> (Fake, World) {
@@ -113,11 +113,10 @@ async fn a_body_that_cannot_be_read_is_told_apart_and_recorded() {
 #[tokio::test]
 async fn the_end_of_the_budget_stops_the_client_in_its_own_way() {
     let fake = Fake::start(|_| vec![Step::Cut]).await;
-    for (style, status) in [
-        (RefusalStyle::PaymentRequiredJson, 402),
-        (RefusalStyle::BadRequestJson, 400),
-        (RefusalStyle::BadRequestText, 400),
-    ] {
+    for (terminal, status) in
+        [(Form::PaymentRequiredJson, 402), (Form::BadRequestJson, 400), (Form::BadRequestText, 400)]
+    {
+        let style = RefusalStyle { terminal, ..STYLE };
         let world = World::new(fake.port, held() - 1, style).await;
         let response = world.post(MESSAGES, REQUEST).await;
         assert_eq!(
@@ -125,7 +124,7 @@ async fn the_end_of_the_budget_stops_the_client_in_its_own_way() {
             (status, &b"false"[..])
         );
         let plain = response.headers()["content-type"] == "text/plain; charset=utf-8";
-        assert_eq!(plain, style == RefusalStyle::BadRequestText);
+        assert_eq!(plain, terminal == Form::BadRequestText);
         let (_, body) = text(response).await;
         let words = if plain { body } else { message(&body) };
         assert!(words.starts_with("agentsup: budget exhausted"), "{words}");
@@ -150,13 +149,17 @@ async fn a_provider_that_is_not_there_costs_nothing() {
     drop(gone);
     assert_ne!(port, dead);
     let world = World::new(dead, PLENTY, STYLE).await;
-    let (status, body) = text(world.post(MESSAGES, REQUEST).await).await;
-    assert_eq!(status, 402);
+    let response = world.post(MESSAGES, REQUEST).await;
+    assert_eq!(response.headers()["retry-after"], "20", "a network that is gone for a moment ends no work");
+    assert_eq!(response.headers().get("x-should-retry"), None);
+    let (status, body) = text(response).await;
+    assert_eq!(status, 429);
     assert!(
         message(&body).starts_with("agentsup: provider `anthropic`: cannot be reached: Connection refused"),
         "{body}"
     );
-    assert!(message(&body).ends_with("; nothing was sent to the provider"), "{body}");
+    let end = "; nothing was sent to the provider. Please try again in 20s.";
+    assert!(message(&body).ends_with(end), "{body}");
     assert_eq!(world.balance().await, (0, 0));
     let sentences = world.sentences().await;
     assert!(sentences[0].contains(&format!("failed: cannot connect to `127.0.0.1:{dead}`")), "{sentences:?}");

@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 
 use crate::audit::{self, List};
 use crate::core::manifest::Environment;
-use crate::core::run::{HookDuty, RefusalStyle, Run, RunState};
+use crate::core::refusal::RefusalStyle;
+use crate::core::run::{HookDuty, Run, RunState};
 use crate::gate::{Gate, LiveRun};
 use crate::mcp::{Limits, Proxy, ServerStatus, serve};
 use crate::registry::Registry;
@@ -209,7 +210,7 @@ fn run(dir: &Path) -> Run {
         base: "0".repeat(40),
         onto: None,
         dir: dir.join("run"),
-        refusal: RefusalStyle::BadRequestJson,
+        refusal: RefusalStyle::PLAIN,
         hooks: HookDuty::None,
         cap: None,
         started_at_ms: 0,

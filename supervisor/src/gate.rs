@@ -11,6 +11,7 @@ mod line;
 mod live;
 mod news;
 mod permit;
+mod reconcile;
 mod refuse;
 mod reserve;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use live::{LiveRun, token_hash};
 pub use news::Alert;
 use permit::Claim;
 pub use permit::Permit;
+pub use reconcile::{Reconciled, Statement};
 pub use reserve::account;
 
 /// The gate. Clones share it.
@@ -98,6 +100,7 @@ impl Gate {
                     run: orphan.run,
                     status: "assumed after a crash".to_owned(),
                     usage: None,
+                    assumed: true,
                     tokens: closed.as_ref().map(|closed| closed.tokens),
                     cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
                 };
@@ -232,6 +235,7 @@ impl Gate {
             reserved_nano_usd: None,
             budget: None,
             period: None,
+            prices: None,
             also: Vec::new(),
         };
         if evaluation.decision != Decision::Allow {
@@ -279,7 +283,7 @@ impl Gate {
         let append = move |tx: &Transaction<'_>| records::append(tx, Entry::Decision(entry));
         let written = self.inner.store.write_synced_if(move |_| !may_be_late, append).await;
         let record = written.map_err(|error| refuse::unwritten(&error))?;
-        Ok(Permit::new(self.clone(), Claim { record, run: live.run.id, held: None, granted_output: None }))
+        Ok(Permit::new(self.clone(), Claim::free(record, live.run.id)))
     }
 
     async fn record_refusal(

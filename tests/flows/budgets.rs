@@ -1,5 +1,6 @@
 //! Budgets as people see them: chains, a run's own cap, raising and lowering, and who may not.
 
+mod reconcile;
 mod storm;
 
 use std::time::Duration;

@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::SharedApp;
-use super::answers::{approvals, audit, budgets, daemon, figures, keys, manifests, mcp, prices, usage};
+use super::answers::{
+    approvals, audit, budgets, daemon, figures, keys, manifests, mcp, prices, reconcile, usage,
+};
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
 
@@ -97,12 +99,16 @@ ops! {
     BudgetRaise "budget.raise" (budgets::AdjustParams) -> budgets::BudgetView = |app, params| budgets::raise(app, params);
     /// Lets a budget spend less in its present period.
     BudgetLower "budget.lower" (budgets::AdjustParams) -> budgets::BudgetView = |app, params| budgets::lower(app, params);
+    /// Sets a provider's statement against the ledger.
+    BudgetReconcile "budget.reconcile" (reconcile::ReconcileParams) -> reconcile::Reconciliation = |app, params| reconcile::reconcile(app, params);
     /// Sums what was spent on what.
     UsageShow "usage.show" (usage::UsageParams) -> usage::UsageView = |app, params| usage::show(app, params);
     /// Sums what one run spent and was denied.
     UsageRun "usage.run" (figures::SummaryParams) -> figures::RunSummary = |app, params| figures::summary(app, params);
     /// Lists the prices in force.
     PriceList "price.list" (Nothing) -> prices::PriceList = |app, _params| prices::list(app);
+    /// Lists models that were frozen.
+    PriceFrozen "price.frozen" (Nothing) -> Vec<prices::FrozenView> = |app, _params| prices::frozen(app);
     /// Compares a file's prices with those in force.
     PriceDiff "price.diff" (prices::FileParams) -> Vec<prices::PriceChange> = |app, params| prices::diff(app, params);
     /// Puts a file's prices in force.

@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::core::canonical;
 use crate::core::decision::Decision;
 use crate::core::record::{DecisionEntry, Entry, EventEntry, GENESIS, Record, hash};
+use crate::core::usage::Usage;
 use crate::store::adjustments;
+use crate::store::corrections::{self, Entered};
 use crate::store::ledger::{self, Account, Booked};
 use crate::store::records::{self, StoredRecord};
 use crate::store::{self, Connection, StoreError};
+
+mod calls;
 
 /// Rows read at a time.
 const PAGE: u32 = 1024;
@@ -47,6 +51,14 @@ struct Told {
     accounts: Option<Vec<Account>>,
     reserved: i64,
     posted: Option<i64>,
+    /// Tokens posted, as far as the outcome says so.
+    tokens: Option<i64>,
+    provider: String,
+    model: String,
+    /// None in records from before it was kept.
+    prices: Option<String>,
+    usage: Option<Usage>,
+    assumed: bool,
 }
 
 /// Checks the whole log. `Ok(Err)` is a broken log, `Err` a database that cannot be read at all.
@@ -54,7 +66,13 @@ struct Told {
 /// # Errors
 /// Those of the database.
 pub fn verify(connection: &Connection) -> Result<Result<Summary, Finding>, StoreError> {
-    let mut log = Log { prev: GENESIS, seq: 0, money: HashMap::new(), adjusted: BTreeMap::new() };
+    let mut log = Log {
+        prev: GENESIS,
+        seq: 0,
+        money: HashMap::new(),
+        adjusted: BTreeMap::new(),
+        corrected: BTreeMap::new(),
+    };
     let found = log.walk(connection).and_then(|walked| match walked {
         Ok(()) => log.agree(connection),
         Err(what) => Ok(Err(Finding { seq: log.seq, what })),
@@ -78,6 +96,8 @@ struct Log {
     money: HashMap<String, Told>,
     /// By how much people changed budgets, by the record that says so.
     adjusted: BTreeMap<String, (u64, Adjusted)>,
+    /// What calls were found to have cost, by the record that says so.
+    corrected: BTreeMap<String, (u64, Entered)>,
 }
 
 /// A budget in a period, nano-USD, tokens.
@@ -108,9 +128,16 @@ impl Log {
         let known: HashSet<&str> = booked.iter().map(|row| row.record.as_str()).collect();
         let lost = self.money.iter().filter(|(id, _)| !known.contains(id.as_str()));
         let lost = lost.map(|(_, told)| (told.seq, "the ledger has no reservation for it".to_owned()));
-        let first = booked.iter().filter_map(|row| self.differs(row)).chain(lost).min();
         let found = |seq: u64, what: String| Ok(Err(Finding { seq, what }));
+        let corrections = match self.corrections(connection)? {
+            Ok(corrections) => corrections,
+            Err((seq, what)) => return found(seq, what),
+        };
+        let first = booked.iter().filter_map(|row| self.differs(row, &corrections)).chain(lost).min();
         if let Some((seq, what)) = first {
+            return found(seq, what);
+        }
+        if let Some((seq, what)) = self.misnoted(connection, &booked, &corrections)? {
             return found(seq, what);
         }
         if let Some(Account { budget, period }) = ledger::unbalanced(connection)? {
@@ -162,8 +189,19 @@ impl Log {
         match &record.entry {
             Entry::Decision(decision) if decision.decision == Decision::Allow => {
                 if let Some(reserved) = decision.reserved_nano_usd {
-                    let accounts = accounts(decision);
-                    self.money.insert(record.id.to_string(), Told { seq, accounts, reserved, posted: None });
+                    let told = Told {
+                        seq,
+                        accounts: accounts(decision),
+                        reserved,
+                        posted: None,
+                        tokens: None,
+                        provider: decision.on.clone(),
+                        model: decision.target.clone(),
+                        prices: decision.prices.clone(),
+                        usage: None,
+                        assumed: false,
+                    };
+                    self.money.insert(record.id.to_string(), told);
                 }
             }
             Entry::Outcome(outcome) => {
@@ -172,14 +210,21 @@ impl Log {
                         return Err("it is the second outcome of one decision".to_owned());
                     }
                     told.posted = Some(outcome.cost_nano_usd.unwrap_or(0));
+                    told.tokens = outcome.tokens.and_then(|tokens| i64::try_from(tokens).ok());
+                    told.usage = outcome.usage;
+                    // Records of before say it by what they leave out.
+                    told.assumed = outcome.assumed || outcome.usage.is_none();
                 }
             }
             Entry::Event(event) if event.event == adjustments::EVENT => {
                 self.adjusted.insert(record.id.to_string(), (seq, adjusted(event)));
             }
+            Entry::Event(event) if event.event == corrections::EVENT => {
+                let id = record.id.to_string();
+                self.corrected.insert(id.clone(), (seq, calls::entered(id, event)));
+            }
             Entry::Decision(_) | Entry::Event(_) => {}
         }
-
         Ok(())
     }
 
@@ -208,14 +253,21 @@ impl Log {
     }
 
     /// Where and how a reservation is not what the log tells.
-    fn differs(&self, row: &Booked) -> Option<(u64, String)> {
+    fn differs(&self, row: &Booked, corrections: &Corrections) -> Option<(u64, String)> {
         let Some(told) = self.money.get(&row.record) else {
             return Some((
                 self.seq + 1,
                 format!("the ledger names `{}`, which the log does not have", row.record),
             ));
         };
-        let is_same = told.reserved == row.reserved_nano_usd && told.posted == row.posted_nano_usd;
+        let (nano_usd, tokens) = match calls::last(told, corrections.get(&row.id).map_or(&[], Vec::as_slice))
+        {
+            Ok(last) => last,
+            Err(found) => return Some(found),
+        };
+        let is_same = told.reserved == row.reserved_nano_usd
+            && nano_usd == row.posted_nano_usd
+            && tokens.is_none_or(|tokens| row.posted_nano_usd.is_none() || tokens == row.posted_tokens);
         let what = if !is_same || !row.is_held_whole {
             "the ledger has other amounts for it"
         } else if told.accounts.as_ref().is_some_and(|accounts| *accounts != row.accounts) {
@@ -226,6 +278,9 @@ impl Log {
         Some((told.seq, what.to_owned()))
     }
 }
+
+/// By the reservation: where the log has them, in order.
+type Corrections = HashMap<String, Vec<(u64, Entered)>>;
 
 /// What a record says of a change; what it does not say is nothing the ledger could have.
 fn adjusted(event: &EventEntry) -> Adjusted {

@@ -1,5 +1,7 @@
 //! `agentsup budget`: what may be spent, what is left, and changing it for the present period.
 
+mod reconcile;
+
 use super::output::{self, Answer, Cell, Tone, cell};
 use super::{Outcome, ask};
 use crate::api::answers::budgets::{AdjustParams, BudgetView, ShowParams};
@@ -19,6 +21,7 @@ enum Verb {
     Show(ShowArgs),
     Raise(RaiseArgs),
     Lower(LowerArgs),
+    Reconcile(reconcile::Args),
 }
 
 /// List all budgets
@@ -92,6 +95,7 @@ pub(super) fn perform(args: Args) -> Outcome {
             let (params, answer) = args.change.split();
             Ok(answer.give(&ask(async |client| client.call::<BudgetRaise>(params).await)?, tell))
         }
+        Verb::Reconcile(args) => reconcile::perform(args),
         Verb::Lower(args) => {
             let (params, answer) = args.change.split();
             Ok(answer.give(&ask(async |client| client.call::<BudgetLower>(params).await)?, tell))

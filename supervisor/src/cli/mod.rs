@@ -29,6 +29,7 @@ mod stop;
 mod suspend;
 mod usage;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Subcommand};
@@ -183,6 +184,12 @@ fn ask_of<T>(absent: Absent, work: impl AsyncFnOnce(&Client) -> Result<T, Failur
         .build()
         .map_err(|error| Failure::internal(&error))?;
     runtime.block_on(work(&client))
+}
+
+/// The daemon works elsewhere.
+fn absolute(file: &Path) -> Result<PathBuf, Failure> {
+    let directory = env::working_directory().map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
+    Ok(directory.join(file))
 }
 
 #[cfg(test)]

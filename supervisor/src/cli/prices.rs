@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use super::output::{self, Answer, Cell, Format, Tone, cell};
-use super::{Outcome, ask};
-use crate::api::answers::prices::{Amounts, FileParams, PriceChange, PriceList, PriceSource, RefreshParams};
+use super::{Outcome, absolute, ask};
+use crate::api::answers::prices::{
+    Amounts, FileParams, FrozenView, PriceChange, PriceList, PriceSource, RefreshParams,
+};
 use crate::api::ops::{self, Nothing};
 use crate::core::error::{Code, Failure};
-use crate::sys::env;
+use crate::sys::clock;
 
 /// Show what models cost, and bring it up to date
 #[derive(Debug, clap::Args)]
@@ -19,6 +21,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     List(ListArgs),
+    Frozen(FrozenArgs),
     Diff(DiffArgs),
     Refresh(RefreshArgs),
 }
@@ -36,6 +39,20 @@ struct ListArgs {
     /// As rows of the built-in table
     #[arg(long, conflicts_with = "json")]
     toml: bool,
+    #[command(flatten)]
+    answer: Answer,
+}
+
+/// List models that were frozen, and what thaws them
+///
+/// A model is frozen when a call of it cost more than was held for it: its prices are too low, so no bound made with
+/// them is to be believed. Other prices thaw it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  agentsup prices frozen
+  agentsup prices frozen --json | jq '.[] | select(.is_frozen)'")]
+struct FrozenArgs {
     #[command(flatten)]
     answer: Answer,
 }
@@ -76,6 +93,7 @@ struct RefreshArgs {
 pub(super) fn perform(args: Args) -> Outcome {
     match args.verb {
         Verb::List(args) => list(&args),
+        Verb::Frozen(args) => frozen(&args),
         Verb::Diff(args) => diff(&args),
         Verb::Refresh(args) => refresh(&args),
     }
@@ -88,6 +106,41 @@ fn list(args: &ListArgs) -> Outcome {
             prices.models.iter().for_each(|price| output::line(price.amounts.row(&price.model)));
         } else {
             show(prices);
+        }
+    }))
+}
+
+fn frozen(args: &FrozenArgs) -> Outcome {
+    let frozen = ask(async |client| client.call::<ops::PriceFrozen>(Nothing {}).await)?;
+    Ok(args.answer.give(&frozen, |frozen| {
+        let now_ms = clock::now_ms();
+        let row = |view: &FrozenView| {
+            let state = match view.is_frozen {
+                true => cell("frozen").tone(Tone::Bad),
+                false => cell("thawed").tone(Tone::Good),
+            };
+            vec![
+                cell(&view.model).tone(Tone::Strong),
+                cell(&view.provider),
+                cell(&view.prices),
+                cell(output::dollars(view.bound_nano_usd)),
+                cell(output::dollars(view.billed_nano_usd)),
+                cell(&view.overrun),
+                cell(clock::shown(view.at_ms, now_ms)),
+                cell(view.call),
+                state,
+            ]
+        };
+        let rows: Vec<Vec<Cell>> = frozen.iter().map(row).collect();
+        let columns =
+            ["MODEL", "PROVIDER", "PRICES", "BOUND", "BILLED", "TOO MUCH", "SINCE", "CALL", "STATE"];
+        output::table(&columns, &rows, "no model was ever frozen");
+        for view in frozen.iter().filter(|view| view.is_frozen) {
+            output::line(format_args!(
+                "{}: {}",
+                output::printable(&view.model),
+                output::printable(&view.thaws)
+            ));
         }
     }))
 }
@@ -209,12 +262,6 @@ fn agree(shown: &[PriceChange]) -> Result<(), Failure> {
         Ok(Some(answer)) if ["y", "yes"].contains(&answer.as_str()) => Ok(()),
         _ => Err(not_agreed("the prices stay as they are")),
     }
-}
-
-/// The daemon works elsewhere.
-fn absolute(file: &PathBuf) -> Result<PathBuf, Failure> {
-    let directory = env::working_directory().map_err(|error| Failure::new(Code::Usage, error.to_string()))?;
-    Ok(directory.join(file))
 }
 
 #[cfg(test)]

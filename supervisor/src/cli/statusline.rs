@@ -121,7 +121,7 @@ mod tests {
 
     fn figures(budget: &str) -> RunFigures {
         serde_json::from_str(&format!(
-            r#"{{"run":"run_{}","usage":{{"key":"","calls":4,"assumed_calls":0,"input_tokens":1,
+            r#"{{"run":"run_{}","usage":{{"key":"","calls":4,"assumed_calls":0,"assumed_nano_usd":0,"input_tokens":1,
             "cache_write_5m_tokens":0,"cache_write_1h_tokens":0,"cache_read_tokens":0,"output_tokens":1,
             "cache_read_percent":0,"cost_nano_usd":1234567890}},"budget":{budget}}}"#,
             "0".repeat(32)

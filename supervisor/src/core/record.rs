@@ -79,6 +79,9 @@ pub struct DecisionEntry {
     /// In which of its periods.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub period: Option<String>,
+    /// The version of the prices that the amount was made with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub prices: Option<String>,
     /// Where it was reserved as well: the run's own cap and the budget's parents.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub also: Vec<Payer>,
@@ -102,9 +105,12 @@ pub struct OutcomeEntry {
     pub run: RunId,
     /// `200 OK`, `abandoned`, `failed: …`.
     pub status: String,
-    /// What the provider counted.
+    /// What the provider counted, or where that is only a part, the most that it can have been.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub usage: Option<Usage>,
+    /// Whether nobody counted it, or not to the end: then the most that it can have cost is posted.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub assumed: bool,
     /// Tokens posted to the budget: counted or, where nobody knows, assumed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tokens: Option<u64>,

@@ -10,7 +10,10 @@ use crate::core::record::{Entry, EventEntry, OutcomeEntry};
 use crate::core::usage::{Charge, Outcome};
 use crate::store::frozen::{self, Priced};
 use crate::store::ledger::{self, Account, Closed};
-use crate::store::{StoreError, Transaction, records};
+use crate::store::{StoreError, Transaction, records, upstream};
+
+/// The longest name of a call that is kept, in bytes.
+const UPSTREAM_ID_MAX: usize = 200;
 
 /// Proof that an action was decided, recorded and, where it costs money, reserved. Whoever holds it may perform
 /// exactly that effect, and then settles it. Dropped unsettled, it records `abandoned` and what was reserved is
@@ -29,6 +32,15 @@ pub(super) struct Claim {
     pub(super) held: Option<Held>,
     /// The output tokens that were granted instead of what was asked for.
     pub(super) granted_output: Option<u64>,
+    /// Names that the provider has for the call and that are not kept yet.
+    pub(super) names: Vec<String>,
+}
+
+impl Claim {
+    /// One that nothing is held for.
+    pub(super) const fn free(record: RecordId, run: RunId) -> Self {
+        Self { record, run, held: None, granted_output: None, names: Vec::new() }
+    }
 }
 
 /// An amount held in every budget of a chain.
@@ -60,6 +72,28 @@ impl Permit {
     /// How full the fullest of the budgets that pay for the call was before it.
     pub fn gauge(&self) -> Option<Gauge> {
         self.claim.as_ref()?.held.as_ref()?.gauge
+    }
+
+    /// Takes note of a name that the provider has for the call, for its statements; it is kept when the call is settled.
+    pub fn name_upstream(&mut self, id: &str) {
+        let is_name =
+            (1..=UPSTREAM_ID_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let names = self.claim.as_mut().filter(|claim| claim.held.is_some()).map(|claim| &mut claim.names);
+        if let Some(names) = names.filter(|names| is_name && names.iter().all(|known| known != id)) {
+            names.push(id.to_owned());
+        }
+    }
+
+    /// Keeps the names that are known by now, without waiting for it: for calls that may never be settled.
+    pub fn keep_names(&mut self) {
+        let Some(claim) = &mut self.claim else { return };
+        let Some(held) = claim.held.as_ref().filter(|_| !claim.names.is_empty()) else { return };
+        let (reservation, names) = (held.reservation, std::mem::take(&mut claim.names));
+        let insert =
+            move |tx: &Transaction<'_>| names.iter().try_for_each(|id| upstream::insert(tx, reservation, id));
+        if let Err(error) = self.gate.store().enqueue(insert) {
+            tracing::warn!(%error, "a call's name at its provider was not kept");
+        }
     }
 
     /// Records how the effect ended and closes the reservation. A power cut in the next tenth of a second may undo
@@ -123,19 +157,18 @@ fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> 
     let closed = match (&claim.held, outcome.charge) {
         (Some(held), charge) => {
             // A flow that forgot to say what was billed must not make it free.
-            ledger::close(tx, held.reservation, charge.unwrap_or(Charge::Assumed), at_ms)?
+            let closed = ledger::close(tx, held.reservation, charge.unwrap_or(Charge::Assumed), at_ms)?;
+            claim.names.iter().try_for_each(|id| upstream::insert(tx, held.reservation, id))?;
+            closed
         }
         (None, _) => None,
-    };
-    let usage = match outcome.charge {
-        Some(Charge::Settled { usage, .. } | Charge::AtMost { usage, .. }) => Some(usage),
-        _ => None,
     };
     let entry = OutcomeEntry {
         of: claim.record,
         run: claim.run,
         status: outcome.status.clone(),
-        usage,
+        usage: closed.as_ref().and_then(|closed| closed.usage),
+        assumed: closed.as_ref().is_some_and(|closed| closed.is_assumed),
         tokens: closed.as_ref().map(|closed| closed.tokens),
         cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
     };

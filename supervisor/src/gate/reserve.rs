@@ -237,12 +237,14 @@ fn admit_call(
             }
             name_payers(&mut entry, hold.payers.iter().map(|paying| &paying.account));
             entry.reserved_nano_usd = Some(hold.bound.cost.nano());
+            entry.prices = Some(hold.prices.clone()).filter(|prices| !prices.is_empty());
             records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
             let gauges =
                 chain.iter().zip(&weighed).map(|(of, (_, balance))| budget::gauge(of, balance, hold.at_ms));
             let gauge = gauges.max_by_key(|gauge| gauge.used_percent);
             let held = Held { reservation: hold.id, chain, priced, gauge };
-            let claim = Claim { record: hold.record, run: hold.run, held: Some(held), granted_output };
+            let (record, run, names) = (hold.record, hold.run, Vec::new());
+            let claim = Claim { record, run, held: Some(held), granted_output, names };
             Ok(Admission::Held(claim, hold.bound))
         }
         Fit::Now | Fit::Later if attempt != Try::Last => {

@@ -5,6 +5,7 @@ mod breaker;
 mod chain;
 mod crash;
 mod guards;
+mod reconcile;
 mod schedules;
 
 use std::sync::Arc;

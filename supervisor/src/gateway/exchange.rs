@@ -186,7 +186,7 @@ impl Exchange {
     }
 
     /// Forwards what was decided. The permit ends here or in the relay.
-    async fn perform(self, permit: Permit, prepared: Prepared, body: Bytes, mut reply: Reply) {
+    async fn perform(self, mut permit: Permit, prepared: Prepared, body: Bytes, mut reply: Reply) {
         if reply.is_closed() {
             return settle(permit, "the client left before anything was sent".to_owned(), Charge::Void).await;
         }
@@ -207,6 +207,12 @@ impl Exchange {
         };
         let status = response.status();
         let framing = framing(&response);
+        if prepared.billing.is_some() {
+            headers::names(response.headers()).for_each(|name| permit.name_upstream(name));
+        }
+        if framing == Framing::Events {
+            permit.keep_names();
+        }
         let ledger = match prepared.billing.filter(|_| status.is_success()) {
             Some(Billing { price, prompt, reader }) => {
                 let meter = Meter::new(reader, framing);

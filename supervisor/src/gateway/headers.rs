@@ -23,6 +23,14 @@ const LIMITS: [&str; 3] = ["anthropic-ratelimit-", "x-ratelimit-", "x-codex-"];
 /// Tells the client that its answer is limited to so many tokens, because no more fitted into the budget.
 pub(super) const OUTPUT_GRANTED: HeaderName = HeaderName::from_static("agentsup-output-tokens");
 
+/// What providers call an answer by, where they say it ahead of it.
+const NAMES: [&str; 3] = ["request-id", "x-request-id", "x-generation-id"];
+
+/// The names that a provider has for a call.
+pub(super) fn names(from: &HeaderMap) -> impl Iterator<Item = &str> {
+    NAMES.iter().filter_map(|name| from.get(*name)?.to_str().ok())
+}
+
 /// A request's headers as the provider gets them, still without its key.
 pub(super) fn to_provider(from: &HeaderMap, token: &str) -> HeaderMap {
     let named = named_by_connection(from);

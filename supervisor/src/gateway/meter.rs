@@ -5,12 +5,14 @@
 //! unreliable, never smaller); numbers that cannot be read make it unreliable too.
 
 use memchr::memchr;
+use serde::Deserialize;
 
 use crate::core::money::NanoUsd;
 use crate::core::usage::Usage;
 
 use super::bound::Surcharge;
 use super::prices::Price;
+use super::scan;
 
 /// The most of one event, or of an answer that is not streamed, that is kept to be read.
 const LARGEST: usize = 32 * 1024 * 1024;
@@ -114,6 +116,10 @@ pub(super) struct Meter {
     within_event: bool,
     complete: bool,
     failed: Option<UnreadableError>,
+    /// What the provider calls the answer, until somebody asks.
+    name: Option<String>,
+    /// In how many more events that is looked for.
+    unnamed: u8,
 }
 
 impl Meter {
@@ -126,6 +132,8 @@ impl Meter {
             within_event: false,
             complete: false,
             failed: None,
+            name: None,
+            unnamed: NAMED_WITHIN,
         }
     }
 
@@ -154,11 +162,17 @@ impl Meter {
             self.complete |= self.reader.may_end();
         }
         if self.framing == Framing::Json && self.failed.is_none() {
+            self.name = name_in(&self.line);
             match self.reader.answer(&self.line) {
                 Ok(()) => self.complete = true,
                 Err(error) => self.failed = Some(error),
             }
         }
+    }
+
+    /// What the provider calls the answer, once.
+    pub(super) const fn take_name(&mut self) -> Option<String> {
+        self.name.take()
     }
 
     /// Whether everything that matters was seen, so that the call can be settled.
@@ -221,11 +235,35 @@ impl Meter {
         if self.failed.is_some() {
             return;
         }
+        if self.unnamed > 0 {
+            self.name = name_in(data);
+            self.unnamed = if self.name.is_some() { 0 } else { self.unnamed - 1 };
+        }
         match self.reader.event(data) {
             Ok(last) => self.complete |= last,
             Err(error) => self.failed = Some(error),
         }
     }
+}
+
+/// The first events of a stream, one of which names the answer.
+const NAMED_WITHIN: u8 = 4;
+
+/// What an answer or one of its first events says that it is called: every wire says it in one of these places.
+fn name_in(json: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Named {
+        id: Option<String>,
+        response_id: Option<String>,
+        message: Option<Box<Self>>,
+        response: Option<Box<Self>>,
+    }
+    // A stream may come as a list of its pieces.
+    let first = if json.starts_with(b"[") { scan::elements(json).first().copied()? } else { json };
+    let Named { id, response_id, message, response } = serde_json::from_slice(first).ok()?;
+    let within = |part: Option<Box<Named>>| part.and_then(|part| part.id);
+    id.or(response_id).or_else(|| within(message)).or_else(|| within(response))
 }
 
 #[cfg(test)]

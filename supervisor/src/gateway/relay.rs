@@ -50,6 +50,13 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// Takes note of what the provider calls the answer.
+    fn name(&mut self) {
+        if let Some(name) = self.meter.take_name() {
+            self.permit.name_upstream(&name);
+        }
+    }
+
     /// Posts what the provider said. What it did not say counts as the most it can be.
     async fn settle(self, note: &str, anchors: &Anchors) {
         let broken_off = self.broken_off();
@@ -180,6 +187,10 @@ impl Relay {
     async fn take(&mut self, data: Bytes, anchors: &Anchors) {
         if let Some(ledger) = &mut self.ledger {
             ledger.meter.feed(&data);
+            ledger.name();
+            if !ledger.meter.is_complete() {
+                ledger.permit.keep_names();
+            }
             if ledger.meter.is_complete() {
                 self.complete = true;
                 self.settle("", anchors).await;
@@ -255,6 +266,7 @@ impl Relay {
     async fn whole(&mut self, anchors: &Anchors) -> Option<String> {
         if let Some(ledger) = &mut self.ledger {
             ledger.meter.end();
+            ledger.name();
             if ledger.meter.bill() == Ok(None) && self.framing == Framing::Events {
                 return Some("the provider ended its answer too early".to_owned());
             }

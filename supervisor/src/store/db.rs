@@ -16,12 +16,13 @@ pub(super) const MIGRATIONS: &[&[&str]] = &[
     &[super::ledger::CHAINS],
     &[super::adjustments::SCHEMA],
     &[super::frozen::SCHEMA],
+    &[super::upstream::SCHEMA, super::corrections::SCHEMA],
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS: usize = 4;
 /// Statements that the writer keeps prepared: all of them.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 96;
 
 /// Opens the one connection that writes.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {

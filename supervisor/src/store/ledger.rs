@@ -12,7 +12,7 @@ use super::{StoreError, usage};
 use crate::core::budget::{Balance, Fit, fit};
 use crate::core::ids::{RecordId, ReservationId, RunId};
 use crate::core::money::NanoUsd;
-use crate::core::usage::Charge;
+use crate::core::usage::{Charge, Usage};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE accounts (
@@ -103,6 +103,10 @@ pub struct Closed {
     pub overrun: NanoUsd,
     /// By how many the posted tokens exceed those that were held.
     pub overrun_tokens: u64,
+    /// The kinds of these tokens, as far as they are known.
+    pub usage: Option<Usage>,
+    /// Whether nobody counted it.
+    pub is_assumed: bool,
 }
 
 fn int(value: u64) -> i64 {
@@ -246,10 +250,15 @@ pub fn close(
         tokens: nat(tokens),
         overrun: money(posted)?.minus(money(held)?),
         overrun_tokens: nat(tokens).saturating_sub(nat(held_tokens)),
+        usage: match charge {
+            Charge::Settled { usage, .. } | Charge::AtMost { usage, .. } => Some(usage),
+            Charge::Assumed | Charge::Void => None,
+        },
+        is_assumed: state == "assumed",
     }))
 }
 
-fn held_in(connection: &Connection, reservation: &str) -> Result<Vec<Account>, StoreError> {
+pub(super) fn held_in(connection: &Connection, reservation: &str) -> Result<Vec<Account>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT budget, period FROM holds WHERE reservation = ?1 ORDER BY budget")?;
     let rows =
@@ -337,16 +346,26 @@ pub fn unbalanced(connection: &Connection) -> Result<Option<Account>, StoreError
 /// A reservation's amounts, for checking them against the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booked {
+    /// The reservation.
+    pub id: String,
     /// The record of the decision.
     pub record: String,
+    /// The model as the agent named it.
+    pub model: String,
     /// Where it is held, in order.
     pub accounts: Vec<Account>,
     /// Whether every hold is of the whole amount.
     pub is_held_whole: bool,
     /// What was held.
     pub reserved_nano_usd: i64,
-    /// What was posted; none while it is open.
+    /// Tokens held.
+    pub reserved_tokens: i64,
+    /// What is posted; none while it is open.
     pub posted_nano_usd: Option<i64>,
+    /// Tokens posted.
+    pub posted_tokens: i64,
+    /// Whether nothing was billed.
+    pub is_void: bool,
 }
 
 /// Every reservation ever made.
@@ -356,7 +375,8 @@ pub struct Booked {
 pub fn booked(connection: &Connection) -> Result<Vec<Booked>, StoreError> {
     let mut statement = connection.prepare(
         "SELECT r.record, r.reserved_nano_usd, r.state, r.posted_nano_usd, h.budget, h.period,
-           COALESCE(h.nano_usd = r.reserved_nano_usd AND h.tokens = r.reserved_tokens, 1)
+           COALESCE(h.nano_usd = r.reserved_nano_usd AND h.tokens = r.reserved_tokens, 1),
+           r.id, r.model, r.reserved_tokens, r.posted_tokens
          FROM reservations r LEFT JOIN holds h ON h.reservation = r.id ORDER BY r.id, h.budget, h.period",
     )?;
     let mut rows = statement.query([])?;
@@ -366,11 +386,16 @@ pub fn booked(connection: &Connection) -> Result<Vec<Booked>, StoreError> {
         let (state, posted): (String, i64) = (row.get(2)?, row.get(3)?);
         if booked.last().is_none_or(|last| last.record != record) {
             booked.push(Booked {
+                id: row.get(7)?,
                 record,
+                model: row.get(8)?,
                 accounts: Vec::new(),
                 is_held_whole: true,
                 reserved_nano_usd: row.get(1)?,
+                reserved_tokens: row.get(9)?,
                 posted_nano_usd: (state != "forwarding").then_some(posted),
+                posted_tokens: row.get(10)?,
+                is_void: state == "void",
             });
         }
         let (budget, period): (Option<String>, Option<String>) = (row.get(4)?, row.get(5)?);

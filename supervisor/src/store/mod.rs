@@ -6,6 +6,7 @@
 //! not decide anything: callers bring what is to be written.
 
 pub mod adjustments;
+pub mod corrections;
 mod db;
 pub mod frozen;
 pub mod hold;
@@ -14,6 +15,7 @@ pub mod meta;
 pub mod records;
 pub mod runs;
 pub mod time;
+pub mod upstream;
 pub mod usage;
 mod writer;
 

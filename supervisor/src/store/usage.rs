@@ -104,8 +104,10 @@ pub struct Sum {
     pub key: String,
     /// How many calls.
     pub calls: u64,
-    /// Of these, how many nobody counted: what was held for them counts in full.
+    /// Of these, how many nobody counted: the most that they can have cost counts.
     pub assumed_calls: u64,
+    /// What is assumed for those.
+    pub assumed_nano_usd: i64,
     /// Their tokens.
     pub usage: Usage,
     /// What they cost.
@@ -146,28 +148,10 @@ pub(super) fn close(
     opened_at_ms: i64,
     charge: Charge,
 ) -> Result<(), StoreError> {
-    let id = id.to_string();
-    let say = |state: &str, usage: &Usage, cost: NanoUsd| {
-        tx.prepare_cached(
-            "UPDATE usage SET state = ?3, input_tokens = ?4, cache_write_5m_tokens = ?5,
-               cache_write_1h_tokens = ?6, cache_read_tokens = ?7, output_tokens = ?8, cost_nano_usd = ?9
-             WHERE opened_at_ms = ?1 AND reservation = ?2",
-        )?
-        .execute(params![
-            opened_at_ms,
-            id,
-            state,
-            int(usage.input_tokens),
-            int(usage.cache_write_5m_tokens),
-            int(usage.cache_write_1h_tokens),
-            int(usage.cache_read_tokens),
-            int(usage.output_tokens),
-            cost.nano(),
-        ])
-    };
+    let (reservation, id) = (id, id.to_string());
     match charge {
-        Charge::Settled { usage, cost } => say("counted", &usage, cost)?,
-        Charge::AtMost { usage, cost } => say("assumed", &usage, cost)?,
+        Charge::Settled { usage, cost } => set(tx, (opened_at_ms, reservation), "counted", &usage, cost)?,
+        Charge::AtMost { usage, cost } => set(tx, (opened_at_ms, reservation), "assumed", &usage, cost)?,
         Charge::Assumed => tx
             .prepare_cached(
                 "UPDATE usage SET state = 'assumed' WHERE opened_at_ms = ?1 AND reservation = ?2",
@@ -177,6 +161,49 @@ pub(super) fn close(
             .prepare_cached("DELETE FROM usage WHERE opened_at_ms = ?1 AND reservation = ?2")?
             .execute(params![opened_at_ms, id])?,
     };
+    Ok(())
+}
+
+fn set(
+    tx: &Transaction<'_>,
+    (opened_at_ms, reservation): (i64, ReservationId),
+    state: &str,
+    usage: &Usage,
+    cost: NanoUsd,
+) -> Result<usize, StoreError> {
+    Ok(tx
+        .prepare_cached(
+            "UPDATE usage SET state = ?9, input_tokens = ?3, cache_write_5m_tokens = ?4,
+               cache_write_1h_tokens = ?5, cache_read_tokens = ?6, output_tokens = ?7, cost_nano_usd = ?8
+             WHERE opened_at_ms = ?1 AND reservation = ?2",
+        )?
+        .execute(params![
+            opened_at_ms,
+            reservation.to_string(),
+            int(usage.input_tokens),
+            int(usage.cache_write_5m_tokens),
+            int(usage.cache_write_1h_tokens),
+            int(usage.cache_read_tokens),
+            int(usage.output_tokens),
+            cost.nano(),
+            state,
+        ])?)
+}
+
+/// Says in the row of a call what a provider stated afterwards; tokens that it did not state stay as they were.
+pub(super) fn correct(
+    tx: &Transaction<'_>,
+    (opened_at_ms, reservation): (i64, ReservationId),
+    cost: NanoUsd,
+    usage: Option<&Usage>,
+) -> Result<(), StoreError> {
+    if let Some(usage) = usage {
+        return set(tx, (opened_at_ms, reservation), "counted", usage, cost).map(drop);
+    }
+    tx.prepare_cached(
+        "UPDATE usage SET state = 'counted', cost_nano_usd = ?3 WHERE opened_at_ms = ?1 AND reservation = ?2",
+    )?
+    .execute(params![opened_at_ms, reservation.to_string(), cost.nano()])?;
     Ok(())
 }
 
@@ -311,6 +338,40 @@ pub fn recent(connection: &Connection, since_ms: i64) -> Result<Vec<Recent>, Sto
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// One call's row, for checking it against the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// The provider.
+    pub provider: String,
+    /// The model.
+    pub model: String,
+    /// The version of its prices; empty if it is not known.
+    pub prices: String,
+    /// `open`, `counted` or `assumed`.
+    pub state: String,
+    /// Its tokens.
+    pub usage: Usage,
+    /// What it cost.
+    pub cost_nano_usd: i64,
+}
+
+/// Every row there is, by its reservation.
+///
+/// # Errors
+/// Those of the database.
+pub fn noted(connection: &Connection) -> Result<HashMap<String, Noted>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT reservation, 0, 0, input_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens,
+           output_tokens, cost_nano_usd, provider, model, prices, state FROM usage",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let Sum { usage, cost_nano_usd, .. } = read(row)?;
+        let (provider, model, prices, state) = (row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?);
+        Ok((row.get(0)?, Noted { provider, model, prices, state, usage, cost_nano_usd }))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The agents that ever ran here, by their whole references.
 ///
 /// # Errors
@@ -330,6 +391,7 @@ impl Sum {
             key: String::new(),
             calls: self.calls.saturating_add(other.calls),
             assumed_calls: self.assumed_calls.saturating_add(other.assumed_calls),
+            assumed_nano_usd: self.assumed_nano_usd.saturating_add(other.assumed_nano_usd),
             usage: self.usage.plus(&other.usage),
             cost_nano_usd: self.cost_nano_usd.saturating_add(other.cost_nano_usd),
         }
@@ -343,6 +405,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Sum> {
         key: String::new(),
         calls: nat(1)?,
         assumed_calls: nat(2)?,
+        assumed_nano_usd: if nat(2)? > 0 { row.get(8)? } else { 0 },
         usage: Usage {
             input_tokens: nat(3)?,
             cache_write_5m_tokens: nat(4)?,

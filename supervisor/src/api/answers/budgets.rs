@@ -100,14 +100,18 @@ pub async fn lower(app: &App, params: AdjustParams) -> Result<BudgetView, Failur
 
 async fn adjust(app: &App, params: AdjustParams, direction: Direction) -> Result<BudgetView, Failure> {
     let budget = require(app, &params.name).await?;
-    let by = format!("user:{}", Env::current().user_name().unwrap_or_else(|| "unknown".into()));
-    let change = Change { budget, direction, amount: params.amount, by, reason: params.reason };
+    let change = Change { budget, direction, amount: params.amount, by: by(), reason: params.reason };
     match app.gate.adjust(change).await {
         Ok(()) => show(app, ShowParams { name: params.name }).await,
         Err(AdjustError::Store(error)) => Err(error.into()),
         Err(error) => Err(Failure::new(Code::Usage, error.to_string())
             .hint(format!("agentsup budget show {}", params.name))),
     }
+}
+
+/// Who gives orders here.
+pub(super) fn by() -> String {
+    format!("user:{}", Env::current().user_name().unwrap_or_else(|| "unknown".into()))
 }
 
 /// The budget that the user means.

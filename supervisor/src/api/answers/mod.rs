@@ -9,4 +9,5 @@ pub mod keys;
 pub mod manifests;
 pub mod mcp;
 pub mod prices;
+pub mod reconcile;
 pub mod usage;

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::mcp::replace;
 use crate::api::App;
 use crate::core::error::{Code, Failure};
+use crate::core::ids::{RecordId, ReservationId};
 use crate::core::record::EventEntry;
 use crate::gateway::prices;
 use crate::registry::Config;
+use crate::store::frozen::{self, Frozen, Priced};
 
 pub use crate::gateway::prices::{Amounts, PriceChange, PriceList, PriceSource, PriceView};
 
@@ -46,6 +48,66 @@ pub struct Refreshed {
 /// The prices in force.
 pub async fn list(app: &App) -> Result<PriceList, Failure> {
     Ok(prices::list(&app.registry.current().config))
+}
+
+/// A model that was frozen, because one of its calls cost more than its prices allow for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenView {
+    /// The model as the agent named it.
+    pub model: String,
+    /// The provider, by its name in the configuration.
+    pub provider: String,
+    /// The version of the prices that were too low.
+    pub prices: String,
+    /// The version in force; none if the model has no price any more.
+    pub prices_in_force: Option<String>,
+    /// Whether it still is: other prices thaw it.
+    pub is_frozen: bool,
+    /// The record of the call.
+    pub call: RecordId,
+    /// The call's reservation.
+    pub reservation: ReservationId,
+    /// What was held for the call.
+    pub bound_nano_usd: i64,
+    /// What it was billed.
+    pub billed_nano_usd: i64,
+    /// By how much that was too much, in words.
+    pub overrun: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// What thaws it; empty if it is not frozen any more.
+    pub thaws: String,
+}
+
+/// Models that were frozen, the latest first.
+pub async fn frozen(app: &App) -> Result<Vec<FrozenView>, Failure> {
+    let rows = app.store.read(frozen::list).await?;
+    let config = &app.registry.current().config;
+    let view = |row: Frozen| {
+        let Frozen { priced: Priced { model, prices }, provider, reservation, record, .. } = row;
+        let prices_in_force = prices::version_in_force(&provider, &model, config);
+        let is_frozen = prices_in_force.as_ref() == Some(&prices);
+        let table = format!("[prices.\"{}\"]", model.escape_default());
+        let thaws = match is_frozen {
+            true => format!("correct its price: {table} in config.toml, or agentsup prices refresh FILE"),
+            false => String::new(),
+        };
+        FrozenView {
+            model,
+            provider,
+            prices,
+            prices_in_force,
+            is_frozen,
+            call: record,
+            reservation,
+            bound_nano_usd: row.bound.nano(),
+            billed_nano_usd: row.billed.nano(),
+            overrun: row.overrun,
+            at_ms: row.at_ms,
+            thaws,
+        }
+    };
+    Ok(rows.into_iter().map(view).collect())
 }
 
 /// What the file tells otherwise than the list prices in force.

@@ -69,8 +69,10 @@ pub struct UsageRow {
     pub key: String,
     /// How many calls.
     pub calls: u64,
-    /// Of these, how many nobody counted: they count as what was held for them.
+    /// Of these, how many nobody counted: they count as the most that they can have cost.
     pub assumed_calls: u64,
+    /// What is assumed for those; a provider's statement may lower it.
+    pub assumed_nano_usd: i64,
     /// Input neither read from nor written to a cache.
     pub input_tokens: u64,
     /// Input written to the five-minute cache.
@@ -117,6 +119,7 @@ impl From<Sum> for UsageRow {
             key: sum.key,
             calls: sum.calls,
             assumed_calls: sum.assumed_calls,
+            assumed_nano_usd: sum.assumed_nano_usd,
             input_tokens: usage.input_tokens,
             cache_write_5m_tokens: usage.cache_write_5m_tokens,
             cache_write_1h_tokens: usage.cache_write_1h_tokens,

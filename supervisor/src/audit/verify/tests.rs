@@ -7,9 +7,11 @@ use crate::core::action::Bound;
 use crate::core::ids::RecordId;
 use crate::core::manifest::{Cap, Environment};
 use crate::core::money::NanoUsd;
+use crate::core::reconcile::{Known, Standing};
 use crate::core::record::{DecisionEntry, EventEntry, OutcomeEntry, Who};
 use crate::core::usage::Charge;
 use crate::store::adjustments::Adjustment;
+use crate::store::corrections::Correction;
 use crate::store::ledger::{Hold, Paying};
 use crate::store::{Store, Transaction};
 use crate::sys::ids;
@@ -49,6 +51,7 @@ fn call(tx: &Transaction<'_>, who: &Who, cost: Option<i64>) -> Result<RecordId, 
         reserved_nano_usd: Some(40),
         budget: Some(account.budget),
         period: Some(account.period),
+        prices: Some(hold.prices.clone()),
         also: Vec::new(),
     };
     records::append_as(tx, hold.record, 1, Entry::Decision(decision))?;
@@ -56,8 +59,9 @@ fn call(tx: &Transaction<'_>, who: &Who, cost: Option<i64>) -> Result<RecordId, 
         let charge = Charge::Settled { usage: Default::default(), cost: nano(cost) };
         ledger::close(tx, hold.id, charge, 2)?;
         let (of, run, status) = (hold.record, who.run, "200 OK".to_owned());
-        let outcome =
-            OutcomeEntry { of, run, status, usage: None, tokens: Some(0), cost_nano_usd: Some(cost) };
+        let usage = Some(Usage::default());
+        let (tokens, cost_nano_usd) = (Some(0), Some(cost));
+        let outcome = OutcomeEntry { of, run, status, usage, assumed: false, tokens, cost_nano_usd };
         records::append(tx, Entry::Outcome(outcome))?;
     }
     Ok(hold.record)
@@ -200,6 +204,38 @@ const DAMAGE: &[(&str, u64, &str)] = &[
         1,
         "the ledger has other amounts for it",
     ),
+    // what calls used
+    (
+        "UPDATE usage SET cost_nano_usd = 24 WHERE cost_nano_usd = 25",
+        1,
+        "its usage is noted with other amounts",
+    ),
+    (
+        "UPDATE usage SET state = 'assumed' WHERE cost_nano_usd = 25",
+        1,
+        "its usage is noted with other amounts",
+    ),
+    (
+        "UPDATE usage SET input_tokens = 1 WHERE cost_nano_usd = 25",
+        1,
+        "its usage is noted with other amounts",
+    ),
+    (
+        "UPDATE usage SET input_tokens = 0, output_tokens = 2 WHERE state = 'open'; UPDATE usage SET model = 'n' WHERE state = 'open'",
+        6,
+        "its usage is noted for another model, provider or price",
+    ),
+    (
+        "UPDATE usage SET prices = 'v2' WHERE cost_nano_usd = 25",
+        1,
+        "its usage is noted for another model, provider or price",
+    ),
+    ("DELETE FROM usage WHERE cost_nano_usd = 25", 1, "its usage is not noted"),
+    (
+        "INSERT INTO usage SELECT 9, reservation || 'x', run, provider, model, prices, state, 1, 0, 0, 0, 1, 25 FROM usage WHERE cost_nano_usd = 25",
+        7,
+        "the usage of a call is noted that the ledger does not have",
+    ),
     // what a budget has left
     (
         "UPDATE accounts SET posted_nano_usd = 0",
@@ -261,6 +297,113 @@ async fn a_change_of_a_budget_is_in_the_log_and_in_the_ledger() {
         ),
     ] {
         let finding = after_a_raise(sql).await.unwrap_err();
+        assert_eq!((finding.seq, finding.what.as_str()), (seq, what), "{sql}");
+    }
+}
+
+/// As [`after`], with a call that nobody counted and that was corrected twice: records 7 to 10.
+async fn after_corrections(sql: &'static str) -> Result<Summary, Finding> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let correct = move |tx: &Transaction<'_>| {
+        let who = Who {
+            agent: "agent/bot@team".parse().unwrap(),
+            owner: "user:default/alice".parse().unwrap(),
+            run: ids::new_run_id()?,
+            environment: Environment::Dev,
+        };
+        let of = call(tx, &who, None)?;
+        let open = corrections::calls(tx, &of.to_string())?.remove(0);
+        let closed = ledger::close(tx, open.reservation, Charge::Assumed, 2)?.unwrap();
+        let (tokens, cost_nano_usd) = (Some(closed.tokens), Some(closed.posted.nano()));
+        let status = "cut".to_owned();
+        let outcome =
+            OutcomeEntry { of, run: who.run, status, usage: None, assumed: true, tokens, cost_nano_usd };
+        records::append(tx, Entry::Outcome(outcome))?;
+        let usage = Usage { output_tokens: 1, ..Usage::default() };
+        for (stated, cost, known) in [(None, 30, Known::Cost), (Some(usage), 30, Known::Whole)] {
+            let now = corrections::calls(tx, &of.to_string())?.remove(0);
+            let tokens = stated.map_or(now.standing.tokens, |usage| usage.total());
+            let after = Standing { known, cost: nano(cost), tokens };
+            let correction = Correction {
+                record: ids::new_record_id()?,
+                reservation: now.reservation,
+                before: now.standing,
+                after,
+                usage: stated,
+                source: "a.csv".into(),
+                by: "user:alice".into(),
+                at_ms: 3,
+            };
+            corrections::insert(tx, &now, &correction)?;
+            let event = EventEntry::new(corrections::EVENT, "somebody lowered it")
+                .fact("reservation", now.reservation)
+                .fact("old_nano_usd", now.standing.cost.nano())
+                .fact("new_nano_usd", cost)
+                .fact("old_tokens", now.standing.tokens)
+                .fact("new_tokens", tokens);
+            let event = match stated {
+                None => event,
+                Some(_) => {
+                    let zero = [
+                        "input_tokens",
+                        "cache_write_5m_tokens",
+                        "cache_write_1h_tokens",
+                        "cache_read_tokens",
+                    ];
+                    zero.iter().fold(event, |event, name| event.fact(name, 0)).fact("output_tokens", 1)
+                }
+            };
+            records::append_as(tx, correction.record, 3, Entry::Event(event))?;
+        }
+        Ok(())
+    };
+    store.write(correct).await.unwrap();
+    let act = move |tx: &Transaction<'_>| {
+        let free = "DROP TRIGGER corrections_never_change; DROP TRIGGER corrections_never_go;";
+        Ok(tx.execute_batch(&format!("{free} {sql}"))?)
+    };
+    store.write(act).await.unwrap();
+    store.read(verify).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_correction_is_in_the_log_and_in_the_ledger() {
+    assert_eq!(after_corrections("").await.unwrap().records, 10);
+    for (sql, seq, what) in [
+        (
+            "UPDATE corrections SET new_nano_usd = 31 WHERE old_nano_usd = 40",
+            9,
+            "the ledger has another correction for it",
+        ),
+        (
+            "UPDATE corrections SET output_tokens = 2 WHERE new_tokens = 1",
+            10,
+            "the ledger has another correction for it",
+        ),
+        ("DELETE FROM corrections WHERE new_tokens = 1", 10, "the ledger does not have the correction"),
+        (
+            "UPDATE reservations SET posted_nano_usd = 40 WHERE posted_nano_usd = 30",
+            7,
+            "the ledger has other amounts for it",
+        ),
+        (
+            "UPDATE usage SET state = 'assumed' WHERE cost_nano_usd = 30",
+            7,
+            "its usage is noted with other amounts",
+        ),
+        (
+            "UPDATE usage SET output_tokens = 0, input_tokens = 1 WHERE cost_nano_usd = 30",
+            7,
+            "its usage is noted with other kinds of tokens",
+        ),
+        (
+            "UPDATE accounts SET posted_nano_usd = posted_nano_usd + 10",
+            11,
+            "the budget `team/purse` has not spent in `2026-11@UTC` what its calls did",
+        ),
+    ] {
+        let finding = after_corrections(sql).await.unwrap_err();
         assert_eq!((finding.seq, finding.what.as_str()), (seq, what), "{sql}");
     }
 }

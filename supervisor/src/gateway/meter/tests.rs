@@ -145,6 +145,27 @@ fn the_bill_is_what_the_provider_says() {
 }
 
 #[test]
+fn an_answer_has_the_name_that_its_provider_gave_it() {
+    let names: Vec<Option<String>> = golden()
+        .into_iter()
+        .map(|(request, framing, bytes, _)| {
+            let mut seen = meter(request, framing);
+            seen.feed(bytes);
+            seen.end();
+            let name = seen.take_name();
+            assert_eq!(seen.take_name(), None);
+            name
+        })
+        .collect();
+    let names: Vec<&str> = names.iter().map(|name| name.as_deref().unwrap_or("-")).collect();
+    assert_eq!(
+        names.join(" "),
+        "msg_01 msg_02 msg_03 msg_04 resp_1 resp_2 resp_3 chatcmpl-1 chatcmpl-2 chatcmpl-3 gen-1 r1 r2 - -"
+    );
+    assert_eq!(name_in(br#"[{"responseId":"r3"},{"responseId":"r4"}]"#).as_deref(), Some("r3"));
+}
+
+#[test]
 fn two_chunks_split_anywhere_give_the_same_bill() {
     for (request, framing, answer, expected) in golden() {
         for at in 0..=answer.len() {

@@ -38,6 +38,11 @@ pub(super) fn spoken(config: &Config, name: &str, path: &str) -> Option<&'static
     Some(provider.dialect(path).unwrap_or(provider))
 }
 
+/// What may come on top of the list price of a call to a provider of the configuration.
+pub(super) fn surcharge(config: &Config, name: &str) -> Option<Surcharge> {
+    Some(spoken(config, name, "")?.surcharge())
+}
+
 /// Every wire, dialects among them.
 #[cfg(test)]
 pub(super) fn wires() -> Vec<&'static dyn Provider> {

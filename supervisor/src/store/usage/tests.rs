@@ -138,6 +138,7 @@ fn calls_are_summed_by_what_they_have_in_common() {
             key: one.to_string(),
             calls: 2,
             assumed_calls: 0,
+            assumed_nano_usd: 0,
             usage: Usage {
                 input_tokens: 2,
                 cache_write_5m_tokens: 4,
@@ -163,6 +164,7 @@ fn what_is_under_way_or_was_not_billed_is_not_counted_and_what_nobody_knows_is_i
         key: "2026-11-22".into(),
         calls: 1,
         assumed_calls: 1,
+        assumed_nano_usd: 100,
         usage: Usage { input_tokens: 60, output_tokens: 40, ..Usage::default() },
         cost_nano_usd: 100,
     };
@@ -174,6 +176,7 @@ fn what_is_under_way_or_was_not_billed_is_not_counted_and_what_nobody_knows_is_i
     let expected = Sum {
         calls: 2,
         assumed_calls: 2,
+        assumed_nano_usd: 170,
         usage: expected.usage.plus(&usage),
         cost_nano_usd: 170,
         ..expected

@@ -244,8 +244,13 @@ impl Gate {
         let permit = match &action {
             Action::Llm(llm) => {
                 let reserved = self.reserve(live, llm, entry).await;
-                let seen = if reserved.is_ok() { Seen::Called } else { Seen::Refused };
-                self.watch(live, seen).await;
+                match &reserved {
+                    Err(_) => self.watch(live, Seen::Refused).await,
+                    Ok(_) if llm.bound.is_some_and(|bound| bound.is_billed()) => {
+                        self.watch(live, Seen::Called).await;
+                    }
+                    Ok(_) => {}
+                }
                 reserved?
             }
             _ => self.record(live, &action, entry).await?,

@@ -48,6 +48,8 @@ impl Claim {
 pub(super) struct Held {
     pub(super) reservation: ReservationId,
     pub(super) chain: Vec<TokenBudget>,
+    /// Whether the call can cost anything.
+    pub(super) is_billed: bool,
     /// What would be frozen if it cost more than was held.
     pub(super) priced: Priced,
     /// How full the fullest of the budgets was before.
@@ -107,7 +109,8 @@ impl Permit {
         let at_ms = self.gate.now_ms();
         let overrun = |closing: &Closing| closing.overran;
         let store = self.gate.store();
-        let seen = claim.held.as_ref().and(match outcome.charge {
+        let billed = claim.held.as_ref().filter(|held| held.is_billed);
+        let seen = billed.and(match outcome.charge {
             Some(Charge::Settled { cost, .. }) => Some(Seen::Answered(cost)),
             Some(Charge::Void) => Some(Seen::Failed),
             // Broken off, by whomever: that says nothing about the run.

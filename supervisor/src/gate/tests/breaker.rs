@@ -69,6 +69,21 @@ async fn calls_that_fail_in_a_row_suspend() {
     assert_eq!(world.live.suspension().as_deref(), Some("51 model calls in a row failed"));
 }
 
+/// Clients count tokens often, and always for nothing.
+#[tokio::test]
+async fn what_is_free_neither_fails_nor_counts_as_a_call() {
+    let mut config = Config::default();
+    config.breakers.calls_per_minute = Some(10);
+    let world = world_of(Snapshot { config, ..snapshot(agent(), vec![purse(1000, 0)]) }).await;
+    let Action::Llm(free) = llm(0) else { unreachable!("it is one") };
+    let bound = Some(Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO });
+    for _ in 0..60 {
+        let permit = world.gate.decide(&world.live, Action::Llm(LlmAction { bound, ..free.clone() })).await;
+        permit.unwrap().settle(Outcome::charged("200 OK", Charge::Void)).await.unwrap();
+    }
+    assert_eq!(world.live.suspension(), None);
+}
+
 #[tokio::test]
 async fn a_later_daemon_knows_that_a_run_is_suspended_and_why() {
     let world = spending().await;

@@ -98,6 +98,27 @@ impl Gate {
         }
     }
 
+    /// Whether a call of the run would find the money for this bound now. Says nothing about what is decided later: only
+    /// to find out whether a tighter bound is worth asking for.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn has_room(&self, live: &LiveRun, bound: &Bound) -> Result<bool, StoreError> {
+        let Some(chain) = self.chain(&live.run) else { return Ok(false) };
+        let (now_ms, bound) = (self.now_ms(), *bound);
+        let read = self.inner.store.read(move |connection| {
+            let at_ms = time::at(connection, now_ms)?;
+            for budget in &chain {
+                let balance = ledger::balance(connection, &account(budget, at_ms))?;
+                if budget::fit(&budget.cap, &balance, &bound) != Fit::Now {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        });
+        read.await
+    }
+
     /// What a call of the run is admitted against, its own cap first; none if its agent has no budget.
     pub fn chain(&self, run: &Run) -> Option<Vec<TokenBudget>> {
         let snapshot = self.inner.registry.current();

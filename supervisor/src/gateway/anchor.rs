@@ -51,6 +51,13 @@ pub(super) struct Anchored {
     pub(super) content: Content,
 }
 
+impl Anchored {
+    /// A prompt that was counted as a whole.
+    pub(super) fn counted(tokens: u64) -> Self {
+        Self { counted: tokens, bytes: 0, content: Content::default() }
+    }
+}
+
 impl Prompt {
     /// Takes a call's prompt apart.
     pub(super) fn of(run: RunId, provider: &str, call: &Call<'_>, headers: &HeaderMap) -> Self {

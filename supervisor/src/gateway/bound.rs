@@ -33,7 +33,7 @@ pub(super) fn bound(
     call: &Call<'_>,
     prompt: &Prompt,
     body_bytes: usize,
-    anchored: Option<Anchored>,
+    known: &[Option<Anchored>],
     price: &Price,
     surcharge: Surcharge,
 ) -> Result<Bound, Objection> {
@@ -49,11 +49,10 @@ pub(super) fn bound(
         hint: Some(format!("add max_output to [prices.\"{}\"] in config.toml", call.model.escape_default())),
     })?;
     let output_tokens = output_each.saturating_mul(call.answers.max(1));
-    let input_tokens =
-        input_tokens(call, prompt, body_bytes, anchored, price.context()).ok_or_else(|| {
-            let reason = format!("the call holds a file, and how much `{}` accepts is not known", call.model);
-            Objection { reason, hint: Some("send text instead of files".to_owned()) }
-        })?;
+    let input_tokens = input_tokens(call, prompt, body_bytes, known, price.context()).ok_or_else(|| {
+        let reason = format!("the call holds a file, and how much `{}` accepts is not known", call.model);
+        Objection { reason, hint: Some("send text instead of files".to_owned()) }
+    })?;
     let writes = call.cache.max(content.cache);
     let cost = price
         .worst(input_tokens, output_tokens, writes)
@@ -76,12 +75,12 @@ pub(super) fn elastic(
     }
 }
 
-/// The least of what is certain: the model's window, one token a byte, or an earlier count plus what is new.
+/// The least of what is certain: the model's window, one token a byte, or a count plus what is new.
 fn input_tokens(
     call: &Call<'_>,
     prompt: &Prompt,
     body_bytes: usize,
-    anchored: Option<Anchored>,
+    known: &[Option<Anchored>],
     window: Option<u64>,
 ) -> Option<u64> {
     let size = |tokens: u64, content: &Content| {
@@ -93,10 +92,12 @@ fn input_tokens(
     };
     let content = prompt.content();
     let by_byte = (!content.opaque).then(|| size(body_bytes as u64, &content));
-    let by_anchor = anchored
+    let by_anchor = known
+        .iter()
+        .flatten()
         .filter(|anchored| !anchored.content.opaque)
         .map(|anchored| size(anchored.counted.saturating_add(anchored.bytes), &anchored.content));
-    [window, by_byte, by_anchor].into_iter().flatten().min()
+    by_anchor.chain(window).chain(by_byte).min()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::sys::http::{Body, ReadBodyError};
 use crate::sys::secrets::{self, SecretRef};
 use crate::sys::upstream::UpstreamError;
 
-use super::anchor::Prompt;
+use super::anchor::{Anchored, Prompt};
 use super::call::{Call, shown};
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
@@ -49,25 +49,29 @@ pub(super) struct Exchange {
 }
 
 /// A call that may be forwarded once it is decided.
-struct Prepared {
-    model: String,
-    bound: Bound,
+pub(super) struct Prepared {
+    pub(super) model: String,
+    pub(super) bound: Bound,
+    /// Tokens of the bound's prompt that the provider has not counted.
+    pub(super) uncounted: u64,
     elastic: Option<Elastic>,
     /// None for what is free.
-    billing: Option<Billing>,
+    pub(super) billing: Option<Billing>,
     splices: Vec<Splice>,
     unasked: Option<fn(&[u8]) -> bool>,
 }
 
 /// What it takes to turn an answer into a bill.
-struct Billing {
+pub(super) struct Billing {
     price: Price,
     prompt: Prompt,
+    /// What the provider said that the prompt comes to, if it was asked.
+    counted: Option<u64>,
     reader: Box<dyn super::meter::Reader>,
 }
 
 /// Why a request is not even put to the gate as a call, with the status for what is not a question of permission.
-struct Objected {
+pub(super) struct Objected {
     model: String,
     objection: Objection,
     status: Option<StatusCode>,
@@ -77,7 +81,7 @@ impl Exchange {
     pub(super) async fn run(self, body: Result<Bytes, ReadBodyError>, reply: Reply) {
         let (prepared, body) = match body {
             Ok(_) if self.route == Route::List => return self.list(reply).await,
-            Ok(body) => (self.prepare(&body), body),
+            Ok(body) => (self.prepare(&body, None), body),
             Err(error) => {
                 let objected = self.object(error.to_string(), None).with_status(error.status());
                 (Err(objected), Bytes::new())
@@ -87,6 +91,7 @@ impl Exchange {
             Ok(prepared) => prepared,
             Err(objected) => return answer(reply, self.refuse(objected).await),
         };
+        let prepared = self.counted(prepared, &body).await;
         let prices =
             prepared.billing.as_ref().map(|billing| prices::version(&billing.price, &prepared.model));
         let action = LlmAction {
@@ -105,7 +110,8 @@ impl Exchange {
         }
     }
 
-    fn prepare(&self, body: &[u8]) -> Result<Prepared, Objected> {
+    /// Reads a call and says what it can cost; `counted` is what the provider said that its prompt comes to.
+    pub(super) fn prepare(&self, body: &[u8], counted: Option<u64>) -> Result<Prepared, Objected> {
         if self.route == Route::Unknown || !self.snapshot.config.providers.contains_key(&self.named) {
             let asked = shown(&format!("{} /{}{}", self.method, self.named, self.path));
             return Err(self.object(format!("`{asked}` is not a call that can be metered"), None));
@@ -118,33 +124,44 @@ impl Exchange {
         if self.route == Route::Free {
             let bound = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
             let (splices, unasked) = (Vec::new(), None);
-            return Ok(Prepared { model, bound, elastic: None, billing: None, splices, unasked });
+            return Ok(Prepared {
+                model,
+                bound,
+                uncounted: 0,
+                elastic: None,
+                billing: None,
+                splices,
+                unasked,
+            });
         }
-        match self.bill(&call, body.len()) {
-            Ok((bound, elastic, billing)) => {
-                let Call { splices, unasked, .. } = call;
-                Ok(Prepared { model, bound, elastic, billing: Some(billing), splices, unasked })
-            }
-            Err(objection) => Err(Objected { model, objection, status: None }),
-        }
+        self.bill(call, body.len(), counted).map_err(|objection| Objected { model, objection, status: None })
     }
 
-    fn bill(
-        &self,
-        call: &Call<'_>,
-        body_bytes: usize,
-    ) -> Result<(Bound, Option<Elastic>, Billing), Objection> {
+    fn bill(&self, call: Call<'_>, body_bytes: usize, counted: Option<u64>) -> Result<Prepared, Objection> {
         let price = self.price(&call.model).ok_or_else(|| Objection {
             reason: format!("no price is known for the model `{}`", shown(&call.model)),
             hint: Some(prices::lines_to_add(&call.model)),
         })?;
-        let prompt = Prompt::of(self.live.run.id, &self.named, call, &self.headers);
-        let anchored = self.gateway.anchors.measure(&prompt);
+        let prompt = Prompt::of(self.live.run.id, &self.named, &call, &self.headers);
+        let learnt = &self.gateway.learnt;
+        let count = counted.and_then(|tokens| learnt.counts.most(&self.named, &call.model, tokens));
+        let known = [learnt.anchors.measure(&prompt), count.map(Anchored::counted)];
         let surcharge = self.provider.surcharge();
-        let bound = bound::bound(call, &prompt, body_bytes, anchored, &price, surcharge)?;
+        let bound = bound::bound(&call, &prompt, body_bytes, &known, &price, surcharge)?;
+        let exact = known.iter().flatten().map(|known| known.counted).max().unwrap_or(0);
         let field = self.provider.output_field();
-        let elastic = field.map(|field| bound::elastic(call, &bound, field.least, &price, surcharge));
-        Ok((bound, elastic, Billing { price, prompt, reader: self.provider.reader(call) }))
+        let elastic = field.map(|field| bound::elastic(&call, &bound, field.least, &price, surcharge));
+        let billing = Billing { price, prompt, counted, reader: self.provider.reader(&call) };
+        let Call { model, splices, unasked, .. } = call;
+        Ok(Prepared {
+            model: shown(&model),
+            bound,
+            uncounted: bound.input_tokens.saturating_sub(exact),
+            elastic,
+            billing: Some(billing),
+            splices,
+            unasked,
+        })
     }
 
     fn price(&self, model: &str) -> Option<Price> {
@@ -192,7 +209,7 @@ impl Exchange {
         }
         let (granted, own) = (permit.granted_output(), self.own_headers(&permit));
         let response = match self.changed(body, &prepared.splices, granted) {
-            Ok(body) => match self.request(body).await {
+            Ok(body) => match self.request(&self.path, self.query.as_deref(), body).await {
                 Ok(request) => self.send(request, &mut reply).await,
                 Err(failure) => Err(failure),
             },
@@ -214,11 +231,13 @@ impl Exchange {
             permit.keep_names();
         }
         let ledger = match prepared.billing.filter(|_| status.is_success()) {
-            Some(Billing { price, prompt, reader }) => {
+            Some(Billing { price, prompt, counted, reader }) => {
                 let meter = Meter::new(reader, framing);
                 let prices = (self.named.clone(), Arc::clone(&self.snapshot));
+                let model = prepared.model;
                 let most = (granted.unwrap_or(prepared.bound.output_tokens), self.provider.surcharge());
-                Some(Ledger { meter, permit, price, prompt, status: status.to_string(), prices, most })
+                let status = status.to_string();
+                Some(Ledger { meter, permit, price, prompt, counted, model, status, prices, most })
             }
             None => {
                 settle(permit, status.to_string(), charge_of(status)).await;
@@ -254,7 +273,7 @@ impl Exchange {
 
     /// A list costs nothing and names no model, so it is not an action; it takes a live run and nothing else.
     async fn list(self, mut reply: Reply) {
-        let response = match self.request(Bytes::new()).await {
+        let response = match self.request(&self.path, self.query.as_deref(), Bytes::new()).await {
             Ok(request) => self.send(request, &mut reply).await,
             Err(failure) => Err(failure),
         };
@@ -305,16 +324,21 @@ impl Exchange {
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
         answer(reply, response);
-        relay.run(&self.gateway.anchors).await;
+        relay.run(&self.gateway.learnt).await;
     }
 
     /// The request as the provider gets it: these bytes, its own address, its own key.
-    async fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+    pub(super) async fn request(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let config = self.snapshot.config.providers.get(&self.named);
         let config = config.ok_or_else(|| Failure::before_sending("the provider is not configured"))?;
         let base = config.base_url.as_str().trim_end_matches('/');
-        let query = self.query.as_deref().map(|query| format!("?{query}")).unwrap_or_default();
-        let address = format!("{base}{}{query}", self.provider.upstream_path(&self.path));
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let address = format!("{base}{}{query}", self.provider.upstream_path(path));
         let uri: Uri = address.parse().map_err(|_| Failure::before_sending("the address is malformed"))?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = self.method.clone();
@@ -361,7 +385,7 @@ impl Objected {
 }
 
 /// Why there is no response.
-struct Failure {
+pub(super) struct Failure {
     /// For the agent and its user; without an address, whose digits some clients take for a status.
     message: String,
     /// For the record.

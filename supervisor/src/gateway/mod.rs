@@ -1,7 +1,8 @@
 //! The LLM gateway: where an agent's model calls are read, decided, forwarded and metered.
 //!
 //! `mod` finds run, provider and route; `exchange` is the life of one call, in order; `relay` passes the answer on
-//! while `meter` watches it; `bound` (with `anchor`, `scan` and `prices`) says what a call can cost at most;
+//! while `meter` watches it; `bound` (with `anchor`, `scan` and `prices`) says what a call can cost at most, and `count`
+//! has the provider say it more exactly near the end of a budget;
 //! `providers` has what is particular to each wire; `refusal` says no so that the client stops at once.
 //!
 //! Invariants: no route that costs money goes unmetered, and what is not known is refused; the reservation is durable
@@ -12,6 +13,7 @@
 mod anchor;
 mod bound;
 mod call;
+mod count;
 mod exchange;
 mod gauge;
 mod headers;
@@ -38,6 +40,7 @@ use crate::sys::http::{self as web, Body, BodyError};
 use crate::sys::upstream::{Upstream, UpstreamError};
 
 use anchor::Anchors;
+use count::Counts;
 use exchange::Exchange;
 use providers::{PROVIDERS, Provider, Route};
 
@@ -50,8 +53,15 @@ pub struct Gateway {
     gate: Gate,
     registry: Registry,
     upstream: Upstream,
-    anchors: Arc<Anchors>,
+    learnt: Arc<Learnt>,
     underway: TaskTracker,
+}
+
+/// What earlier answers have taught.
+#[derive(Default)]
+struct Learnt {
+    anchors: Anchors,
+    counts: Counts,
 }
 
 impl Gateway {
@@ -61,7 +71,7 @@ impl Gateway {
     /// If TLS cannot be set up.
     pub fn new(gate: Gate, registry: Registry) -> Result<Self, UpstreamError> {
         let upstream = Upstream::new()?;
-        Ok(Self { gate, registry, upstream, anchors: Arc::default(), underway: TaskTracker::new() })
+        Ok(Self { gate, registry, upstream, learnt: Arc::default(), underway: TaskTracker::new() })
     }
 
     /// Answers one request. `rest` is the path after `/llm`, with its query: `/<provider>/v1/messages?beta=true`.

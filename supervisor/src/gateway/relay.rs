@@ -19,7 +19,8 @@ use crate::gate::{LiveRun, Permit};
 use crate::registry::Snapshot;
 use crate::sys::http::{Body, BodyError};
 
-use super::anchor::{Anchors, Prompt};
+use super::Learnt;
+use super::anchor::Prompt;
 use super::bound::Surcharge;
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
@@ -42,6 +43,9 @@ pub(super) struct Ledger {
     pub(super) permit: Permit,
     pub(super) price: Price,
     pub(super) prompt: Prompt,
+    /// What the provider said beforehand that the prompt comes to, if it was asked.
+    pub(super) counted: Option<u64>,
+    pub(super) model: String,
     pub(super) status: String,
     /// The provider's name, and the configuration that says what it takes.
     pub(super) prices: (String, Arc<Snapshot>),
@@ -58,9 +62,10 @@ impl Ledger {
     }
 
     /// Posts what the provider said. What it did not say counts as the most it can be.
-    async fn settle(self, note: &str, anchors: &Anchors) {
+    async fn settle(self, note: &str, learnt: &Learnt) {
         let broken_off = self.broken_off();
-        let Self { meter, permit, price, prompt, status, prices: (provider, snapshot), .. } = self;
+        let Self { meter, permit, price, prompt, counted, model, status, .. } = self;
+        let (provider, snapshot) = self.prices;
         let mut problem = None;
         let bill = meter.bill().unwrap_or_else(|error| {
             problem = Some(error.to_string());
@@ -77,8 +82,11 @@ impl Ledger {
         if let Some(problem) = problem {
             tracing::error!(problem, "a model call's usage is not known; its reservation counts as spent");
         }
-        if let Some(counted) = anchor {
-            anchors.remember(&prompt, counted);
+        if let Some(billed) = anchor {
+            learnt.anchors.remember(&prompt, billed);
+            if let Some(counted) = counted {
+                learnt.counts.compare(&provider, &model, counted, billed);
+            }
         }
         let mut status = if note.is_empty() { status } else { format!("{status}, {note}") };
         if let Some((told, cost)) = told.zip(cost) {
@@ -151,15 +159,15 @@ impl Relay {
     }
 
     /// Relays to the end, whatever that is.
-    pub(super) async fn run(mut self, anchors: &Anchors) {
+    pub(super) async fn run(mut self, learnt: &Learnt) {
         let end = loop {
             match self.next().await {
-                Ok(Some(data)) => self.take(data, anchors).await,
+                Ok(Some(data)) => self.take(data, learnt).await,
                 Ok(None) => {}
                 Err(end) => break end,
             }
         };
-        self.finish(end, anchors).await;
+        self.finish(end, learnt).await;
     }
 
     /// Waits for what the provider sends next; none if it was nothing, or the client left.
@@ -184,7 +192,7 @@ impl Relay {
         }
     }
 
-    async fn take(&mut self, data: Bytes, anchors: &Anchors) {
+    async fn take(&mut self, data: Bytes, learnt: &Learnt) {
         if let Some(ledger) = &mut self.ledger {
             ledger.meter.feed(&data);
             ledger.name();
@@ -193,7 +201,7 @@ impl Relay {
             }
             if ledger.meter.is_complete() {
                 self.complete = true;
-                self.settle("", anchors).await;
+                self.settle("", learnt).await;
             }
         }
         match self.framing {
@@ -235,23 +243,23 @@ impl Relay {
         self.drain_until = Some(Instant::now() + wait);
     }
 
-    async fn settle(&mut self, note: &str, anchors: &Anchors) {
+    async fn settle(&mut self, note: &str, learnt: &Learnt) {
         if let Some(ledger) = self.ledger.take() {
             let note = if self.drain_until.is_some() && note.is_empty() { "the client left" } else { note };
-            ledger.settle(note, anchors).await;
+            ledger.settle(note, learnt).await;
         }
     }
 
-    async fn finish(mut self, end: End, anchors: &Anchors) {
+    async fn finish(mut self, end: End, learnt: &Learnt) {
         let between_events = self.ledger.as_ref().is_some_and(|ledger| ledger.meter.between_events());
         let problem = match end {
-            End::Whole => self.whole(anchors).await,
+            End::Whole => self.whole(learnt).await,
             End::Cut(problem) => Some(problem),
             End::Cancelled => Some("the run is over".to_owned()),
             End::Abandoned => Some("the client left and the answer did not end in time".to_owned()),
         };
         let Some(problem) = problem.filter(|_| !self.complete) else { return };
-        self.settle(&problem, anchors).await;
+        self.settle(&problem, learnt).await;
         // The client must not take this for all of the answer.
         let last = if between_events {
             let message = format!("agentsup: {problem}; the call counts as spent");
@@ -263,7 +271,7 @@ impl Relay {
     }
 
     /// The provider has ended its answer; says what is missing from it.
-    async fn whole(&mut self, anchors: &Anchors) -> Option<String> {
+    async fn whole(&mut self, learnt: &Learnt) -> Option<String> {
         if let Some(ledger) = &mut self.ledger {
             ledger.meter.end();
             ledger.name();
@@ -271,7 +279,7 @@ impl Relay {
                 return Some("the provider ended its answer too early".to_owned());
             }
         }
-        self.settle("", anchors).await;
+        self.settle("", learnt).await;
         let unended = self.sieve.as_mut().map(Sieve::rest).filter(|rest| !rest.is_empty());
         if let Some(last) = self.held.take().or(unended) {
             self.pass(Ok(last)).await;

@@ -1,5 +1,6 @@
 //! The data path, from the client's request to the settled call, before a provider that does what the test says.
 
+mod count;
 mod fake;
 mod refusals;
 mod session;
@@ -364,8 +365,8 @@ async fn a_conversation_holds_little_more_than_it_adds() {
     let headers = headers::to_provider(&http::HeaderMap::new(), TOKEN);
     let prompt = anchor::Prompt::of(world.live.run.id, "anthropic", &call, &headers);
     let price = prices::price("anthropic", "claude-opus-5-5", &snapshot.config).unwrap();
-    let anchored = world.gateway.anchors.measure(&prompt);
-    let bound = bound::bound(&call, &prompt, body.len(), anchored, &price, provider.surcharge()).unwrap();
+    let anchored = world.gateway.learnt.anchors.measure(&prompt);
+    let bound = bound::bound(&call, &prompt, body.len(), &[anchored], &price, provider.surcharge()).unwrap();
     assert_eq!(bound.input_tokens, 21_994 + 39 + 2048);
 }
 

@@ -26,7 +26,7 @@ fn bound_of(provider: &dyn Provider, request: &Value, anchors: &Anchors) -> Resu
     let call = provider.read_call("", body.as_bytes()).unwrap();
     let prompt = prompt_of(provider, &call);
     let price = price(&call.model);
-    bound(&call, &prompt, body.len(), anchors.measure(&prompt), &price, provider.surcharge())
+    bound(&call, &prompt, body.len(), &[anchors.measure(&prompt)], &price, provider.surcharge())
 }
 
 fn anthropic(request: &Value) -> Result<Bound, Objection> {
@@ -285,7 +285,7 @@ fn a_call_without_any_limit_has_no_bound() {
     let config =
         crate::registry::Config { prices: [("mine".to_owned(), given)].into(), ..Default::default() };
     let mine = prices::price("anthropic", "mine", &config).unwrap();
-    let objection = bound(&call, &prompt, 10, None, &mine, Surcharge::NONE).unwrap_err();
+    let objection = bound(&call, &prompt, 10, &[], &mine, Surcharge::NONE).unwrap_err();
     assert_eq!(objection.hint.as_deref(), Some("add max_output to [prices.\"mine\"] in config.toml"));
 }
 
@@ -365,7 +365,7 @@ proptest! {
         let of = |tokens: u64| {
             let body = json!({"model": model, "max_tokens": tokens, "messages": []}).to_string();
             let call = wire.read_call("", body.as_bytes()).unwrap();
-            let bound = bound(&call, &prompt_of(wire, &call), bytes, None, &price, surcharge).unwrap();
+            let bound = bound(&call, &prompt_of(wire, &call), bytes, &[], &price, surcharge).unwrap();
             let elastic = elastic(&call, &bound, 1, &price, surcharge);
             (bound, elastic)
         };

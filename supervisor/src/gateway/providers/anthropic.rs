@@ -10,10 +10,11 @@ use http::{HeaderName, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{OutputField, Provider, Route, Wire};
+use super::{OutputField, Provider, Route, Wire, only};
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
 use crate::gateway::call::{self, Call, MalformedError, Place, shown};
+use crate::gateway::count::Counting;
 use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, CacheWrites, Kinds};
 
@@ -55,6 +56,32 @@ const CLIENT_TOOLS: [&str; 5] = ["custom", "bash_", "text_editor_", "computer_",
 /// published for the longest, `computer_`.
 const TOOL_TOKENS: u64 = 2048;
 
+/// The path of a call.
+const MESSAGES: &str = "/v1/messages";
+/// Fields that `count_tokens` takes, and those that have no say in it.
+const COUNTED: [&str; 8] = [
+    "model",
+    "messages",
+    "system",
+    "tools",
+    "tool_choice",
+    "thinking",
+    "output_config",
+    "context_management",
+];
+const NOT_COUNTED: [&str; 10] = [
+    "max_tokens",
+    "stream",
+    "metadata",
+    "temperature",
+    "top_p",
+    "top_k",
+    "stop_sequences",
+    "service_tier",
+    "inference_geo",
+    "cache_control",
+];
+
 pub(super) struct Anthropic;
 
 impl Provider for Anthropic {
@@ -91,6 +118,11 @@ impl Provider for Anthropic {
         let thinking = call.settings.iter().find(|(name, _)| *name == b"thinking");
         call.fixed_output = thinking.map_or(0, |(_, value)| thinking_tokens(value));
         Ok(call)
+    }
+
+    fn counting(&self, path: &str, body: &[u8]) -> Option<Counting> {
+        let body = (path == MESSAGES).then(|| only(body, &COUNTED, &NOT_COUNTED))??;
+        Some(Counting { path: format!("{MESSAGES}/count_tokens"), body, member: "input_tokens" })
     }
 
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader> {

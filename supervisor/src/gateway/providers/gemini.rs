@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -18,9 +19,10 @@ use super::{OutputField, Provider, Route, Wire};
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
 use crate::gateway::call::{self, Call, MalformedError, Place, shown};
+use crate::gateway::count::Counting;
 use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, Kinds};
-use crate::gateway::splice::Splice;
+use crate::gateway::splice::{self, Splice};
 
 /// What stands before a model's name.
 const MODELS: &str = "/v1beta/models/";
@@ -116,6 +118,19 @@ impl Provider for Gemini {
             }
         };
         Some(vec![splice?])
+    }
+
+    /// The count takes a whole call, and the call's model in it.
+    fn counting(&self, path: &str, body: &[u8]) -> Option<Counting> {
+        let (model, _) = path.strip_prefix(MODELS)?.rsplit_once(':')?;
+        let call = if scan::members(body).iter().any(|(name, _)| *name == b"model") {
+            body.to_vec()
+        } else {
+            let named = Splice::set(body, body, "model", &format!("\"models/{model}\""))?;
+            splice::apply(Bytes::copy_from_slice(body), &[named]).to_vec()
+        };
+        let body = [b"{\"generateContentRequest\":", call.as_slice(), b"}"].concat();
+        Some(Counting { path: format!("{MODELS}{model}:countTokens"), body, member: "totalTokens" })
     }
 
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader> {

@@ -14,7 +14,9 @@ use zeroize::Zeroizing;
 
 use super::bound::Surcharge;
 use super::call::{Call, MalformedError};
+use super::count::Counting;
 use super::meter::Reader;
+use super::scan;
 use super::splice::Splice;
 use crate::registry::Config;
 
@@ -135,6 +137,11 @@ pub(super) trait Provider: Sync {
         Some(vec![Splice::set(body, body, field.name, &tokens.to_string())?])
     }
 
+    /// What has the provider count a call's prompt for nothing; none where it cannot, or would leave something out.
+    fn counting(&self, _path: &str, _body: &[u8]) -> Option<Counting> {
+        None
+    }
+
     /// A reader of the answer.
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader>;
 
@@ -189,6 +196,25 @@ impl dyn Provider + '_ {
         headers.insert(name, value);
         Ok(())
     }
+}
+
+/// The object's members of these names, as an object of their own. None if it has any that are neither these nor
+/// known to have no say in how a prompt is counted.
+fn only(body: &[u8], counted: &[&str], aside: &[&str]) -> Option<Vec<u8>> {
+    let mut kept = Vec::with_capacity(body.len());
+    for (name, value) in scan::members(body) {
+        let is = |names: &[&str]| names.iter().any(|known| known.as_bytes() == name);
+        if is(counted) {
+            kept.extend_from_slice(if kept.is_empty() { b"{\"" } else { b",\"" });
+            kept.extend_from_slice(name);
+            kept.extend_from_slice(b"\":");
+            kept.extend_from_slice(value);
+        } else if !is(aside) {
+            return None;
+        }
+    }
+    kept.push(b'}');
+    Some(kept)
 }
 
 /// Whether a path has one name between these, and no more levels. Where something follows the name after a colon, the

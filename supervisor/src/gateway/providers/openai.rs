@@ -14,11 +14,12 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{OutputField, Provider, Route, Wire};
+use super::{OutputField, Provider, Route, Wire, only};
 use crate::core::money::NanoUsd;
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
 use crate::gateway::call::{self, Call, MalformedError, Place as Member, shown};
+use crate::gateway::count::Counting;
 use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, CacheWrites, Kinds};
 
@@ -38,6 +39,40 @@ static WIRE: Wire = Wire {
     // Much of a short answer would be reasoning.
     output_field: Some(OutputField { name: "max_output_tokens", least: 4096 }),
 };
+
+/// The path of a call.
+const RESPONSES: &str = "/v1/responses";
+/// Fields that `input_tokens` takes, and those that have no say in it.
+const COUNTED: [&str; 9] = [
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "truncation",
+];
+const NOT_COUNTED: [&str; 17] = [
+    "max_output_tokens",
+    "stream",
+    "stream_options",
+    "metadata",
+    "client_metadata",
+    "store",
+    "include",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "user",
+    "service_tier",
+    "temperature",
+    "top_p",
+    "top_logprobs",
+    "max_tool_calls",
+    "background",
+];
 
 /// The path of Chat Completions.
 const CHAT: &str = "/v1/chat/completions";
@@ -142,6 +177,12 @@ impl Provider for OpenAi {
             }
         }
         Ok(call)
+    }
+
+    fn counting(&self, path: &str, body: &[u8]) -> Option<Counting> {
+        let is_known = self.place == Place::Home && path == RESPONSES;
+        let body = is_known.then(|| only(body, &COUNTED, &NOT_COUNTED))??;
+        Some(Counting { path: format!("{RESPONSES}/input_tokens"), body, member: "input_tokens" })
     }
 
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader> {

@@ -194,3 +194,46 @@ fn a_body_that_cannot_be_read_says_where_and_not_what() {
         assert_eq!(error.to_string(), expected);
     }
 }
+
+/// Only what is counted is sent, as it was written; what nobody knows might be counted, so it is not asked for then.
+#[test]
+fn a_count_is_asked_for_in_each_wires_own_way() {
+    let asked = |wire: &str, path: &str, body: &str| {
+        let counting = by_name(wire).unwrap().counting(path, body.as_bytes())?;
+        Some((counting.path, String::from_utf8(counting.body).unwrap(), counting.member))
+    };
+    let of = |path: &str, body: &str, member| Some((path.to_owned(), body.to_owned(), member));
+    assert_eq!(
+        asked(
+            "anthropic",
+            "/v1/messages",
+            r#"{ "max_tokens":5, "messages" : [ 1.0 ],"tools":[],"stream":true,"model":"m"}"#
+        ),
+        of("/v1/messages/count_tokens", r#"{"messages":[ 1.0 ],"tools":[],"model":"m"}"#, "input_tokens")
+    );
+    assert_eq!(asked("anthropic", "/v1/messages", r#"{"model":"m","messages":[],"new":1}"#), None);
+    assert_eq!(
+        asked("openai", "/v1/responses", r#"{"store":false,"model":"m","input":"h\u00ed"}"#),
+        of("/v1/responses/input_tokens", r#"{"model":"m","input":"h\u00ed"}"#, "input_tokens")
+    );
+    assert_eq!(asked("openai", "/v1/responses/compact", r#"{"model":"m","input":"hi"}"#), None);
+    assert_eq!(asked("openai", "/v1/chat/completions", r#"{"model":"m","messages":[]}"#), None);
+    let elsewhere = by_name("openai").unwrap().elsewhere().unwrap();
+    assert_eq!(elsewhere.counting("/v1/responses", br#"{"model":"m","input":"hi"}"#), None);
+    assert_eq!(
+        asked("gemini", "/v1beta/models/m:streamGenerateContent", r#"{"contents":[ ]}"#),
+        of(
+            "/v1beta/models/m:countTokens",
+            r#"{"generateContentRequest":{"model":"models/m","contents":[ ]}}"#,
+            "totalTokens"
+        )
+    );
+    assert_eq!(
+        asked("gemini", "/v1beta/models/m:generateContent", r#"{"model":"models/m","contents":[]}"#),
+        of(
+            "/v1beta/models/m:countTokens",
+            r#"{"generateContentRequest":{"model":"models/m","contents":[]}}"#,
+            "totalTokens"
+        )
+    );
+}

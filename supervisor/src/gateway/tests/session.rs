@@ -21,9 +21,16 @@ struct Oracle {
     billed: i64,
     calls: u64,
     lowered: Vec<u64>,
+    counted: u64,
 }
 
 impl Oracle {
+    fn count(&mut self, body: &[u8]) -> Value {
+        let request: Value = serde_json::from_slice(body).unwrap();
+        self.counted += 1;
+        json!({"input_tokens": request["messages"].to_string().len().div_ceil(4) + 3})
+    }
+
     fn answer(&mut self, body: &[u8]) -> Value {
         let request: Value = serde_json::from_slice(body).unwrap();
         let prompt = request["messages"].to_string().into_bytes();
@@ -89,7 +96,9 @@ async fn a_long_conversation_spends_its_budget_to_the_end() {
     let oracle = Arc::new(Mutex::new(Oracle::default()));
     let provider = Arc::clone(&oracle);
     let fake = Fake::start(move |seen| {
-        let answer = provider.lock().unwrap().answer(&seen.body).to_string();
+        let mut oracle = provider.lock().unwrap();
+        let is_count = seen.head.contains("count_tokens");
+        let answer = if is_count { oracle.count(&seen.body) } else { oracle.answer(&seen.body) }.to_string();
         whole("200 OK", "application/json", answer.as_bytes())
     })
     .await;
@@ -119,7 +128,8 @@ async fn a_long_conversation_spends_its_budget_to_the_end() {
     assert!(posted * 100 >= CAP * 97, "only {shown} of 5 USD in {} turns", conversation.turns);
     assert!(conversation.turns >= 200, "{} turns", conversation.turns);
     assert!(!oracle.lowered.is_empty() && oracle.lowered.iter().all(|limit| (1024..ASKED).contains(limit)));
-    eprintln!("{shown} of 5 USD in {} turns, {} of them lowered", conversation.turns, oracle.lowered.len());
+    let (turns, lowered, counted) = (conversation.turns, oracle.lowered.len(), oracle.counted);
+    eprintln!("{shown} of 5 USD in {turns} turns, {lowered} of them lowered, {counted} counted");
 }
 
 #[tokio::test]

@@ -50,8 +50,10 @@ pub(super) fn bound(
     })?;
     let output_tokens = output_each.saturating_mul(call.answers.max(1));
     let input_tokens = input_tokens(call, prompt, body_bytes, known, price.context()).ok_or_else(|| {
-        let reason = format!("the call holds a file, and how much `{}` accepts is not known", call.model);
-        Objection { reason, hint: Some("send text instead of files".to_owned()) }
+        let what = if call.continues.is_some() { "goes on from an earlier answer" } else { "holds a file" };
+        let reason = format!("the call {what}, and how much `{}` accepts is not known", call.model);
+        let model = call.model.escape_default();
+        Objection { reason, hint: Some(format!("add context to [prices.\"{model}\"] in config.toml")) }
     })?;
     let writes = call.cache.max(content.cache);
     let cost = price
@@ -91,7 +93,8 @@ fn input_tokens(
         tokens.saturating_add(images).saturating_add(tools).saturating_add(added)
     };
     let content = prompt.content();
-    let by_byte = (!content.opaque).then(|| size(body_bytes as u64, &content));
+    let all_is_here = !content.opaque && call.continues.is_none();
+    let by_byte = all_is_here.then(|| size(body_bytes as u64, &content));
     let by_anchor = known
         .iter()
         .flatten()

@@ -31,6 +31,8 @@ pub(super) struct Call<'a> {
     pub(super) unbounded: Option<String>,
     /// What the provider adds to the prompt for what was asked, beside the frame of any call.
     pub(super) added_tokens: u64,
+    /// The provider's name for the answer that the call goes on from, whose conversation is not in the body.
+    pub(super) continues: Option<Cow<'a, str>>,
     /// The parts of the prompt, each counted on its own: instructions, tools, messages.
     pub(super) parts: Vec<Part<'a>>,
     /// Bytes of the largest tool's definition.
@@ -87,6 +89,7 @@ impl<'a> Call<'a> {
             cache: CacheWrites::None,
             unbounded: None,
             added_tokens: 0,
+            continues: None,
             parts: Vec::new(),
             largest_tool: 0,
             settings: Vec::new(),

@@ -21,7 +21,9 @@ use crate::sys::secrets::{self, SecretRef};
 use crate::sys::upstream::UpstreamError;
 
 use super::anchor::{Anchored, Prompt};
+use super::answers::Answer;
 use super::call::{Call, shown};
+use super::learnt::Learning;
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::{Provider, Route};
@@ -64,9 +66,7 @@ pub(super) struct Prepared {
 /// What it takes to turn an answer into a bill.
 pub(super) struct Billing {
     price: Price,
-    prompt: Prompt,
-    /// What the provider said that the prompt comes to, if it was asked.
-    counted: Option<u64>,
+    learning: Learning,
     reader: Box<dyn super::meter::Reader>,
 }
 
@@ -145,13 +145,22 @@ impl Exchange {
         let prompt = Prompt::of(self.live.run.id, &self.named, &call, &self.headers);
         let learnt = &self.gateway.learnt;
         let count = counted.and_then(|tokens| learnt.counts.most(&self.named, &call.model, tokens));
-        let known = [learnt.anchors.measure(&prompt), count.map(Anchored::counted)];
+        let answer = |name: &str| Answer {
+            run: self.live.run.id,
+            provider: self.named.clone(),
+            model: call.model.clone().into_owned(),
+            name: name.to_owned(),
+        };
+        let continued = call.continues.as_deref().map(answer);
+        let [by_prompt, by_answer] = learnt.measure(&prompt, body_bytes as u64, continued.as_ref());
+        let known = [by_prompt, by_answer, count.map(Anchored::counted)];
         let surcharge = self.provider.surcharge();
         let bound = bound::bound(&call, &prompt, body_bytes, &known, &price, surcharge)?;
         let exact = known.iter().flatten().map(|known| known.counted).max().unwrap_or(0);
         let field = self.provider.output_field();
         let elastic = field.map(|field| bound::elastic(&call, &bound, field.least, &price, surcharge));
-        let billing = Billing { price, prompt, counted, reader: self.provider.reader(&call) };
+        let learning = Learning { prompt, counted, answer: answer("") };
+        let billing = Billing { price, learning, reader: self.provider.reader(&call) };
         let Call { model, splices, unasked, .. } = call;
         Ok(Prepared {
             model: shown(&model),
@@ -231,13 +240,12 @@ impl Exchange {
             permit.keep_names();
         }
         let ledger = match prepared.billing.filter(|_| status.is_success()) {
-            Some(Billing { price, prompt, counted, reader }) => {
+            Some(Billing { price, learning, reader }) => {
                 let meter = Meter::new(reader, framing);
                 let prices = (self.named.clone(), Arc::clone(&self.snapshot));
-                let model = prepared.model;
                 let most = (granted.unwrap_or(prepared.bound.output_tokens), self.provider.surcharge());
                 let status = status.to_string();
-                Some(Ledger { meter, permit, price, prompt, counted, model, status, prices, most })
+                Some(Ledger { meter, permit, price, learning, status, prices, most })
             }
             None => {
                 settle(permit, status.to_string(), charge_of(status)).await;

@@ -1,9 +1,9 @@
 //! The LLM gateway: where an agent's model calls are read, decided, forwarded and metered.
 //!
 //! `mod` finds run, provider and route; `exchange` is the life of one call, in order; `relay` passes the answer on
-//! while `meter` watches it; `bound` (with `anchor`, `scan` and `prices`) says what a call can cost at most, and `count`
-//! has the provider say it more exactly near the end of a budget;
-//! `providers` has what is particular to each wire; `refusal` says no so that the client stops at once.
+//! while `meter` watches it; `bound` (with `scan` and `prices`) says what a call can cost at most, from what answers
+//! have taught (`learnt`, of `anchor`, `answers` and `count`) where that is less; `providers` has what is particular to
+//! each wire; `refusal` says no so that the client stops at once.
 //!
 //! Invariants: no route that costs money goes unmetered, and what is not known is refused; the reservation is durable
 //! before the first byte goes out; bodies pass byte for byte, but for what must be put in to meter them (`splice`) and
@@ -11,12 +11,14 @@
 //! agent; a call outlives its client, because the bill does; every wait ends.
 
 mod anchor;
+mod answers;
 mod bound;
 mod call;
 mod count;
 mod exchange;
 mod gauge;
 mod headers;
+mod learnt;
 mod meter;
 pub mod prices;
 mod providers;
@@ -39,9 +41,8 @@ use crate::registry::{Registry, Snapshot};
 use crate::sys::http::{self as web, Body, BodyError};
 use crate::sys::upstream::{Upstream, UpstreamError};
 
-use anchor::Anchors;
-use count::Counts;
 use exchange::Exchange;
+use learnt::Learnt;
 use providers::{PROVIDERS, Provider, Route};
 
 /// The largest request body that is taken in; larger than what any provider accepts.
@@ -55,13 +56,6 @@ pub struct Gateway {
     upstream: Upstream,
     learnt: Arc<Learnt>,
     underway: TaskTracker,
-}
-
-/// What earlier answers have taught.
-#[derive(Default)]
-struct Learnt {
-    anchors: Anchors,
-    counts: Counts,
 }
 
 impl Gateway {

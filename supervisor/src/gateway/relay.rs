@@ -19,9 +19,8 @@ use crate::gate::{LiveRun, Permit};
 use crate::registry::Snapshot;
 use crate::sys::http::{Body, BodyError};
 
-use super::Learnt;
-use super::anchor::Prompt;
 use super::bound::Surcharge;
+use super::learnt::{Learning, Learnt};
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::Provider;
@@ -42,10 +41,7 @@ pub(super) struct Ledger {
     pub(super) meter: Meter,
     pub(super) permit: Permit,
     pub(super) price: Price,
-    pub(super) prompt: Prompt,
-    /// What the provider said beforehand that the prompt comes to, if it was asked.
-    pub(super) counted: Option<u64>,
-    pub(super) model: String,
+    pub(super) learning: Learning,
     pub(super) status: String,
     /// The provider's name, and the configuration that says what it takes.
     pub(super) prices: (String, Arc<Snapshot>),
@@ -58,13 +54,14 @@ impl Ledger {
     fn name(&mut self) {
         if let Some(name) = self.meter.take_name() {
             self.permit.name_upstream(&name);
+            self.learning.answer.name = name;
         }
     }
 
     /// Posts what the provider said. What it did not say counts as the most it can be.
     async fn settle(self, note: &str, learnt: &Learnt) {
         let broken_off = self.broken_off();
-        let Self { meter, permit, price, prompt, counted, model, status, .. } = self;
+        let Self { meter, permit, price, status, learning, .. } = self;
         let (provider, snapshot) = self.prices;
         let mut problem = None;
         let bill = meter.bill().unwrap_or_else(|error| {
@@ -82,11 +79,8 @@ impl Ledger {
         if let Some(problem) = problem {
             tracing::error!(problem, "a model call's usage is not known; its reservation counts as spent");
         }
-        if let Some(billed) = anchor {
-            learnt.anchors.remember(&prompt, billed);
-            if let Some(counted) = counted {
-                learnt.counts.compare(&provider, &model, counted, billed);
-            }
+        if let (Some(prompt_tokens), Charge::Settled { usage, .. }) = (anchor, charge) {
+            learnt.learn(learning, prompt_tokens, usage.output_tokens);
         }
         let mut status = if note.is_empty() { status } else { format!("{status}, {note}") };
         if let Some((told, cost)) = told.zip(cost) {

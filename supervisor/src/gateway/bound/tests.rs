@@ -116,7 +116,6 @@ fn what_has_no_bound_is_refused_by_its_name() {
     let base = json!({"model": "gpt-6.1-sol", "input": []});
     for (field, value, name) in [
         ("background", json!(true), "background"),
-        ("previous_response_id", json!("resp_1"), "previous_response_id"),
         ("conversation", json!({"id": "c"}), "conversation"),
         ("prompt", json!({"id": "p"}), "prompt"),
         ("service_tier", json!("priority"), "service_tier: priority"),
@@ -158,6 +157,26 @@ fn what_agents_send_is_admitted() {
         "previous_response_id": null, "background": false, "service_tier": "auto"
     });
     assert!(openai(&codex).is_ok());
+}
+
+/// What the provider puts before a call is not in its body.
+#[test]
+fn a_call_that_goes_on_from_an_unknown_answer_is_bounded_by_the_models_window() {
+    let request = json!({"model": "gpt-5-mini", "input": "hi", "max_output_tokens": 1, "previous_response_id": "resp_1"});
+    let bound_with = |price: &Price| {
+        let (provider, body) = (providers::by_name("openai").unwrap(), request.to_string());
+        let call = provider.read_call("", body.as_bytes()).unwrap();
+        bound(&call, &prompt_of(provider, &call), body.len(), &[], price, Surcharge::NONE)
+    };
+    assert_eq!(bound_with(&price("gpt-5-mini")).unwrap().input_tokens, 400_000);
+    let mine = crate::registry::PriceOverride { input: nano(1), output: nano(1), ..Default::default() };
+    let config =
+        crate::registry::Config { prices: [("gpt-mine".to_owned(), mine)].into(), ..Default::default() };
+    let objection = bound_with(&prices::price("openai", "gpt-mine", &config).unwrap()).unwrap_err();
+    assert_eq!(
+        objection.reason,
+        "the call goes on from an earlier answer, and how much `gpt-5-mini` accepts is not known"
+    );
 }
 
 /// Where two readers of a body could disagree, it is not passed on.

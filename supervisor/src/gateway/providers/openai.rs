@@ -1,8 +1,9 @@
 //! OpenAI, and everybody who took its wire over: the Responses API here, Chat Completions in `chat`.
 //!
 //! Usage comes in the event that ends a stream. `input_tokens` includes what was read from and written to the cache;
-//! `output_tokens` includes reasoning. State kept at the provider (an earlier response, a conversation, a stored
-//! prompt, work in the background) has no bound that the request shows, so it is refused. At OpenAI itself a project may
+//! `output_tokens` includes reasoning. A call that goes on from an earlier response is bounded by what that one came to, or
+//! by all that the model accepts; other state kept at the provider (a conversation, a stored prompt, work in the
+//! background) has no bound that the request shows, so it is refused. At OpenAI itself a project may
 //! be set to a dearer tier without the request saying so; calls that leave the tier open are pinned to the ordinary one.
 
 mod chat;
@@ -43,9 +44,10 @@ static WIRE: Wire = Wire {
 /// The path of a call.
 const RESPONSES: &str = "/v1/responses";
 /// Fields that `input_tokens` takes, and those that have no say in it.
-const COUNTED: [&str; 9] = [
+const COUNTED: [&str; 10] = [
     "model",
     "input",
+    "previous_response_id",
     "instructions",
     "tools",
     "tool_choice",
@@ -141,6 +143,7 @@ impl Provider for OpenAi {
         let request: Request<'a> = serde_json::from_str(call::text(body)?)?;
         let mut call = Call {
             unbounded: request.unbounded(),
+            continues: request.previous_response_id,
             max_output: request.max_output_tokens,
             // Writing to the cache needs no asking for.
             cache: CacheWrites::Short,
@@ -267,7 +270,7 @@ struct Request<'a> {
     tools: Option<Vec<Tool<'a>>>,
     background: Option<bool>,
     #[serde(borrow, default)]
-    previous_response_id: Option<&'a RawValue>,
+    previous_response_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     conversation: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -339,7 +342,6 @@ impl Request<'_> {
         (self.background == Some(true))
             .then(|| "background".to_owned())
             .or_else(|| self.tools.iter().flatten().find_map(Tool::at_provider))
-            .or_else(|| given("previous_response_id", self.previous_response_id))
             .or_else(|| given("conversation", self.conversation))
             .or_else(|| given("prompt", self.prompt))
             .or_else(|| given("context_management", self.context_management.iter().flatten().next().copied()))

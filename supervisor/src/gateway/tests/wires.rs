@@ -325,3 +325,43 @@ async fn gemini_is_refused_in_googles_shape_and_sends_no_key_in_the_query() {
     assert!(status == 401 && body.contains("UNAUTHENTICATED"), "{body}");
     assert!(fake.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_call_that_goes_on_from_an_answer_is_bounded_by_that_answer_or_counted() {
+    const ANSWER: &[u8] = include_bytes!("../golden/openai-answer.json");
+    const COUNT: &str = "POST /v1/responses/input_tokens HTTP/1.1";
+    const CALL: &str = "POST /v1/responses HTTP/1.1";
+    let fake = Fake::start(|seen| {
+        let is_count = seen.head.starts_with(COUNT);
+        let body = if is_count { br#"{"object":"response.input_tokens","input_tokens":80}"# } else { ANSWER };
+        whole("200 OK", "application/json", body)
+    })
+    .await;
+    // All that the model accepts would be 0.1 USD.
+    let world = World::new(fake.port, 5_000_000, STYLE).await;
+    let call = async |model: &str, before: &str| {
+        let before =
+            if before.is_empty() { String::new() } else { format!(r#","previous_response_id":"{before}""#) };
+        let body = format!(
+            r#"{{"model":"{model}","input":"hi","max_output_tokens":100,"service_tier":"default"{before}}}"#
+        );
+        let status = world.post("/openai/v1/responses", body).await.status();
+        let lines = fake.seen().iter().map(|seen| seen.head.lines().next().unwrap().to_owned()).collect();
+        (status, lines)
+    };
+    let mut expected: Vec<String> = Vec::new();
+    for (model, before, then) in [
+        ("gpt-5-mini", "", &[CALL][..]),
+        ("gpt-5-mini", "resp_3", &[CALL]),
+        // another's, and another model's, which may count differently
+        ("gpt-5-mini", "resp_4", &[COUNT, CALL]),
+        ("gpt-5", "resp_3", &[COUNT, CALL]),
+    ] {
+        expected.extend(then.iter().map(|line| (*line).to_owned()));
+        assert_eq!(call(model, before).await, (StatusCode::OK, expected.clone()), "{model} {before}");
+    }
+    assert_eq!(
+        std::str::from_utf8(&fake.seen()[2].body).unwrap(),
+        r#"{"model":"gpt-5-mini","input":"hi","previous_response_id":"resp_4"}"#
+    );
+}

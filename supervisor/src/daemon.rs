@@ -121,6 +121,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::spawn(tidy(app.runs.clone()));
     tokio::spawn(end_when_idle(app.runs.count(), activity.clone(), shutdown.clone()));
     tokio::spawn(tell_registry_changes(Arc::clone(&app)));
+    tokio::spawn(gateway.clone().reconcile(shutdown.clone()));
     tokio::spawn(tell_alerts(Arc::clone(&app)));
     let (gateway_door, mcp) = (gateway.clone(), proxy.clone());
     let doors = Arc::new(Doors { port, gateway: gateway_door, mcp, hooks, app: Arc::clone(&app) });

@@ -24,7 +24,13 @@ pub fn parts(port: u16, own_program: &Path) -> Option<Demo> {
     let base_url = Url::parse(&format!("http://127.0.0.1:{port}/demo-model")).ok()?;
     Some(Demo {
         name: NAME,
-        provider: ProviderConfig { base_url, key: None, wire: None, multiplier_bp: LIST_PRICE_BP },
+        provider: ProviderConfig {
+            base_url,
+            key: None,
+            wire: None,
+            multiplier_bp: LIST_PRICE_BP,
+            reconcile: None,
+        },
         server: McpServerConfig::Stdio {
             command: vec![own_program.to_string_lossy().into_owned(), "__demo-mcp".to_owned()],
             env: BTreeMap::new(),

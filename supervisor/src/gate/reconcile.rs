@@ -5,12 +5,15 @@
 //! was held; what is stated above it is posted and freezes the model. Only ops and the daemon itself come here, never an
 //! agent.
 
+use tokio::sync::watch;
+
 use super::Gate;
-use super::permit::tell_alert;
+use super::news::Alert;
+use super::permit::tell_alerts;
 use crate::core::ids::RecordId;
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::money::NanoUsd;
-use crate::core::reconcile::{Standing, Stated, Verdict, judge};
+use crate::core::reconcile::{Known, Standing, Stated, Verdict, judge};
 use crate::core::record::{Entry, EventEntry};
 use crate::core::usage::Usage;
 use crate::store::corrections::{self, Call, Correction};
@@ -56,11 +59,26 @@ impl Gate {
     pub async fn reconcile(&self, statement: Statement) -> Result<Option<Reconciled>, StoreError> {
         let at_ms = self.now_ms();
         let budgets = self.inner.registry.current().budgets.clone();
-        let done = self.store().write(move |tx| write(tx, &statement, &budgets, at_ms)).await?;
+        let (done, alerts) = self.store().write(move |tx| write(tx, &statement, &budgets, at_ms)).await?;
         if done.as_ref().is_some_and(|done| done.record.is_some()) {
             self.tell_settled();
         }
+        self.tell(alerts);
         Ok(done)
+    }
+
+    /// The calls let through within this time that nobody counted, with the names that their providers have for them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn assumed(&self, within_ms: i64) -> Result<Vec<(Call, Vec<String>)>, StoreError> {
+        let since_ms = self.now_ms().saturating_sub(within_ms);
+        self.store().read(move |connection| corrections::assumed(connection, since_ms)).await
+    }
+
+    /// Changes whenever a call was settled or a place became free.
+    pub fn settlements(&self) -> watch::Receiver<u64> {
+        self.inner.settled.subscribe()
     }
 
     /// As [`Gate::reconcile`], and changes nothing.
@@ -86,15 +104,16 @@ fn write(
     statement: &Statement,
     budgets: &[TokenBudget],
     at_ms: i64,
-) -> Result<Option<Reconciled>, StoreError> {
-    let Some(call) = corrections::calls(tx, &statement.record.to_string())?.pop() else { return Ok(None) };
+) -> Result<(Option<Reconciled>, Vec<Alert>), StoreError> {
+    let call = corrections::calls(tx, &statement.record.to_string())?.pop();
+    let Some(call) = call else { return Ok((None, Vec::new())) };
     let done = weigh(call, &statement.stated);
     if !done.verdict.corrects() {
-        return Ok(Some(done));
+        return Ok((Some(done), Vec::new()));
     }
     let Reconciled { call, after, .. } = &done;
     let record = ids::new_record_id()?;
-    let counted = after.known != call.standing.known && after.known == crate::core::reconcile::Known::Whole;
+    let counted = after.known != call.standing.known && after.known == Known::Whole;
     let correction = Correction {
         record,
         reservation: call.reservation,
@@ -115,12 +134,8 @@ fn write(
             accounts.iter().filter_map(paying).any(|budget| matches!(budget.cap, Cap::Tokens { .. }));
         freeze(tx, call, &correction, counts_tokens)?;
     }
-    for account in &accounts {
-        if let Some(budget) = paying(account) {
-            tell_alert(tx, &budget, account)?;
-        }
-    }
-    Ok(Some(Reconciled { record: Some(record), ..done }))
+    let alerts = tell_alerts(tx, budgets, &accounts)?;
+    Ok((Some(Reconciled { record: Some(record), ..done }), alerts))
 }
 
 /// What the record of a correction says.

@@ -17,6 +17,7 @@ mod call;
 mod count;
 mod exchange;
 mod gauge;
+mod generations;
 mod headers;
 mod learnt;
 mod meter;

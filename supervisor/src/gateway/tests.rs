@@ -2,6 +2,7 @@
 
 mod count;
 mod fake;
+mod generations;
 mod refusals;
 mod session;
 mod wires;

@@ -51,6 +51,15 @@ pub struct ProviderConfig {
     pub multiplier_bp: u32,
     /// Whose wire it speaks, one of [`WIRES`]; none for a provider that has its own.
     pub wire: Option<String>,
+    /// How it is asked afterwards what a call was billed that nobody counted; none if it is not.
+    pub reconcile: Option<Reconcile>,
+}
+
+/// In whose manner a provider answers what a call was billed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconcile {
+    /// `GET /generation?id=`, below its base URL.
+    OpenRouter,
 }
 
 /// The multiplier of whoever negotiated nothing.
@@ -145,6 +154,7 @@ impl Default for Config {
                 key: Some(SecretRef::Keyring(name.to_owned())),
                 multiplier_bp: LIST_PRICE_BP,
                 wire: None,
+                reconcile: None,
             };
             Some((name.to_owned(), provider))
         });

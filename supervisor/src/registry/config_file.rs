@@ -11,8 +11,8 @@ use crate::core::problem::Problem;
 use crate::sys::secrets::SecretRef;
 
 use super::config::{
-    Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Setting, Switch,
-    WIRES,
+    Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile, Setting,
+    Switch, WIRES,
 };
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields};
@@ -87,12 +87,16 @@ fn provider(name: &str, at: At, field: &Field<'_>, config: &mut Config, faults: 
         Some(_) => None,
         None => fields.require("wire", faults).and_then(|field| field.map(faults, wire)),
     };
+    let manner = fields.take("reconcile", faults).and_then(|field| field.map(faults, reconcile));
     fields.done(faults);
     let base_url = base_url.or_else(|| known.as_ref().map(|known| known.base_url.clone()));
     let key = key.unwrap_or_else(|| Some(SecretRef::Keyring(name.to_owned())));
     if let Some(base_url) = base_url {
         let multiplier_bp = multiplier.unwrap_or(LIST_PRICE_BP);
-        config.providers.insert(name.to_owned(), ProviderConfig { base_url, key, multiplier_bp, wire });
+        config.providers.insert(
+            name.to_owned(),
+            ProviderConfig { base_url, key, multiplier_bp, wire, reconcile: manner },
+        );
     }
 }
 
@@ -135,6 +139,13 @@ fn wire(text: &str) -> Result<String, String> {
     }
     let known = WIRES.map(|wire| format!("`{wire}`")).join(", ");
     Err(format!("`{text}` is not a wire that can be metered ({known})"))
+}
+
+fn reconcile(text: &str) -> Result<Reconcile, String> {
+    match text {
+        "openrouter" => Ok(Reconcile::OpenRouter),
+        _ => Err(format!("`{text}` is no manner of asking what a call was billed (`openrouter`)")),
+    }
 }
 
 /// Where a secret is. What was written is not repeated in the error: it may be the secret itself.

@@ -23,7 +23,7 @@ use crate::sys::secrets::SecretRef;
 
 pub(super) const TOKEN: &str = "ast_the_token_of_the_run";
 /// Every test has this variable; its value stands for the provider's key.
-const KEY_VARIABLE: &str = "CARGO_PKG_NAME";
+pub(super) const KEY_VARIABLE: &str = "CARGO_PKG_NAME";
 pub(super) const KEY: &str = env!("CARGO_PKG_NAME");
 
 /// What the provider does once it has a whole request.

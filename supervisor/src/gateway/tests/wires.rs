@@ -33,7 +33,13 @@ fn local(port: u16, config: &mut Config) {
     let base_url = format!("http://127.0.0.1:{port}/api/v1").parse().unwrap();
     config.providers.insert(
         "local".to_owned(),
-        ProviderConfig { base_url, key: None, wire: Some("openai".to_owned()), multiplier_bp: 10_000 },
+        ProviderConfig {
+            base_url,
+            key: None,
+            wire: Some("openai".to_owned()),
+            multiplier_bp: 10_000,
+            reconcile: None,
+        },
     );
     let price = PriceOverride {
         input: NanoUsd::new(1000).unwrap(),

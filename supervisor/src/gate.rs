@@ -7,6 +7,7 @@
 mod adjust;
 mod ask;
 mod breaker;
+mod drift;
 mod line;
 mod live;
 mod news;
@@ -39,6 +40,7 @@ use crate::store::{Store, StoreError, Transaction, records};
 use crate::sys::clock::Clock;
 
 pub use adjust::{AdjustError, Change, Direction};
+pub use drift::{Accepted, ClockError};
 pub use live::{LiveRun, token_hash};
 pub use news::Alert;
 use permit::Claim;
@@ -62,6 +64,7 @@ struct Inner {
     breakers: breaker::Breakers,
     news: news::News,
     clock: Clock,
+    drift: drift::Drift,
 }
 
 impl Gate {
@@ -81,6 +84,7 @@ impl Gate {
             settled: watch::Sender::new(0),
             line: line::Line::default(),
             clock,
+            drift: drift::Drift::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::SharedApp;
 use super::answers::{
-    approvals, audit, budgets, daemon, figures, keys, manifests, mcp, prices, reconcile, usage,
+    approvals, audit, budgets, clock, daemon, figures, keys, manifests, mcp, prices, reconcile, usage,
 };
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
@@ -99,6 +99,10 @@ ops! {
     BudgetRaise "budget.raise" (budgets::AdjustParams) -> budgets::BudgetView = |app, params| budgets::raise(app, params);
     /// Lets a budget spend less in its present period.
     BudgetLower "budget.lower" (budgets::AdjustParams) -> budgets::BudgetView = |app, params| budgets::lower(app, params);
+    /// What is known of the clock that periods are computed from.
+    ClockShow "clock.show" (Nothing) -> clock::ClockView = |app, _params| clock::show(app);
+    /// Takes a person's word that the clock is right.
+    ClockAccept "clock.accept" (Nothing) -> clock::ClockView = |app, _params| clock::accept(app);
     /// Sets a provider's statement against the ledger.
     BudgetReconcile "budget.reconcile" (reconcile::ReconcileParams) -> reconcile::Reconciliation = |app, params| reconcile::reconcile(app, params);
     /// Sums what was spent on what.

@@ -1,5 +1,6 @@
 //! `agentsup budget`: what may be spent, what is left, and changing it for the present period.
 
+mod clock;
 mod reconcile;
 
 use super::output::{self, Answer, Cell, Tone, cell};
@@ -22,6 +23,7 @@ enum Verb {
     Raise(RaiseArgs),
     Lower(LowerArgs),
     Reconcile(reconcile::Args),
+    Clock(clock::Args),
 }
 
 /// List all budgets
@@ -96,6 +98,7 @@ pub(super) fn perform(args: Args) -> Outcome {
             Ok(answer.give(&ask(async |client| client.call::<BudgetRaise>(params).await)?, tell))
         }
         Verb::Reconcile(args) => reconcile::perform(args),
+        Verb::Clock(args) => clock::perform(&args),
         Verb::Lower(args) => {
             let (params, answer) = args.change.split();
             Ok(answer.give(&ask(async |client| client.call::<BudgetLower>(params).await)?, tell))

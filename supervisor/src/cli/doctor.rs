@@ -59,6 +59,11 @@ fn show(report: &Report) {
     let tone = if report.registered_agents == 0 { Tone::Warning } else { Tone::Good };
     facts.push(("registry", cell(agents).tone(tone)));
     output::facts(&facts);
+    let clock = report.daemon.iter().flat_map(|daemon| &daemon.clock_problems);
+    clock.clone().for_each(|problem| output::warn(output::printable(problem)));
+    if clock.count() > 0 {
+        output::hint("agentsup budget clock --accept, once the clock is right");
+    }
     for problem in &report.problems {
         output::warn(output::printable(problem));
     }

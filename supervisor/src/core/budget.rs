@@ -236,6 +236,15 @@ pub fn period_id(period: &Period, at_ms: i64) -> String {
     }
 }
 
+/// Whether a period is after another of the same budget. Periods of another kind or zone, which it may have had, are not.
+pub fn is_later_period(period: &str, than: &str) -> bool {
+    let zone = |id: &str| id.split_once('@').map(|(_, zone)| zone.to_owned());
+    let is_weekly = |id: &str| id.contains("-W");
+    let is_alike =
+        period.len() == than.len() && zone(period) == zone(than) && is_weekly(period) == is_weekly(than);
+    is_alike && period > than
+}
+
 /// An instant in words, in UTC.
 pub fn instant_text(at_ms: i64) -> String {
     Timestamp::from_millisecond(at_ms)
@@ -327,6 +336,23 @@ mod tests {
             "2025-12@Europe/Berlin"
         );
         assert_eq!(period_id(&Period::Monthly(utc()), at_ms + 1000), "2025-11@UTC");
+    }
+
+    #[test]
+    fn periods_are_compared_within_their_kind() {
+        for (period, than, later) in [
+            ("2026-12@UTC", "2026-11@UTC", true),
+            ("2027-01@UTC", "2026-11@UTC", true),
+            ("2026-11@UTC", "2026-11@UTC", false),
+            ("2026-10@UTC", "2026-11@UTC", false),
+            ("2026-W48@UTC", "2026-W47@UTC", true),
+            ("2026-11-23@UTC", "2026-11-22@UTC", true),
+            ("2026-12@Europe/Berlin", "2026-11@UTC", false),
+            ("2026-12-01@UTC", "2026-11@UTC", false),
+            ("total", "total", false),
+        ] {
+            assert_eq!(is_later_period(period, than), later, "{period} {than}");
+        }
     }
 
     #[test]

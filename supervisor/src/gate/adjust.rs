@@ -4,7 +4,7 @@ use super::permit::tell_alert;
 use super::reserve::ledger_time;
 use super::{Alert, Gate, account};
 use crate::core::amount::Amount;
-use crate::core::budget;
+use crate::core::budget::{self, Balance};
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::record::{Entry, EventEntry};
 use crate::store::adjustments::{self, Adjustment};
@@ -85,7 +85,7 @@ impl Gate {
         if !change.reason.as_ref().is_none_or(is_line) {
             return Err(AdjustError::Reason);
         }
-        let at_ms = self.now_ms();
+        let at_ms = self.look_at_clock().await?;
         let written = self.store().write(move |tx| write(tx, &change, signed, at_ms)).await?;
         self.tell_settled();
         self.tell(written?.into_iter().collect());
@@ -124,34 +124,31 @@ fn write(
         return Ok(Err(AdjustError::Range { budget: account.budget, ceiling, amount: *amount }));
     }
     let record = ids::new_record_id()?;
-    adjustments::insert(
-        tx,
-        &Adjustment {
-            record,
-            account: account.clone(),
-            nano_usd,
-            tokens,
-            by: by.clone(),
-            reason: reason.clone(),
-            at_ms,
-        },
-    )?;
+    let adjustment = Adjustment {
+        record,
+        account: account.clone(),
+        nano_usd,
+        tokens,
+        by: by.clone(),
+        reason: reason.clone(),
+        at_ms,
+    };
     let verb = match direction {
         Direction::Raise => "raised",
         Direction::Lower => "lowered",
     };
-    let ceiling = budget::ceiling_text(&budget.cap, &ledger::balance(tx, &account)?);
+    let adjusted = Balance {
+        adjusted_nano_usd: before.adjusted_nano_usd.saturating_add(nano_usd),
+        adjusted_tokens: before.adjusted_tokens.saturating_add(tokens),
+        ..before
+    };
+    let ceiling = budget::ceiling_text(&budget.cap, &adjusted);
     let because = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let text = format!(
         "{by} {verb} the budget {} by {amount} to {ceiling} in {}{because}",
         account.budget, account.period
     );
-    let event = EventEntry::new(adjustments::EVENT, text)
-        .fact("budget", &account.budget)
-        .fact("period", &account.period)
-        .fact("nano_usd", nano_usd)
-        .fact("tokens", tokens);
-    records::append_as(tx, record, at_ms, Entry::Event(event))?;
+    record_adjustment(tx, &adjustment, text)?;
     match direction {
         // What was told is told again when the new edge is crossed.
         Direction::Raise => {
@@ -160,4 +157,19 @@ fn write(
         }
         Direction::Lower => tell_alert(tx, budget, &account).map(Ok),
     }
+}
+
+/// Puts a change in force, with the record that tells of it.
+pub(super) fn record_adjustment(
+    tx: &Transaction<'_>,
+    adjustment: &Adjustment,
+    text: String,
+) -> Result<(), StoreError> {
+    adjustments::insert(tx, adjustment)?;
+    let event = EventEntry::new(adjustments::EVENT, text)
+        .fact("budget", &adjustment.account.budget)
+        .fact("period", &adjustment.account.period)
+        .fact("nano_usd", adjustment.nano_usd)
+        .fact("tokens", adjustment.tokens);
+    records::append_as(tx, adjustment.record, adjustment.at_ms, Entry::Event(event)).map(drop)
 }

@@ -153,7 +153,8 @@ impl Gate {
         bound: Bound,
         attempt: Try,
     ) -> Result<Admission, Refusal> {
-        let (run, llm, now_ms) = (live.run.id, llm.clone(), self.now_ms());
+        let now_ms = self.look_at_clock().await.map_err(|error| refuse::unwritten(&error))?;
+        let (run, llm) = (live.run.id, llm.clone());
         let admit = move |tx: &Transaction<'_>| {
             let hold = hold(run, &llm, &chain, bound, (now_ms, ledger_time(tx, now_ms)?))?;
             admit_call(tx, hold, llm.elastic, entry, chain, attempt)

@@ -70,6 +70,19 @@ pub fn insert(tx: &Transaction<'_>, adjustment: &Adjustment) -> Result<(), Store
     Ok(())
 }
 
+/// What one party changed in an account, money and tokens.
+///
+/// # Errors
+/// Those of the database.
+pub fn made_by(connection: &Connection, account: &Account, by: &str) -> Result<(i64, i64), StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT COALESCE(SUM(nano_usd), 0), COALESCE(SUM(tokens), 0) FROM adjustments
+             WHERE budget = ?1 AND period = ?2 AND made_by = ?3",
+        )?
+        .query_row([&account.budget, &account.period, by], |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
 /// All of them, in order: the record, and what it says in the ledger.
 ///
 /// # Errors

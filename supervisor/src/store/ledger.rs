@@ -287,6 +287,31 @@ pub fn orphans(connection: &Connection) -> Result<Vec<Orphan>, StoreError> {
     .collect()
 }
 
+/// How many calls are under way.
+///
+/// # Errors
+/// Those of the database.
+pub fn under_way(connection: &Connection) -> Result<u64, StoreError> {
+    let count: i64 = connection
+        .prepare_cached("SELECT COUNT(*) FROM reservations WHERE state = 'forwarding'")?
+        .query_row([], |row| row.get(0))?;
+    Ok(nat(count))
+}
+
+/// The periods of a budget in which something was spent.
+///
+/// # Errors
+/// Those of the database.
+pub fn spent_in(connection: &Connection, budget: &str) -> Result<Vec<Account>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT budget, period FROM accounts WHERE budget = ?1 AND (posted_nano_usd > 0 OR posted_tokens > 0)
+         ORDER BY period",
+    )?;
+    let rows =
+        statement.query_map([budget], |row| Ok(Account { budget: row.get(0)?, period: row.get(1)? }))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Marks the account as alerted; answers whether it was not before.
 ///
 /// # Errors

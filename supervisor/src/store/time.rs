@@ -1,6 +1,7 @@
 //! The ledger's time: what says in which period a budget is. A clock that is set back does not open a past period again.
 //!
-//! Invariant: it never goes back by more than [`TOLERANCE_MS`] behind the greatest time at which the ledger was asked.
+//! Invariant: it never goes back by more than [`TOLERANCE_MS`] behind the greatest time at which the ledger was asked,
+//! unless a person accepts the clock as it is.
 
 use rusqlite::{Connection, Transaction};
 
@@ -13,6 +14,7 @@ const GRAIN_MS: i64 = 1000;
 
 const GREATEST: &str = "greatest-time-ms";
 const TOLD: &str = "clock-told-ms";
+const FORWARD: &str = "clock-forward-ms";
 
 /// The ledger's time, and whether the clock was found to be set back for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,51 @@ pub struct Passed {
     pub at_ms: i64,
     /// Whether nobody has been told yet that this is not what the clock shows.
     pub is_news: bool,
+}
+
+/// What is kept of the clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The greatest time at which the ledger was asked; none if it never was.
+    pub greatest_ms: Option<i64>,
+    /// What periods are computed from now.
+    pub at_ms: i64,
+    /// The last time that the clock was set forward into another period, from when and to when, until somebody accepts it.
+    pub forward: Option<(i64, i64)>,
+}
+
+/// What is kept of the clock that shows `now_ms`.
+///
+/// # Errors
+/// Those of the database.
+pub fn kept(connection: &Connection, now_ms: i64) -> Result<Kept, StoreError> {
+    let greatest_ms = greatest(connection)?;
+    let forward = match meta::load(connection, FORWARD)?.filter(|text| !text.is_empty()) {
+        None => None,
+        Some(text) => {
+            let both =
+                text.split_once(' ').and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+            Some(both.ok_or_else(|| StoreError::corrupt("time", text))?)
+        }
+    };
+    Ok(Kept { greatest_ms, at_ms: effective(greatest_ms, now_ms), forward })
+}
+
+/// Keeps that the clock was set forward.
+///
+/// # Errors
+/// Those of the database.
+pub fn set_forward(tx: &Transaction<'_>, from_ms: i64, to_ms: i64) -> Result<(), StoreError> {
+    meta::set(tx, FORWARD, &format!("{from_ms} {to_ms}"))
+}
+
+/// From now on the clock that shows `now_ms` is right, whatever it showed before.
+///
+/// # Errors
+/// Those of the database.
+pub fn accept(tx: &Transaction<'_>, now_ms: i64) -> Result<(), StoreError> {
+    meta::set(tx, GREATEST, &now_ms.to_string())?;
+    meta::set(tx, FORWARD, "")
 }
 
 /// The ledger's time when the clock shows `now_ms`.

@@ -49,24 +49,51 @@ mod tests {
     }
 }
 
-/// Where the time comes from for those whose decisions depend on it: the wall clock, or what a test makes of it.
+/// Milliseconds since the machine was started, the time that it slept included: no one sets this clock.
+pub fn boot_ms() -> i64 {
+    #[cfg(target_os = "linux")]
+    const SINCE_BOOT: libc::clockid_t = libc::CLOCK_BOOTTIME;
+    #[cfg(not(target_os = "linux"))]
+    const SINCE_BOOT: libc::clockid_t = libc::CLOCK_MONOTONIC;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for writes. Where there is no such clock it stays zero.
+    let _known = unsafe { libc::clock_gettime(SINCE_BOOT, &raw mut time) };
+    time.tv_sec.saturating_mul(1000).saturating_add(time.tv_nsec / 1_000_000)
+}
+
+/// Where the time comes from for those whose decisions depend on it: the clocks, or what a test makes of them.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> i64 + Send + Sync>);
+pub struct Clock {
+    wall: Arc<dyn Fn() -> i64 + Send + Sync>,
+    boot: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
 
 impl Clock {
-    /// The wall clock.
+    /// The machine's clocks.
     pub fn wall() -> Self {
-        Self(Arc::new(now_ms))
+        Self { wall: Arc::new(now_ms), boot: Arc::new(boot_ms) }
     }
 
-    /// A clock that shows what the function says.
+    /// A clock that shows what the function says, and is never set.
     #[cfg(test)]
-    pub(crate) fn of(shows_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        Self(Arc::new(shows_ms))
+    pub(crate) fn of(shows_ms: impl Fn() -> i64 + Clone + Send + Sync + 'static) -> Self {
+        Self { wall: Arc::new(shows_ms.clone()), boot: Arc::new(shows_ms) }
+    }
+
+    /// The same beside another clock that nobody sets.
+    #[cfg(test)]
+    pub(crate) fn since_boot(mut self, shows_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.boot = Arc::new(shows_ms);
+        self
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub fn now_ms(&self) -> i64 {
-        (self.0)()
+        (self.wall)()
+    }
+
+    /// Milliseconds on the clock that nobody sets.
+    pub fn boot_ms(&self) -> i64 {
+        (self.boot)()
     }
 }

@@ -117,3 +117,18 @@ fn a_run_cannot_state_what_its_calls_cost() {
     run.exits(90);
     assert!(run.stderr.contains("takes no orders from inside a run"), "{run}");
 }
+
+/// A clock cannot be set here; what the command does with one that is right can be tried.
+#[test]
+fn a_clock_that_is_right_is_accepted_by_a_person_and_not_by_a_run() {
+    let home = registered();
+    let clock = |args: &[&str]| home.run(&[&["budget", "clock", "--json"], args].concat()).ok().json();
+    let shown = clock(&[]);
+    assert_eq!((&shown["is_behind"], &shown["forward_from_ms"]), (&false.into(), &Value::Null));
+    assert_eq!(clock(&["--accept"])["carried"], serde_json::json!([]));
+    assert!(home.run(&["audit", "list"]).ok().stdout.contains("accepted the clock, which shows "));
+    let script = format!("{} budget clock --accept", env!("CARGO_BIN_EXE_agentsup"));
+    home.run(&["run", "command", "--", "sh", "-c", &script]).exits(90);
+    assert!(home.run(&["doctor"]).stderr.lines().all(|line| !line.contains("clock")));
+    home.run(&["audit", "verify"]).ok();
+}

@@ -29,6 +29,9 @@ pub struct Status {
     pub agents: u64,
     /// What is wrong with configuration and manifests.
     pub problems: Vec<String>,
+    /// What is wrong with the clock that periods are computed from.
+    #[serde(default)]
+    pub clock_problems: Vec<String>,
 }
 
 /// The daemon is about to end.
@@ -54,6 +57,7 @@ pub async fn status(app: &App) -> Result<Status, Failure> {
         runs: count(app.gate.live_runs().len()),
         agents: count(snapshot.agents.len()),
         problems: snapshot.problems.iter().map(ToString::to_string).collect(),
+        clock_problems: super::clock::show(app).await?.problems(),
     })
 }
 

@@ -3,6 +3,7 @@
 pub mod approvals;
 pub mod audit;
 pub mod budgets;
+pub mod clock;
 pub mod daemon;
 pub mod figures;
 pub mod keys;

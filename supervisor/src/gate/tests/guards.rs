@@ -154,3 +154,85 @@ fn a_store_that_is_closed_is_worth_another_try_and_one_that_fails_is_not() {
     assert_eq!(refuse::unwritten(&StoreError::Closed).kind, RefusalKind::Busy);
     assert_eq!(refuse::unwritten(&StoreError::corrupt("row", "x")).kind, RefusalKind::Unavailable);
 }
+
+/// After the clock was ahead by a year and was put right: what was spent meanwhile counts in the present.
+#[tokio::test]
+async fn a_person_can_accept_a_clock_that_was_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, store, live, shown) = monthly(&dir).await;
+    let spend =
+        async |cost| gate.decide(&live, llm(cost)).await.unwrap().settle(settled(cost)).await.unwrap();
+    spend(30).await;
+    shown.store(NOVEMBER_MS + 365 * DAY_MS, Ordering::Relaxed);
+    spend(50).await;
+    shown.store(NOVEMBER_MS, Ordering::Relaxed);
+    assert_eq!(gate.clock().await.unwrap().1.at_ms, NOVEMBER_MS + 365 * DAY_MS);
+
+    let open = gate.decide(&live, llm(10)).await.unwrap();
+    let refused = gate.accept_clock("user:alice".into()).await.err().unwrap();
+    assert!(matches!(refused, ClockError::UnderWay(1)), "{refused}");
+    open.settle(settled(0)).await.unwrap();
+    let accepted = gate.accept_clock("user:alice".into()).await.unwrap();
+    let november = Account { budget: "team/purse".into(), period: "2025-11@UTC".into() };
+    let fifty = crate::core::amount::Amount::Money(nano(50));
+    assert_eq!(accepted.carried, [(november, fifty)]);
+    assert_eq!(gate.clock().await.unwrap().1.at_ms, NOVEMBER_MS);
+    // November has spent 30 and has 50 less: 20 are left.
+    assert_eq!(gate.decide(&live, llm(21)).await.err().unwrap().kind, RefusalKind::Budget);
+    spend(20).await;
+    // Doing it again takes nothing along again.
+    assert_eq!(gate.accept_clock("user:alice".into()).await.unwrap().carried, []);
+    // When the time has come, that month has what it had to spend.
+    shown.store(NOVEMBER_MS + 365 * DAY_MS, Ordering::Relaxed);
+    spend(100).await;
+    assert_eq!(gate.decide(&live, llm(1)).await.err().unwrap().kind, RefusalKind::Budget);
+    let lines = sentences(&store).await;
+    let told = "user:alice accepted the clock, which shows 2025-11-30 TIME; budgets were in the periods of 2026-11-30 TIME \
+                at TIME.";
+    assert!(lines.iter().any(|line| line == told), "{lines:?}");
+    verified(&store).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_into_another_period_is_told_until_it_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("agentsup.db")).unwrap();
+    let (shown, boot) = (Arc::new(AtomicI64::new(NOVEMBER_MS)), Arc::new(AtomicI64::new(0)));
+    let read = |clock: &Arc<AtomicI64>| {
+        let clock = Arc::clone(clock);
+        move || clock.load(Ordering::Relaxed)
+    };
+    let clock = Clock::of(read(&shown)).since_boot(read(&boot));
+    let gate = Gate::by_clock(store.clone(), Registry::fixed(snapshot(agent(), vec![month()])), clock);
+    let live = gate.admit(run(), "ast_token").await.unwrap();
+    let call = async || gate.decide(&live, llm(1)).await.unwrap().settle(settled(1)).await.unwrap();
+    let told = async || {
+        let lines = sentences(&store).await;
+        lines.iter().filter(|line| line.starts_with("the clock was set forward")).count()
+    };
+    call().await;
+    // An hour passes, and the day after that: the machine slept, or the clock was corrected within the month.
+    for (wall, since_boot) in [(60_000, 60_000), (10 * 60_000 + 60_000, 60_000)] {
+        shown.store(NOVEMBER_MS - 2 * DAY_MS + wall, Ordering::Relaxed);
+        boot.store(since_boot, Ordering::Relaxed);
+        call().await;
+    }
+    shown.store(NOVEMBER_MS, Ordering::Relaxed);
+    boot.store(2 * DAY_MS, Ordering::Relaxed);
+    call().await;
+    assert_eq!(told().await, 0);
+    // The month passes as it should.
+    shown.fetch_add(DAY_MS, Ordering::Relaxed);
+    boot.fetch_add(DAY_MS, Ordering::Relaxed);
+    call().await;
+    assert_eq!(told().await, 0);
+    shown.fetch_add(40 * DAY_MS, Ordering::Relaxed);
+    call().await;
+    call().await;
+    assert_eq!(told().await, 1);
+    let forward = gate.clock().await.unwrap().1.forward;
+    assert_eq!(forward, Some((NOVEMBER_MS + DAY_MS, NOVEMBER_MS + 41 * DAY_MS)));
+    gate.accept_clock("user:alice".into()).await.unwrap();
+    assert_eq!(gate.clock().await.unwrap().1.forward, None);
+    verified(&store).await;
+}

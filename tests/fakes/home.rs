@@ -218,7 +218,7 @@ impl Default for Manifest {
     fn default() -> Self {
         let list = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect();
         Self {
-            adapters: list(&["claude", "codex", "opencode", "command", "demo"]),
+            adapters: list(&["claude", "codex", "copilot", "opencode", "command", "demo"]),
             models: list(&["*"]),
             mcp: list(&["*"]),
             builtin: list(&["read", "edit", "shell"]),
@@ -281,6 +281,11 @@ pub(crate) fn agent_binary(name: &str) -> PathBuf {
         "the coding agents are not installed; run `tests/agents/setup`"
     );
     binary
+}
+
+/// Where the pinned agents keep what they unpack, so that not every test does that again.
+pub(crate) fn agents_cache() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/agents/node_modules/.cache")
 }
 
 /// The pinned agents first, then the tools of the machine (git, node, a shell).

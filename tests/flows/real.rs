@@ -1,9 +1,10 @@
-//! The real coding agents under agentsup: Claude Code, Codex and OpenCode as npm installs them, against a scripted model
-//! and scripted MCP servers. Here is the world they share; each agent has a room, and hostile repositories have one.
+//! The real coding agents under agentsup: Claude Code, Codex, Copilot and OpenCode as npm installs them, against a
+//! scripted model and scripted MCP servers. Here is the world they share; each agent has a room, and hostile repositories have one.
 
 mod beyond;
 mod claude;
 mod codex;
+mod copilot;
 mod gemini;
 mod hostile;
 mod opencode;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::fakes::ask::{Ask, Kind};
 use crate::fakes::cli::Output;
-use crate::fakes::home::{ANTHROPIC_KEY, Home, Manifest, OPENAI_KEY, agent_binary};
+use crate::fakes::home::{ANTHROPIC_KEY, Home, Manifest, OPENAI_KEY, agent_binary, agents_cache};
 use crate::fakes::mcp::{McpScript, McpServer, Stdio};
 use crate::fakes::model::{ModelServer, Price, Script, Turn, Usage};
 use crate::fakes::pty::Pty;
@@ -149,8 +150,15 @@ impl World {
     fn new(agent: &str, key: &str, cap: &str, script: impl FnOnce(Script, &Place) -> Script) -> Self {
         agent_binary(agent);
         let mut home = Home::new();
+        if agent == "copilot" {
+            let cache = home.path("user/.cache");
+            std::fs::create_dir_all(&cache).expect("create a directory");
+            std::os::unix::fs::symlink(agents_cache().join(agent), cache.join(agent))
+                .expect("link the cache");
+        }
         let place = Place { root: home.path(""), token: Arc::default() };
-        let model = ModelServer::start(script(Script::new(key), &place));
+        // What a prompt is by its bytes is never too little, so that `longest` spends what was held.
+        let model = ModelServer::start(script(Script::new(key).count(u64::from(u32::MAX)), &place));
         let notes = Stdio::new(&home.path("notes"));
         let docs = McpServer::start(McpScript::default());
         home.providers(&model.url(), &model.openai_url());
@@ -214,7 +222,9 @@ impl World {
     /// Asserts that the model was let be called once, refused once and sent nothing then, and that the books balance.
     fn assert_one_refusal(&self, model: &str) {
         let audit = self.audit();
-        assert_eq!(audit.targets("llm", "allow"), [model]);
+        // Beside it the prompt may have been counted, for nothing.
+        let billed = audit.0.iter().filter(|line| line["cost_nano_usd"].as_u64() > Some(0));
+        assert_eq!(billed.map(|line| &line["target"]).collect::<Vec<_>>(), [model]);
         assert_eq!(audit.targets("llm", "deny"), [model], "one refused request, no storm");
         assert_eq!(self.model.seen_kind(Kind::Main).len(), 1, "nothing was sent to the provider");
         self.assert_books();

@@ -33,7 +33,7 @@ const DEFINES: &[&str] = &[
 
 /// Directories of which every file is one entry: the directory, the file that lists them, files that are no entry.
 const REGISTRIES: &[(&str, &str, &[&str])] = &[
-    ("supervisor/src/agents/", "supervisor/src/agents/mod.rs", &["wire"]),
+    ("supervisor/src/agents/", "supervisor/src/agents/mod.rs", &["models", "wire"]),
     ("supervisor/src/gateway/providers/", "supervisor/src/gateway/providers/mod.rs", &[]),
     ("supervisor/src/catalog/", "supervisor/src/catalog/mod.rs", &[]),
 ];

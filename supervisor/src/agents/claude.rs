@@ -36,6 +36,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         minimum: "2.1.295",
         tested: "2.1.330",
         install: "npm install -g @anthropic-ai/claude-code",
+        runtime: None,
     }),
     provider: Some("anthropic"),
     refusal: RefusalStyle::PLAIN,
@@ -44,6 +45,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     wire: Some(&HookWire { read, answer }),
     // Plans are its to write; what it kept of long answers and of the conversation is its to read.
     own: &[("claude/plans", Place::Scratch), ("claude/projects", Place::Outside)],
+    obeyed: &[],
     prepare,
 };
 

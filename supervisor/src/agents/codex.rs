@@ -20,10 +20,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolKind, text, texts};
+use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolKind, patched, text, texts};
 use super::{
-    Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, brought, mcp_url,
-    refuse_links_out, refuse_reserved,
+    Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, brought, hook_command,
+    mcp_url, refuse_links_out, refuse_reserved,
 };
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::{Form, RefusalStyle};
@@ -38,6 +38,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         minimum: "0.169.0",
         tested: "0.169.0",
         install: "npm install -g @openai/codex",
+        runtime: None,
     }),
     provider: Some("openai"),
     refusal: RefusalStyle { terminal: Form::BadRequestText, transient: Form::FailedStream { after_s: 20 } },
@@ -45,6 +46,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::CodexHeaders,
     wire: Some(&HookWire { read, answer }),
     own: &[],
+    obeyed: &[],
     prepare,
 };
 
@@ -156,7 +158,7 @@ fn options(ground: &Ground<'_>) -> Vec<String> {
     ] {
         set(format!(
             "hooks.{event}=[{{hooks=[{{type=\"command\",command={},timeout={timeout}}}]}}]",
-            toml_text(&hook_command(ground))
+            toml_text(&hook_command(ground, ADAPTER.name))
         ));
     }
     // What the model's shell does not need to see.
@@ -177,15 +179,6 @@ fn options(ground: &Ground<'_>) -> Vec<String> {
     }
     options.push("--dangerously-bypass-hook-trust".to_owned());
     options
-}
-
-/// A hook that cannot run must block, which takes exit 2 and words on standard error.
-fn hook_command(ground: &Ground<'_>) -> String {
-    let own = ground.own_program.to_string_lossy().replace('\'', r"'\''");
-    let name = ADAPTER.name;
-    format!(
-        "'{own}' hook {name} || {{ echo 'agentsup: the hook failed, so the call is refused' >&2; exit 2; }}"
-    )
 }
 
 /// Headless nobody is asked, and what is said of no project is neither trusted nor refused: its settings are left
@@ -292,16 +285,6 @@ fn kind(tool: &str) -> ToolKind {
     }
 }
 
-/// The files that a patch names.
-fn patched(patch: &str) -> Vec<String> {
-    const MARKS: [&str; 4] = ["*** Add File: ", "*** Update File: ", "*** Delete File: ", "*** Move to: "];
-    patch
-        .lines()
-        .filter_map(|line| MARKS.iter().find_map(|mark| line.trim_start().strip_prefix(mark)))
-        .map(|path| path.trim_end().to_owned())
-        .collect()
-}
-
 /// An allowance is silence: any words would be taken for a failed hook.
 fn answer(answer: &HookAnswer<'_>) -> Value {
     match answer {
@@ -368,6 +351,8 @@ mod tests {
             home: None,
             version: None,
             args,
+            models: &[],
+            endpoints: &[],
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     wire: None,
     own: &[],
+    obeyed: &[],
     prepare,
 };
 

@@ -18,6 +18,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     wire: Some(&HookWire { read, answer }),
     own: &[],
+    obeyed: &[],
     prepare,
 };
 

@@ -9,9 +9,11 @@ mod claude;
 mod codex;
 
 mod command;
+mod copilot;
 mod demo;
 mod opencode;
 
+pub mod models;
 pub mod wire;
 
 use std::path::{Path, PathBuf};
@@ -20,11 +22,18 @@ use crate::core::action::Place;
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 use crate::sys::files::resolve;
+use models::Endpoint;
 use wire::HookWire;
 
 /// Every adapter; a test compares this list with the directory.
-pub const ADAPTERS: &[&Adapter] =
-    &[&claude::ADAPTER, &codex::ADAPTER, &command::ADAPTER, &demo::ADAPTER, &opencode::ADAPTER];
+pub const ADAPTERS: &[&Adapter] = &[
+    &claude::ADAPTER,
+    &codex::ADAPTER,
+    &command::ADAPTER,
+    &copilot::ADAPTER,
+    &demo::ADAPTER,
+    &opencode::ADAPTER,
+];
 
 /// The adapter of that name.
 pub fn by_name(name: &str) -> Option<&'static Adapter> {
@@ -53,6 +62,8 @@ pub struct Adapter {
     pub wire: Option<&'static HookWire>,
     /// What of the run's directory the agent's own tools use, and as what; the rest of it is closed to them.
     pub own: &'static [(&'static str, Place)],
+    /// What of a worktree it obeys when it finds it there: not to be changed by its own tools.
+    pub obeyed: &'static [&'static str],
     /// Makes the launch out of its circumstances.
     pub prepare: fn(&Ground<'_>) -> Result<Prepared, AdapterError>,
 }
@@ -77,6 +88,19 @@ pub struct Program {
     pub tested: &'static str,
     /// The command that installs it.
     pub install: &'static str,
+    /// What it needs to run beside itself.
+    pub runtime: Option<Runtime>,
+}
+
+/// What a program is interpreted by, where it takes a newer one than its own installation insists on.
+#[derive(Debug, Clone, Copy)]
+pub struct Runtime {
+    /// Looked for in `PATH`.
+    pub binary: &'static str,
+    /// The oldest version that will do, `major.minor.patch`.
+    pub minimum: &'static str,
+    /// What helps.
+    pub install: &'static str,
 }
 
 /// The circumstances of a launch.
@@ -100,6 +124,10 @@ pub struct Ground<'a> {
     pub version: Option<&'a str>,
     /// What the user typed after `--`.
     pub args: &'a [String],
+    /// Globs over the models that the agent may call.
+    pub models: &'a [String],
+    /// The providers of the configuration.
+    pub endpoints: &'a [Endpoint],
 }
 
 /// What is to be started, and with what.
@@ -130,6 +158,9 @@ pub enum AdapterError {
     /// `command` without a command.
     #[error("no command was given")]
     NoCommand,
+    /// Neither the user nor the manifest names a model, and none that the adapter knows is in the agent's scope.
+    #[error("no model is named that the agent may call")]
+    NoModel,
     /// An argument would switch off what the supervision rests on.
     #[error("`{0}` cannot be used under agentsup, which sets it itself")]
     ReservedArgument(String),
@@ -147,6 +178,9 @@ impl AdapterError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoCommand => "agentsup run command -- PROGRAM ARGS…",
+            Self::NoModel => {
+                "agentsup run ADAPTER -- --model NAME, or name one without `*` in `models` of the manifest"
+            }
             Self::ReservedArgument(_) => "leave the argument out",
             Self::RepositoryCode(_) | Self::RepositoryLink(_) => {
                 "remove it from the commit you start from, or use another agent"
@@ -185,6 +219,16 @@ pub(crate) fn mcp_url(ground: &Ground<'_>) -> String {
 /// Where an adapter's hooks are answered.
 pub(crate) fn hook_url(ground: &Ground<'_>, adapter: &str) -> String {
     format!("{}/hook/{adapter}", ground.origin)
+}
+
+/// The shell command that asks about one message of a hook: `words` are the adapter's name, and how many seconds it waits
+/// where the agent does not wait as long as a person may take. One that cannot run must block, which takes exit 2 and words
+/// on standard error.
+pub(crate) fn hook_command(ground: &Ground<'_>, words: &str) -> String {
+    let own = ground.own_program.to_string_lossy().replace('\'', r"'\''");
+    format!(
+        "'{own}' hook {words} || {{ echo 'agentsup: the hook failed, so the call is refused' >&2; exit 2; }}"
+    )
 }
 
 /// Refuses arguments that the adapter sets itself: given twice, the last would win. A short one may have its value

@@ -32,6 +32,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
         minimum: "1.18.33",
         tested: "1.18.33",
         install: "npm install -g opencode-ai",
+        runtime: None,
     }),
     provider: None,
     refusal: RefusalStyle::PLAIN,
@@ -40,6 +41,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     wire: Some(&HookWire { read, answer }),
     // What it kept of long answers is its to read.
     own: &[("data/opencode/tool-output", Place::Outside)],
+    obeyed: &[],
     prepare,
 };
 
@@ -203,6 +205,8 @@ mod tests {
             home: None,
             version: Some("1.18.33"),
             args: &[],
+            models: &[],
+            endpoints: &[],
         };
         assert_eq!(prepare(&ground), Err(AdapterError::RepositoryCode(".opencode/plugins".into())));
     }

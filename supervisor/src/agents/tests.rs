@@ -1,8 +1,12 @@
 //! One contract over every adapter.
 
+use std::sync::LazyLock;
+
 use super::*;
 
-fn ground(args: &[String]) -> Ground<'_> {
+static ANY_MODEL: LazyLock<Vec<String>> = LazyLock::new(|| vec!["*".to_owned()]);
+
+pub(super) fn ground(args: &[String]) -> Ground<'_> {
     Ground {
         dir: Path::new("/run-dir"),
         worktree: Path::new("/worktree"),
@@ -13,6 +17,8 @@ fn ground(args: &[String]) -> Ground<'_> {
         home: None,
         version: Some("1.0.0"),
         args,
+        models: &ANY_MODEL,
+        endpoints: &[],
     }
 }
 
@@ -24,7 +30,7 @@ fn every_file_of_the_directory_is_in_the_list() {
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_file())
         .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
-        .filter(|name| !["mod", "tests", "wire"].contains(&name.as_str()))
+        .filter(|name| !["mod", "models", "tests", "wire"].contains(&name.as_str()))
         .collect();
     files.sort();
     let names: Vec<&str> = ADAPTERS.iter().map(|adapter| adapter.name).collect();

@@ -100,3 +100,21 @@ pub(crate) fn text<'a>(value: &'a Value, field: &'static str) -> Result<&'a str,
 pub(crate) fn texts(value: &Value, fields: &[&str]) -> Vec<String> {
     fields.iter().filter_map(|field| value.get(field)?.as_str()).map(str::to_owned).collect()
 }
+
+/// The files that a patch in the form of `apply_patch` names.
+pub(crate) fn patched(patch: &str) -> Vec<String> {
+    const MARKS: [&str; 4] = ["*** Add File: ", "*** Update File: ", "*** Delete File: ", "*** Move to: "];
+    patch
+        .lines()
+        .filter_map(|line| MARKS.iter().find_map(|mark| line.trim_start().strip_prefix(mark)))
+        .map(|path| path.trim_end().to_owned())
+        .collect()
+}
+
+/// What of a glob is a path: everything before the part with its first sign.
+pub(crate) fn fixed_part(glob: &str) -> String {
+    let until = glob.find(['*', '?', '[', '{']).and_then(|sign| glob.get(..sign)).unwrap_or(glob);
+    let directory =
+        if until.len() == glob.len() { until } else { until.rfind('/').map_or("", |end| &until[..=end]) };
+    if directory.is_empty() { ".".to_owned() } else { directory.to_owned() }
+}

@@ -152,7 +152,17 @@ fn agent(adapter: &agents::Adapter) -> Option<ProgramView> {
         state: ProgramState::Missing,
         hint: Some(program.install.to_owned()),
     };
-    Some(probed(program.binary, view))
+    let view = probed(program.binary, view);
+    let lacks = |runtime: &agents::Runtime| {
+        let wanted = ProgramView { minimum: runtime.minimum.to_owned(), ..view.clone() };
+        probed(runtime.binary, wanted).state != ProgramState::Usable
+    };
+    match program.runtime.filter(|_| matches!(view.state, ProgramState::Usable | ProgramState::Untested)) {
+        Some(runtime) if lacks(&runtime) => {
+            Some(ProgramView { state: ProgramState::TooOld, hint: Some(runtime.install.to_owned()), ..view })
+        }
+        _ => Some(view),
+    }
 }
 
 fn probed(binary: &str, view: ProgramView) -> ProgramView {

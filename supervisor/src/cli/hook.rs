@@ -1,8 +1,9 @@
-//! `agentsup hook ADAPTER`: what an agent's hook runs. Hidden, and not part of the parsed command line: it is called for
+//! `agentsup hook ADAPTER [SECONDS]`: what an agent's hook runs, and how long it may wait for a decision. Hidden, and not part of the parsed command line: it is called for
 //! every tool an agent uses, so it must cost nothing.
 
 use std::io;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::output;
 use crate::core::error::{Code, Failure};
@@ -17,8 +18,10 @@ const BLOCK: u8 = 2;
 
 /// Asks for a decision and prints what the agent is to read. Without one the agent must block.
 pub(super) fn perform() -> ExitCode {
-    let adapter = env::arguments().nth(1).and_then(|name| name.into_string().ok()).unwrap_or_default();
-    match command::ask(&adapter, Env::current(), io::stdin().lock()) {
+    let mut words = env::arguments().skip(1).map_while(|word| word.into_string().ok());
+    let adapter = words.next().unwrap_or_default();
+    let deadline = words.next().and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    match command::ask(&adapter, Env::current(), io::stdin().lock(), deadline) {
         Ok(answer) => {
             output::raw(&answer);
             ExitCode::SUCCESS

@@ -27,11 +27,16 @@ pub enum HookCommandError {
     Daemon(String),
 }
 
-/// Asks the daemon. The answer is what the agent is to read on standard output; empty where silence is the answer.
+/// Asks the daemon, and waits for it no longer than the agent waits for its hook. The answer is what the agent is to read on standard output; empty where silence is the answer.
 ///
 /// # Errors
 /// When there is no decision; the agent must then refuse the call.
-pub fn ask(adapter: &str, env: &Env, message: impl Read) -> Result<Vec<u8>, HookCommandError> {
+pub fn ask(
+    adapter: &str,
+    env: &Env,
+    message: impl Read,
+    deadline: Option<Duration>,
+) -> Result<Vec<u8>, HookCommandError> {
     let var = |name: &'static str| env.text(name).ok_or(HookCommandError::Environment(name));
     let (mcp_url, token) = (var("AGENTSUP_MCP_URL")?, var("AGENTSUP_RUN_TOKEN")?);
     let origin = mcp_url.strip_suffix("/mcp").unwrap_or(mcp_url);
@@ -43,7 +48,7 @@ pub fn ask(adapter: &str, env: &Env, message: impl Read) -> Result<Vec<u8>, Hook
     if body.len() as u64 > MESSAGE_MAX {
         return Err(HookCommandError::Message(format!("it is longer than {MESSAGE_MAX} bytes")));
     }
-    let answer = post(&format!("{origin}/hook/{adapter}"), token, &body, TIMEOUT)
+    let answer = post(&format!("{origin}/hook/{adapter}"), token, &body, deadline.unwrap_or(TIMEOUT))
         .map_err(|error| HookCommandError::Daemon(error.to_string()))?;
     if answer.status != 200 {
         let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -59,14 +64,14 @@ mod tests {
 
     #[test]
     fn outside_a_run_there_is_no_decision() {
-        let error = ask("codex", &Env::of::<&str, &str>([]), &b"{}"[..]).unwrap_err();
+        let error = ask("codex", &Env::of::<&str, &str>([]), &b"{}"[..], None).unwrap_err();
         assert_eq!(error.to_string(), "`AGENTSUP_MCP_URL` is not set: hooks run under agentsup only");
     }
 
     #[test]
     fn without_a_daemon_there_is_no_decision() {
         let env = Env::of([("AGENTSUP_MCP_URL", "http://127.0.0.1:1/mcp"), ("AGENTSUP_RUN_TOKEN", "ast_x")]);
-        let error = ask("codex", &env, &b"{}"[..]).unwrap_err();
+        let error = ask("codex", &env, &b"{}"[..], None).unwrap_err();
         assert!(error.to_string().starts_with("agentsup gave no decision: the request failed: "), "{error}");
     }
 }

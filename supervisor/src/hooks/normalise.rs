@@ -29,6 +29,10 @@ pub(super) fn normalise(
         // Where a link leads from there the agent decides; only the directory itself is its own.
         grounds.with(&real(&run.dir).join(path), *place)
     });
+    let own = adapter
+        .obeyed
+        .iter()
+        .fold(own, |grounds, path| grounds.with(&real(&run.worktree).join(path), Place::GitMetadata));
     let dir = call.cwd.as_deref().map_or(run.worktree.as_path(), Path::new);
     let mut facts = Facts { command: call.command.clone(), ..Facts::default() };
     facts.paths.extend(call.paths.iter().map(|path| fact(Path::new(path), dir, &own)));

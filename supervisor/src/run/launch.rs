@@ -17,6 +17,7 @@ use super::finish::{self, End};
 use super::keeper::{FirstClient, Io, KeeperClient, KeeperRecord, KeeperSpec, Nascent, StartError};
 use super::worktrees::{self, Start, blocking};
 use super::{Runs, SCROLLBACK_MAX_BYTES, reconcile};
+use crate::agents::models::Endpoint;
 use crate::agents::{self, Adapter, AdapterError, Ground, Prepared, PrivateFile};
 use crate::core::action::{Action, LaunchAction};
 use crate::core::amount::Amount;
@@ -316,6 +317,13 @@ fn prepare(
     require_key(runs, adapter)?;
     let home = env.get("HOME").map(PathBuf::from);
     let cwd = working_directory(run, &params.directory);
+    let snapshot = runs.registry().current();
+    let endpoints: Vec<Endpoint> = snapshot
+        .config
+        .providers
+        .iter()
+        .map(|(name, provider)| Endpoint { name: name.clone(), wire: provider.wire.clone() })
+        .collect();
     let ground = Ground {
         dir: &run.dir,
         worktree: &run.worktree,
@@ -326,6 +334,8 @@ fn prepare(
         home: home.as_deref(),
         version: version.as_deref(),
         args: &params.args,
+        models: snapshot.agent(&run.agent.to_string()).map_or(&[], |agent| &agent.models),
+        endpoints: &endpoints,
     };
     let Prepared { program, args, env: own, files } =
         (adapter.prepare)(&ground).map_err(|error| unprepared(&error))?;
@@ -355,8 +365,11 @@ fn prepare(
 fn require_program(adapter: &Adapter, env: &BTreeMap<String, String>) -> Result<Option<String>, Failure> {
     let Some(program) = adapter.program else { return Ok(None) };
     let variables = env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let probed = capture::version(program.binary, variables)
+    let probed = capture::version(program.binary, variables.clone())
         .map_err(|error| Failure::new(Code::Usage, error.to_string()).hint(program.install))?;
+    if let Some(runtime) = program.runtime {
+        require_runtime(program.binary, &runtime, variables)?;
+    }
     match agents::version(&probed.version) {
         Some([major, minor, patch]) if agents::is_at_least(&probed.version, program.minimum) => {
             Ok(Some(format!("{major}.{minor}.{patch}")))
@@ -369,6 +382,23 @@ fn require_program(adapter: &Adapter, env: &BTreeMap<String, String>) -> Result<
             Err(Failure::new(Code::Usage, message).hint(program.install))
         }
     }
+}
+
+/// What interprets the program, so that it is told here what is missing, and not by whatever that makes of it.
+fn require_runtime<'v>(
+    program: &str,
+    runtime: &agents::Runtime,
+    variables: impl Iterator<Item = (&'v str, &'v str)>,
+) -> Result<(), Failure> {
+    let failure = |text: String| Failure::new(Code::Usage, text).hint(runtime.install);
+    let found = capture::version(runtime.binary, variables).map_err(|error| failure(error.to_string()))?;
+    if agents::is_at_least(&found.version, runtime.minimum) {
+        return Ok(());
+    }
+    Err(failure(format!(
+        "`{program}` needs `{}` {} or newer, and this one is {}",
+        runtime.binary, runtime.minimum, found.version
+    )))
 }
 
 /// Writes a file of the run's directory, mode 0600, never over another one.

@@ -30,6 +30,7 @@ test: setup-test agents ui lint deny ## Check everything; what continuous integr
 	else cargo test --workspace; fi
 
 bench: setup-test $(UI_BUILT) ## Print how agentsup compares with doing without it
+	tests/bench/setup
 	cargo bench --package agentsup
 
 lint: $(UI_BUILT) ## Formatting and lints

@@ -15,6 +15,7 @@
 mod fakes;
 mod hops;
 mod http;
+mod litellm;
 mod runs;
 mod start;
 mod streams;
@@ -26,6 +27,7 @@ fn main() {
     start::print();
     hops::print();
     streams::print();
+    litellm::print();
     runs::print();
 }
 

@@ -42,24 +42,25 @@ pub(crate) fn print() {
 }
 
 /// Both ways to the model.
-struct Ends {
-    model: String,
-    run: Run,
+pub(crate) struct Ends {
+    pub(crate) model: String,
+    pub(crate) run: Run,
 }
 
 impl Ends {
-    fn direct(&self) -> Connection {
+    pub(crate) fn direct(&self) -> Connection {
         Connection::to(&self.model, &[("anthropic-version", "2023-06-01"), ("x-api-key", ANTHROPIC_KEY)])
     }
 
-    fn through(&self) -> Connection {
+    pub(crate) fn through(&self) -> Connection {
         let bearer = format!("Bearer {}", self.run.token);
         let url = format!("{}/v1/messages", self.run.model_url);
         Connection::to(&url, &[("anthropic-version", "2023-06-01"), ("authorization", &bearer)])
     }
 }
 
-fn body(words: &str) -> String {
+/// The request for a streamed answer to these words.
+pub(crate) fn body(words: &str) -> String {
     json!({ "model": "claude-sonnet-5", "max_tokens": 4000, "stream": true,
         "messages": [{ "role": "user", "content": words }] })
     .to_string()
@@ -85,16 +86,18 @@ fn first_byte(ends: &Ends) {
 fn first_byte_at_once(ends: &Ends) {
     let (mut base, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS_AT_ONCE {
-        base.extend(at_once((0..AT_ONCE).map(|_| ends.direct())));
-        ours.extend(at_once((0..AT_ONCE).map(|_| ends.through())));
+        base.extend(at_once(|| ends.direct()));
+        ours.extend(at_once(|| ends.through()));
     }
     tell(&format!("the same, {AT_ONCE} at once"), base, ours);
 }
 
-fn at_once(connections: impl Iterator<Item = Connection>) -> Vec<Duration> {
+/// The times to the first byte of so many streams that are asked for at once.
+pub(crate) fn at_once(connection: impl Fn() -> Connection) -> Vec<Duration> {
     let start = Arc::new(Barrier::new(AT_ONCE));
-    let threads: Vec<_> = connections
-        .map(|mut connection| {
+    let threads: Vec<_> = (0..AT_ONCE)
+        .map(|_| {
+            let mut connection = connection();
             let start = Arc::clone(&start);
             std::thread::spawn(move || {
                 start.wait();

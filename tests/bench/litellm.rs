@@ -1,0 +1,147 @@
+//! What a gateway adds to a model call, LiteLLM's proxy and agentsup side by side before the same scripted provider. LiteLLM
+//! runs as its documentation starts it, with one worker and without a database, so without budgets or a durable record.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::fakes::home::{ANTHROPIC_KEY, Home, Manifest};
+use super::fakes::model::{ModelServer, Script, Turn, Usage};
+use super::fakes::server::dead_url;
+use super::fakes::wait;
+use super::hops::Run;
+use super::http::Connection;
+use super::runs::resident_kib;
+use super::streams::{Ends, at_once, body};
+use super::{median, micros, ratio, row};
+
+const ROUNDS: usize = 100;
+const ROUNDS_AT_ONCE: usize = 3;
+/// Importing all of it takes a while.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+const KEY: &str = "sk-bench";
+
+/// Prints the rows; what is missing is said instead.
+pub(crate) fn print() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/bench/.litellm/bin/litellm");
+    if !program.exists() {
+        println!("(LiteLLM is not installed: tests/bench/setup)");
+        return;
+    }
+    let text = |_: &_| Turn::text("a short answer").usage(Usage::new(20, 5));
+    let model = ModelServer::start(Script::new(ANTHROPIC_KEY).then(text));
+    let mut home = Home::new();
+    home.anthropic(&model);
+    home.agent("bench", &Manifest::default().cap("1000000.00 USD"));
+    let ends = Ends { model: format!("{}/v1/messages", model.url()), run: Run::start(&home) };
+    let other = LiteLlm::start(&program, &home, &model);
+    whole(&ends, &other);
+    streamed(&ends, &other);
+    let daemon = home.run(&["daemon", "status", "--json"]).ok().json()["pid"].as_u64().unwrap();
+    let (theirs, ours) = (resident_kib(other.child.id().into()), resident_kib(daemon));
+    let kib = |amount: u64| format!("{amount} KiB");
+    row("memory: LiteLLM / agentsup", &kib(theirs), &kib(ours), &ratio(theirs.into(), ours.into()));
+}
+
+/// LiteLLM's proxy, until it is dropped.
+struct LiteLlm {
+    child: Child,
+    url: String,
+}
+
+impl LiteLlm {
+    fn start(program: &Path, home: &Home, model: &ModelServer) -> Self {
+        let config: PathBuf = home.path("litellm.yaml");
+        let text = format!(
+            "model_list:\n- model_name: claude-sonnet-5\n  litellm_params:\n    model: anthropic/claude-sonnet-5\n    \
+             api_base: {}\n    api_key: {ANTHROPIC_KEY}\ngeneral_settings:\n  master_key: {KEY}\n",
+            model.url()
+        );
+        std::fs::write(&config, text).unwrap();
+        let url = dead_url();
+        let (_, port) = url.rsplit_once(':').unwrap();
+        let child = Command::new(program)
+            .args(["--host", "127.0.0.1", "--num_workers", "1", "--telemetry", "False", "--port"])
+            .arg(port)
+            .arg("--config")
+            .arg(config)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home.path(""))
+            .env("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+            .env("LITELLM_LOG", "ERROR")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let address = url.trim_start_matches("http://").to_owned();
+        let started = Self { child, url };
+        let ready = || std::net::TcpStream::connect(&address).is_ok();
+        assert!(wait::until(START_TIMEOUT, ready), "LiteLLM does not start");
+        started
+    }
+
+    fn connection(&self) -> Connection {
+        let bearer = format!("Bearer {KEY}");
+        Connection::to(
+            &format!("{}/v1/messages", self.url),
+            &[("anthropic-version", "2023-06-01"), ("authorization", &bearer)],
+        )
+    }
+}
+
+impl Drop for LiteLlm {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Prints what each adds to the median without either.
+fn tell(name: &str, direct: Vec<Duration>, theirs: Vec<Duration>, ours: Vec<Duration>) {
+    let direct = median(direct);
+    let [theirs, ours] = [theirs, ours].map(|times| median(times).saturating_sub(direct));
+    row(name, &micros(theirs), &micros(ours), &ratio(theirs.as_nanos(), ours.as_nanos()));
+}
+
+fn whole(ends: &Ends, other: &LiteLlm) {
+    let (mut direct, mut theirs, mut ours) = (ends.direct(), other.connection(), ends.through());
+    let body = body("hello").replace("\"stream\":true", "\"stream\":false");
+    let time = |connection: &mut Connection| {
+        let start = Instant::now();
+        drop(connection.post(&body));
+        start.elapsed()
+    };
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    for round in 0..ROUNDS + 5 {
+        for (times, connection) in times.iter_mut().zip([&mut direct, &mut theirs, &mut ours]) {
+            let took = time(connection);
+            // The first ones load what was not needed before.
+            times.extend((round >= 5).then_some(took));
+        }
+    }
+    let [direct, theirs, ours] = times;
+    tell("added to a model call: LiteLLM / agentsup", direct, theirs, ours);
+}
+
+fn streamed(ends: &Ends, other: &LiteLlm) {
+    let (mut direct, mut theirs, mut ours) = (ends.direct(), other.connection(), ends.through());
+    let body = body("hello");
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for (times, connection) in times.iter_mut().zip([&mut direct, &mut theirs, &mut ours]) {
+            times.push(connection.first_byte(&body));
+        }
+    }
+    let [direct, theirs, ours] = times;
+    tell("added to a stream's first byte: LiteLLM / agentsup", direct, theirs, ours);
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS_AT_ONCE {
+        times[0].extend(at_once(|| ends.direct()));
+        times[1].extend(at_once(|| other.connection()));
+        times[2].extend(at_once(|| ends.through()));
+    }
+    let [direct, theirs, ours] = times;
+    tell("the same, 50 at once", direct, theirs, ours);
+}

@@ -5,11 +5,12 @@ use serde_json::Value;
 
 use super::server::Recorded;
 
-/// The two wires the server speaks.
+/// The wires the server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     Anthropic,
     Responses,
+    Gemini,
 }
 
 /// What a request is for.
@@ -43,7 +44,10 @@ impl Ask {
     pub(crate) fn new(request: Recorded) -> Self {
         let body = request.json();
         let path = request.path.split('?').next().unwrap_or_default().to_owned();
-        let wire = if path.contains("/responses") || (path.ends_with("/models") && !is_anthropic(&request)) {
+        let method = path.rsplit_once(':').map_or("", |(_, method)| method);
+        let wire = if ["generateContent", "streamGenerateContent", "countTokens"].contains(&method) {
+            Wire::Gemini
+        } else if path.contains("/responses") || (path.ends_with("/models") && !is_anthropic(&request)) {
             Wire::Responses
         } else {
             Wire::Anthropic
@@ -58,6 +62,14 @@ impl Ask {
             ("POST", path) if path.ends_with("/messages") || path.ends_with("/responses") => {
                 if is_side(&request, &body) { Kind::Side } else { Kind::Main }
             }
+            ("POST", _) if method == "countTokens" => Kind::CountTokens,
+            ("POST", _) if wire == Wire::Gemini => {
+                if is_side(&request, &body) {
+                    Kind::Side
+                } else {
+                    Kind::Main
+                }
+            }
             _ => Kind::Unknown,
         };
         Self { request, body, wire, kind, turn: 0 }
@@ -66,14 +78,21 @@ impl Ask {
     /// The credential the request carries.
     pub(crate) fn key(&self) -> Option<&str> {
         let bearer = self.request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        self.request.header("x-api-key").or(bearer)
+        self.request.header("x-api-key").or(self.request.header("x-goog-api-key")).or(bearer)
     }
 
     pub(crate) fn model(&self) -> String {
+        if self.wire == Wire::Gemini {
+            let named = self.request.path.rsplit('/').next().and_then(|rest| rest.split(':').next());
+            return named.unwrap_or_default().to_owned();
+        }
         self.body["model"].as_str().unwrap_or_default().to_owned()
     }
 
     pub(crate) fn streams(&self) -> bool {
+        if self.wire == Wire::Gemini {
+            return self.request.path.contains("alt=sse");
+        }
         self.body["stream"].as_bool().unwrap_or(false)
     }
 
@@ -135,6 +154,12 @@ impl Ask {
                 results.reverse();
                 results
             }
+            Wire::Gemini => {
+                let last = self.body["contents"].as_array().and_then(|contents| contents.last());
+                let parts = last.and_then(|content| content["parts"].as_array());
+                let answers = parts.into_iter().flatten().map(|part| &part["functionResponse"]["response"]);
+                answers.filter(|answer| !answer.is_null()).map(ToString::to_string).collect()
+            }
         }
     }
 }
@@ -146,8 +171,9 @@ fn is_anthropic(request: &Recorded) -> bool {
 /// Agents make side calls without tools; anything else without tools (a plain client) is a main request.
 fn is_side(request: &Recorded, body: &Value) -> bool {
     let agent = request.header("user-agent").unwrap_or_default();
-    let is_agent = ["claude-cli", "codex", "opencode", "ai-sdk"].iter().any(|name| agent.contains(name))
-        || request.header("originator").is_some();
+    let is_agent =
+        ["claude-cli", "codex", "opencode", "ai-sdk", "GeminiCLI"].iter().any(|name| agent.contains(name))
+            || request.header("originator").is_some();
     let metadata = request.header("x-codex-turn-metadata").unwrap_or_default();
     let has_tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty())
         || body["input"].as_array().into_iter().flatten().any(|item| item["type"] == "additional_tools");
@@ -157,7 +183,9 @@ fn is_side(request: &Recorded, body: &Value) -> bool {
 fn collect_tools(tools: &Value, namespace: Option<&str>, names: &mut Vec<String>) {
     for tool in tools.as_array().into_iter().flatten() {
         let name = tool["name"].as_str().or_else(|| tool["type"].as_str()).unwrap_or_default();
-        if tool["type"] == "namespace" {
+        if tool["functionDeclarations"].is_array() {
+            collect_tools(&tool["functionDeclarations"], namespace, names);
+        } else if tool["type"] == "namespace" {
             collect_tools(&tool["tools"], Some(name), names);
         } else {
             names.push(namespace.map_or_else(|| name.to_owned(), |space| format!("{space}/{name}")));

@@ -68,6 +68,7 @@ pub(crate) fn status(wire: Wire, code: u16, kind: &str, headers: &[(&str, &str)]
         Wire::Responses => {
             json!({ "error": { "message": message, "type": kind, "param": null, "code": kind } })
         }
+        Wire::Gemini => json!({ "error": { "code": code, "message": message, "status": kind } }),
     };
     let mut all = vec![("content-type", "application/json"), ("request-id", "req_fake")];
     all.extend_from_slice(headers);
@@ -86,6 +87,9 @@ fn error_event(wire: Wire) -> String {
             let body = json!({ "type": "response.failed", "response": {
                 "id": "resp_fake", "object": "response", "status": "failed", "error": error } });
             format!("event: response.failed\ndata: {body}\n\n")
+        }
+        Wire::Gemini => {
+            json!({ "error": { "code": 503, "message": "Overloaded", "status": "UNAVAILABLE" } }).to_string()
         }
     }
 }

@@ -17,6 +17,9 @@ pub(crate) const ANTHROPIC_KEY: &str = "sk-ant-fake-provider-key-7f3a91";
 /// The key that the scripted OpenAI provider expects.
 pub(crate) const OPENAI_KEY: &str = "sk-openai-fake-provider-key-52c8d0";
 
+/// The key that the scripted Gemini provider expects.
+pub(crate) const GEMINI_KEY: &str = "AIza-fake-provider-key-31d7";
+
 /// How long processes may take to go away once the daemon was told to stop.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -93,6 +96,7 @@ impl Home {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("FAKE_ANTHROPIC_KEY", ANTHROPIC_KEY)
             .env("FAKE_OPENAI_KEY", OPENAI_KEY)
+            .env("FAKE_GEMINI_KEY", GEMINI_KEY)
     }
 
     /// The built binary with these arguments.
@@ -218,7 +222,7 @@ impl Default for Manifest {
     fn default() -> Self {
         let list = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect();
         Self {
-            adapters: list(&["claude", "codex", "copilot", "opencode", "command", "demo"]),
+            adapters: list(&["claude", "codex", "copilot", "gemini", "opencode", "command", "demo"]),
             models: list(&["*"]),
             mcp: list(&["*"]),
             builtin: list(&["read", "edit", "shell"]),

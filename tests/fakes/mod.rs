@@ -10,6 +10,7 @@ pub(crate) mod ask;
 pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod faults;
+pub(crate) mod gemini;
 pub(crate) mod golden;
 pub(crate) mod home;
 pub(crate) mod mcp;

@@ -1,8 +1,8 @@
-//! The scripted model provider: a loopback server that speaks Anthropic Messages and OpenAI Responses, answers from a
-//! script, records every request, counts what a real provider would bill, and misbehaves when told to.
+//! The scripted model provider: a loopback server that speaks Anthropic Messages, OpenAI Responses and Gemini, answers
+//! from a script, records every request, counts what a real provider would bill, and misbehaves when told to.
 //!
 //! Invariants: a request without the provider's own key gets 401 and is never billed; a bill is opened before the first
-//! byte is sent. The bytes of each wire are in [`super::anthropic`] and [`super::openai`]. Must not know agentsup.
+//! byte is sent. The bytes of each wire are in [`super::anthropic`], [`super::openai`] and [`super::gemini`]. Must not know agentsup.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::ask::{Ask, Kind, Wire};
 use super::faults::{self, Fault};
 use super::server::{Answer, Recorded, Server, StreamBody};
-use super::{anthropic, openai};
+use super::{anthropic, gemini, openai};
 
 /// Tokens as a provider bills them; no count is contained in another one, except `reasoning` in `output`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -344,7 +344,8 @@ fn answer(state: &Arc<State>, request: Recorded) -> Option<Response<StreamBody>>
         Kind::Models => Some(Answer::json(200, &models(ask.wire, &script.models))),
         Kind::CountTokens => {
             let tokens = script.count.unwrap_or(ask.request.body.len() as u64 / 4);
-            Some(Answer::json(200, &serde_json::json!({ "input_tokens": tokens })))
+            let name = if ask.wire == Wire::Gemini { "totalTokens" } else { "input_tokens" };
+            Some(Answer::json(200, &serde_json::json!({ name: tokens })))
         }
         Kind::Main | Kind::Side => None,
     };
@@ -387,6 +388,10 @@ fn send(state: &Arc<State>, ask: &Ask, turn: &Turn) -> Response<StreamBody> {
         (Wire::Responses, false) => {
             ("application/json", vec![openai::response(ask, turn, number).to_string()])
         }
+        (Wire::Gemini, true) => ("text/event-stream", gemini::events(turn)),
+        (Wire::Gemini, false) => {
+            ("application/json; charset=UTF-8", vec![gemini::response(turn).to_string()])
+        }
     };
     let id = format!("req_fake_{number:04}");
     let headers =
@@ -409,11 +414,13 @@ fn models(wire: Wire, models: &[String]) -> Value {
             Wire::Responses => {
                 serde_json::json!({ "object": "model", "id": id, "owned_by": "fake", "created": 0 })
             }
+            Wire::Gemini => serde_json::json!({ "name": format!("models/{id}") }),
         })
         .collect();
     match wire {
         Wire::Anthropic => serde_json::json!({
             "data": data, "has_more": false, "first_id": models.first(), "last_id": models.last() }),
         Wire::Responses => serde_json::json!({ "object": "list", "data": data }),
+        Wire::Gemini => serde_json::json!({ "models": data }),
     }
 }

@@ -293,7 +293,9 @@ fn a_program_runs_in_a_clean_environment_with_a_deadline() {
         .collect();
     let expected = [
         "AGENTSUP_HOME",
+        "DBUS_SESSION_BUS_ADDRESS",
         "FAKE_ANTHROPIC_KEY",
+        "FAKE_GEMINI_KEY",
         "FAKE_OPENAI_KEY",
         "GIT_CONFIG_NOSYSTEM",
         "HOME",

@@ -1,5 +1,6 @@
-//! The real coding agents under agentsup: Claude Code, Codex, Copilot and OpenCode as npm installs them, against a
-//! scripted model and scripted MCP servers. Here is the world they share; each agent has a room, and hostile repositories have one.
+//! The real coding agents under agentsup: Claude Code, Codex, Copilot, Gemini CLI and OpenCode as npm installs them, against
+//! a scripted model and scripted MCP servers. Here is the world they share; each agent has a room, and hostile repositories
+//! have one.
 
 mod beyond;
 mod claude;
@@ -17,10 +18,11 @@ use serde_json::{Value, json};
 
 use crate::fakes::ask::{Ask, Kind};
 use crate::fakes::cli::Output;
-use crate::fakes::home::{ANTHROPIC_KEY, Home, Manifest, OPENAI_KEY, agent_binary, agents_cache};
+use crate::fakes::home::{ANTHROPIC_KEY, GEMINI_KEY, Home, Manifest, OPENAI_KEY, agent_binary, agents_cache};
 use crate::fakes::mcp::{McpScript, McpServer, Stdio};
 use crate::fakes::model::{ModelServer, Price, Script, Turn, Usage};
 use crate::fakes::pty::Pty;
+use crate::fakes::wait;
 
 /// An agent's whole run, on a machine that is busy with other tests.
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
@@ -43,6 +45,9 @@ fn price(model: &str) -> Price {
         "gpt-6.1-sol" => {
             Price { input: 2000, output: 10_000, cache_read: 100, cache_write_5m: 2500, cache_write_1h: 5000 }
         }
+        "gemini-2.5-flash" => {
+            Price { input: 300, output: 2500, cache_read: 30, cache_write_5m: 0, cache_write_1h: 0 }
+        }
         other => panic!("the model `{other}` was not expected"),
     }
 }
@@ -59,6 +64,8 @@ struct World {
 /// An agent in a terminal.
 struct Terminal<'a> {
     agent: &'a str,
+    /// What it is started with.
+    args: &'a [&'a str],
     /// What the screen says when a prompt can be typed.
     ready: &'a str,
     /// What its screen says of the run's figures, where it has a place for them.
@@ -113,7 +120,7 @@ impl Place {
             let Some(token) = token.filter(|_| is_ours) else { continue };
             processes += 1;
             *self.token.lock().expect("the token") = Some(token.to_owned());
-            for key in [ANTHROPIC_KEY, OPENAI_KEY] {
+            for key in [ANTHROPIC_KEY, GEMINI_KEY, OPENAI_KEY] {
                 assert!(!environment.contains(key), "a provider's key in the agent's environment");
             }
         }
@@ -127,7 +134,7 @@ impl Place {
         collect(&self.root.join("agentsup/worktrees"), &mut files);
         for file in files {
             let bytes = std::fs::read(&file).unwrap_or_default();
-            for key in [ANTHROPIC_KEY, OPENAI_KEY] {
+            for key in [ANTHROPIC_KEY, GEMINI_KEY, OPENAI_KEY] {
                 let found = bytes.windows(key.len()).any(|window| window == key.as_bytes());
                 assert!(!found, "a provider's key in `{}`", file.display());
             }
@@ -162,6 +169,8 @@ impl World {
         let notes = Stdio::new(&home.path("notes"));
         let docs = McpServer::start(McpScript::default());
         home.providers(&model.url(), &model.openai_url());
+        let url = model.url();
+        home.config(&format!("[providers.gemini]\nbase_url = \"{url}\"\nkey = \"env:FAKE_GEMINI_KEY\"\n"));
         home.mcp_stdio("notes", &notes).mcp_http("docs", &docs.url());
         home.agent("bot", &Manifest::default().mcp(&["notes/write_note", "docs/echo"]).cap(cap));
         std::fs::create_dir_all(home.path("user/.ssh")).expect("create a directory");
@@ -181,8 +190,18 @@ impl World {
             pty.keys(words);
             pty.wait_for(words, SCREEN_TIMEOUT);
             pty.keys("\r");
+            // Gemini CLI takes a return that follows too closely for a part of what was pasted.
+            let sent = || terminal.agent != "gemini" || pty.screen().contains(terminal.ready);
+            let again = || {
+                wait::until(Duration::from_secs(2), sent) || {
+                    pty.keys("\r");
+                    false
+                }
+            };
+            assert!((0..20).any(|_| again()), "it was not sent: {}", pty.screen());
         };
-        let first = Pty::start(&self.home.cli(&["run", terminal.agent]), 40, 120);
+        let words = [&["run", terminal.agent, "--"], terminal.args].concat();
+        let first = Pty::start(&self.home.cli(&words), 40, 120);
         first.wait_for(terminal.ready, SCREEN_TIMEOUT);
         say(&first, "Say good morning");
         first.wait_for("Good morning from the model.", SCREEN_TIMEOUT);
@@ -294,8 +313,16 @@ fn assert_denied(ask: &Ask) {
 fn longest(turn: Turn, ask: &Ask) -> Turn {
     let request = ask.request.json();
     let limits = ["max_tokens", "max_output_tokens"];
-    let limit = limits.iter().find_map(|name| request[name].as_u64()).expect("a limit of the answer");
+    let of_gemini = request["generationConfig"]["maxOutputTokens"].as_u64();
+    let limit = limits.iter().find_map(|name| request[name].as_u64()).or(of_gemini);
+    let limit = limit.expect("a limit of the answer");
     assert!(limit < MAX_OUTPUT, "the budget admits {limit} tokens");
     let prompt = u64::try_from(ask.request.body.len()).expect("a length");
-    turn.usage(Usage::new(100, limit).cache(0, prompt, 0))
+    // Gemini bills no writing to a cache.
+    let usage = if of_gemini.is_some() {
+        Usage::new(prompt, limit)
+    } else {
+        Usage::new(100, limit).cache(0, prompt, 0)
+    };
+    turn.usage(usage)
 }

@@ -11,6 +11,7 @@ mod codex;
 mod command;
 mod copilot;
 mod demo;
+mod gemini;
 mod opencode;
 
 pub mod models;
@@ -32,6 +33,7 @@ pub const ADAPTERS: &[&Adapter] = &[
     &command::ADAPTER,
     &copilot::ADAPTER,
     &demo::ADAPTER,
+    &gemini::ADAPTER,
     &opencode::ADAPTER,
 ];
 
@@ -167,6 +169,9 @@ pub enum AdapterError {
     /// The repository carries code that the agent would run inside itself, beside the hooks.
     #[error("the repository's `{0}` would run inside the agent, past its hooks")]
     RepositoryCode(String),
+    /// The repository carries variables that the agent would take into its environment and that of its hooks.
+    #[error("the repository's `{0}` would change what the agent and its hooks run")]
+    RepositoryEnvironment(String),
     /// Instructions of the repository are a link to somewhere else: the agent would send to a model whatever is there,
     /// before any tool is asked about.
     #[error("the repository's `{0}` leads out of it, and the agent would read it unasked")]
@@ -182,7 +187,7 @@ impl AdapterError {
                 "agentsup run ADAPTER -- --model NAME, or name one without `*` in `models` of the manifest"
             }
             Self::ReservedArgument(_) => "leave the argument out",
-            Self::RepositoryCode(_) | Self::RepositoryLink(_) => {
+            Self::RepositoryCode(_) | Self::RepositoryEnvironment(_) | Self::RepositoryLink(_) => {
                 "remove it from the commit you start from, or use another agent"
             }
         }

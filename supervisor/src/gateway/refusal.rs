@@ -254,8 +254,12 @@ mod tests {
         data: {"type":"response.failed","response":{"id":"resp_agentsup","object":"response","status":"failed","output":[],"error":{"code":"rate_limit_exceeded","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}}
         command Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
         command Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
+        copilot Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
+        copilot Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
         demo Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
         demo Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
+        gemini Budget: 403 application/json false - {"error":{"code":403,"message":"agentsup: no. Hint: agentsup budget show purse","status":"PERMISSION_DENIED"}}
+        gemini Busy: 429 application/json - 20 {"error":{"code":429,"message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s.","status":"RESOURCE_EXHAUSTED"}}
         opencode Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
         opencode Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
         "#);

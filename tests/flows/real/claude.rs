@@ -106,6 +106,7 @@ fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
     });
     world.talk_twice(&Terminal {
         agent: "claude",
+        args: &[],
         ready: " left",
         figures: Some("spent · "),
         leave: &["/exit", "\r"],

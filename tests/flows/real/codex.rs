@@ -101,6 +101,7 @@ fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
     let leave = &["\x03", "\x03"];
     world.talk_twice(&Terminal {
         agent: "codex",
+        args: &[],
         ready: "Ask Codex to do anything",
         figures: None,
         leave,

@@ -129,6 +129,7 @@ fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
     });
     world.talk_twice(&Terminal {
         agent: "copilot",
+        args: &[],
         ready: "? help",
         figures: None,
         leave: &["/exit", "\r"],

@@ -1,135 +1,104 @@
-//! Gemini CLI, headless, through the `command` adapter: it has none of its own yet.
-
-use std::sync::{Arc, Mutex};
+//! Gemini CLI, headless and in a terminal.
 
 use serde_json::json;
 
-use crate::fakes::cli::Output;
-use crate::fakes::home::{Home, Manifest, agent_binary};
-use crate::fakes::server::{Answer, Recorded, Server};
+use super::{Terminal, World, assert_denied, assert_told, longest};
+use crate::fakes::home::GEMINI_KEY;
+use crate::fakes::model::Turn;
 
-/// The key that the scripted provider expects.
-const KEY: &str = "AIza-fake-provider-key-31d7";
-/// What every answer is billed: 1000 tokens in, 200 of them cached, and 70 out, thinking included.
-const USAGE: &str = r#"{"promptTokenCount":1000,"cachedContentTokenCount":200,"candidatesTokenCount":20,"thoughtsTokenCount":50,"totalTokenCount":1070,"serviceTier":"standard"}"#;
+const MODEL: &str = "gemini-2.5-flash";
 
-/// Nano-USD a token of the models it asks: input, cached input, output.
-fn prices(model: &str) -> (u64, u64, u64) {
-    match model {
-        "gemini-2.5-flash" | "gemini-3.5-flash-lite" => (300, 30, 2500),
-        "gemini-2.5-flash-lite" => (100, 10, 400),
-        other => panic!("the model `{other}` was not expected"),
-    }
-}
+#[test]
+fn it_edits_calls_a_tool_meets_a_denial_and_goes_on() {
+    let world = World::new("gemini", GEMINI_KEY, "10.00 USD", |script, place| {
+        let [secret, look] = [place; 2].map(Clone::clone);
+        script
+            .step(|_| Turn::tool("read_file", json!({ "file_path": "README.md" })))
+            .step(|ask| {
+                assert_told(ask, "The first line.");
+                let (old, new) = ("The first line.", "The line as edited.");
+                let input = json!({
+                    "file_path": "README.md", "old_string": old, "new_string": new, "instruction": "Improve" });
+                Turn::tool("replace", input)
+            })
+            .step(|ask| {
+                let input = json!({ "name": "made", "text": "a note" });
+                Turn::tool(&ask.require_tool("notes_write_note"), input)
+            })
+            .step(|ask| {
+                assert_told(ask, "wrote made");
+                Turn::tool(&ask.require_tool("docs_echo"), json!({ "text": "over http" }))
+            })
+            .step(move |ask| {
+                assert_told(ask, "echo: over http");
+                let tools = ask.tools();
+                assert!(!tools.iter().any(|name| name.ends_with("read_note")), "out of scope: {tools:?}");
+                for gone in ["google_web_search", "invoke_agent"] {
+                    assert!(!tools.iter().any(|name| name == gone), "taken away: {tools:?}");
+                }
+                Turn::tool("run_shell_command", json!({ "command": format!("cat {}", secret.secret()) }))
+            })
+            .step(move |ask| {
+                assert_denied(ask);
+                look.assert_no_key_inside();
+                Turn::tool("run_shell_command", json!({ "command": "echo still here" }))
+            })
+            .step(|ask| {
+                assert_told(ask, "still here");
+                Turn::text("All is done but the secret.")
+            })
+    });
+    let run = world.run(&["gemini", "--", "--model", MODEL, "--prompt", "Improve the readme"]);
+    assert!(run.ok().stdout.contains("All is done but the secret."), "{run}");
+    let readme = std::fs::read_to_string(world.place.file("README.md")).unwrap();
+    assert_eq!(readme, "# A repository\n\nThe line as edited.\n");
+    assert_eq!(world.home.git(&["status", "--porcelain"]), "", "the user's checkout is untouched");
+    assert_eq!((world.notes.calls().len(), world.docs.calls().len()), (1, 1));
+    assert_eq!(std::fs::read_to_string(world.notes.notes().join("made")).unwrap(), "a note");
 
-/// A home with one agent, and a scripted Google that answers every call with one sentence.
-struct World {
-    home: Home,
-    server: Server,
-    calls: Arc<Mutex<Vec<Recorded>>>,
-}
-
-impl World {
-    fn new(cap: &str) -> Self {
-        agent_binary("gemini");
-        let calls: Arc<Mutex<Vec<Recorded>>> = Arc::default();
-        let log = calls.clone();
-        let server = Server::start(move |request| {
-            log.lock().expect("the calls").push(request.clone());
-            let piece = format!(
-                r#"{{"candidates":[{{"content":{{"parts":[{{"text":"Good morning from the model."}}],"role":"model"}},"finishReason":"STOP","index":0}}],"usageMetadata":{USAGE},"modelVersion":"m"}}"#
-            );
-            let streams = request.path.contains("alt=sse");
-            let kind = if streams { "text/event-stream" } else { "application/json; charset=UTF-8" };
-            let body = if streams { format!("data: {piece}\r\n\r\n") } else { piece };
-            let answer = Answer::head(200, &[("content-type", kind)]).stream(|sink| async move {
-                sink.send(body).await;
-            });
-            async move { answer }
-        });
-        let mut home = Home::new();
-        home.config(&format!(
-            "[providers.gemini]\nbase_url = \"{}\"\nkey = \"env:FAKE_GEMINI_KEY\"\n",
-            server.url()
-        ));
-        home.agent("bot", &Manifest::default().cap(cap));
-        Self { home, server, calls }
-    }
-
-    /// The CLI's own settings, and its whole run with a prompt.
-    fn run(&self) -> Output {
-        let settings = json!({
-            "security": {"auth": {"selectedType": "gemini-api-key"}},
-            "privacy": {"usageStatisticsEnabled": false},
-            "general": {"enableAutoUpdate": false},
-            "telemetry": {"enabled": false},
-        });
-        let directory = self.home.path("user/.gemini");
-        std::fs::create_dir_all(&directory).expect("create a directory");
-        std::fs::write(directory.join("settings.json"), settings.to_string()).expect("write the settings");
-        // After an error it writes whole conversations to the temporary directory.
-        let scratch = format!("TMPDIR={}", directory.display());
-        let words = ["run", "command", "--", "env", &scratch, "GEMINI_CLI_NO_RELAUNCH=true", "gemini"];
-        let words =
-            [&words[..], &["--skip-trust", "--model", "gemini-2.5-flash", "--prompt", "Say good morning"]]
-                .concat();
-        self.home.cli(&words).env("FAKE_GEMINI_KEY", KEY).timeout(super::RUN_TIMEOUT).run()
-    }
-
-    fn calls(&self) -> Vec<Recorded> {
-        self.calls.lock().expect("the calls").clone()
-    }
-
-    /// What the provider bills.
-    fn billed(&self) -> u64 {
-        let model = |call: &Recorded| {
-            let named = call.path.rsplit('/').next().and_then(|rest| rest.split(':').next());
-            named.unwrap_or_default().to_owned()
-        };
-        let billed = self.calls().into_iter().filter(|call| call.path.contains("enerateContent"));
-        billed
-            .map(|call| prices(&model(&call)))
-            .map(|(input, cached, output)| 800 * input + 200 * cached + 70 * output)
-            .sum()
-    }
-
-    fn audit(&self, decision: &str) -> usize {
-        let lines = self.home.run(&["audit", "list", "--json"]).ok().json_lines();
-        lines.iter().filter(|line| line["action"] == "llm" && line["decision"] == decision).count()
-    }
-
-    fn posted(&self) -> (u64, u64) {
-        let budget = self.home.run(&["budget", "show", "bot", "--json"]).ok().json();
-        let amount = |field: &str| budget[field].as_u64().expect("an amount");
-        (amount("posted_nano_usd"), amount("pending_nano_usd"))
-    }
+    let audit = world.audit();
+    assert_eq!(audit.targets("llm", "allow"), [MODEL; 7]);
+    let tools = ["read_file", "replace", "notes/write_note", "docs/echo", "run_shell_command"];
+    assert_eq!(audit.targets("tool", "allow"), tools);
+    assert_eq!(audit.targets("tool", "deny"), ["run_shell_command"]);
+    let who = "agent/bot@team-test, owned by user:tester,";
+    audit.require_sentence(&[who, "called the model `gemini-2.5-flash` of gemini", "allowed by"]);
+    audit.require_sentence(&[who, "called `replace` on", "README.md", "allowed by", "done"]);
+    audit.require_sentence(&[who, "called `notes/write_note`", "allowed by"]);
+    audit.require_sentence(&[who, "wanted to call `run_shell_command` on", ".ssh/id_rsa", "denied by"]);
+    world.assert_books();
 }
 
 #[test]
-fn it_answers_and_the_ledger_equals_the_bill() {
-    let mut world = World::new("10.00 USD");
-    let run = world.run();
-    assert!(run.ok().stdout.contains("Good morning from the model."), "{run}");
-    let calls = world.calls();
-    assert!(!calls.is_empty(), "the provider was asked");
-    for call in &calls {
-        assert_eq!(call.header("x-goog-api-key"), Some(KEY), "{} {}", call.method, call.path);
-        assert!(!call.contains("ast_"), "the run's token at the provider: {call:?}");
-    }
-    assert!(world.billed() > 0);
-    assert_eq!(world.posted(), (world.billed(), 0));
-    assert_eq!(world.audit("deny"), 0);
-    world.server.stop();
+fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
+    let world = World::new("gemini", GEMINI_KEY, "0.07 USD", |script, place| {
+        let look = place.clone();
+        script.step(move |ask| {
+            look.assert_no_key_inside();
+            longest(Turn::tool("write_file", json!({ "file_path": "new.txt", "content": "new\n" })), ask)
+        })
+    });
+    let run = world.run(&["gemini", "--", "--model", MODEL, "--prompt", "Write a file"]);
+    world.assert_exhausted(&run.exits(1).stderr, "0.07 USD");
+    assert_eq!(std::fs::read_to_string(world.place.file("new.txt")).unwrap(), "new\n", "work is kept");
+    world.assert_one_refusal(MODEL);
 }
 
-/// Nothing goes out, the message is seen, and there is no storm of retries.
 #[test]
-fn at_the_budgets_end_it_stops_at_once_and_shows_the_message() {
-    let mut world = World::new("0.000001 USD");
-    let run = world.run();
-    assert_ne!(run.code(), 0, "{run}");
-    assert!(format!("{run}").contains("budget exhausted"), "{run}");
-    assert_eq!(world.audit("deny"), 1, "one refused request: {run}");
-    assert_eq!((world.calls().len(), world.posted()), (0, (0, 0)));
-    world.server.stop();
+fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
+    let world = World::new("gemini", GEMINI_KEY, "0.07 USD", |script, place| {
+        let look = place.clone();
+        script.step(move |ask| {
+            look.assert_no_key_inside();
+            longest(Turn::text("Good morning from the model."), ask)
+        })
+    });
+    world.talk_twice(&Terminal {
+        agent: "gemini",
+        args: &["--model", MODEL],
+        ready: "Type your message",
+        figures: None,
+        leave: &["\x03", "\x03"],
+        model: MODEL,
+    });
 }

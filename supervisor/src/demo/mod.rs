@@ -30,6 +30,7 @@ pub fn parts(port: u16, own_program: &Path) -> Option<Demo> {
             wire: None,
             multiplier_bp: LIST_PRICE_BP,
             reconcile: None,
+            max_price: None,
         },
         server: McpServerConfig::Stdio {
             command: vec![own_program.to_string_lossy().into_owned(), "__demo-mcp".to_owned()],

@@ -30,7 +30,7 @@ use super::providers::{Provider, Route};
 use super::relay::{DRAIN, Ledger, Relay};
 use super::sieve::Sieve;
 use super::splice::{self, Splice};
-use super::{Gateway, bound, gauge, headers, refusal};
+use super::{Gateway, bound, ceiling, gauge, headers, refusal};
 
 /// Where the response goes.
 type Reply = oneshot::Sender<Response<Body>>;
@@ -134,10 +134,10 @@ impl Exchange {
                 unasked,
             });
         }
-        self.bill(call, body.len(), counted).map_err(|objection| Objected { model, objection, status: None })
+        self.bill(call, body, counted).map_err(|objection| Objected { model, objection, status: None })
     }
 
-    fn bill(&self, call: Call<'_>, body_bytes: usize, counted: Option<u64>) -> Result<Prepared, Objection> {
+    fn bill(&self, mut call: Call<'_>, body: &[u8], counted: Option<u64>) -> Result<Prepared, Objection> {
         let price = self.price(&call.model).ok_or_else(|| Objection {
             reason: format!("no price is known for the model `{}`", shown(&call.model)),
             hint: Some(prices::lines_to_add(&call.model)),
@@ -152,10 +152,11 @@ impl Exchange {
             name: name.to_owned(),
         };
         let continued = call.continues.as_deref().map(answer);
-        let [by_prompt, by_answer] = learnt.measure(&prompt, body_bytes as u64, continued.as_ref());
+        let [by_prompt, by_answer] = learnt.measure(&prompt, body.len() as u64, continued.as_ref());
         let known = [by_prompt, by_answer, count.map(Anchored::counted)];
         let surcharge = self.provider.surcharge();
-        let bound = bound::bound(&call, &prompt, body_bytes, &known, &price, surcharge)?;
+        let bound = bound::bound(&call, &prompt, body.len(), &known, &price, surcharge)?;
+        call.splices.extend(self.ceiling(body, &price, &bound)?);
         let exact = known.iter().flatten().map(|known| known.counted).max().unwrap_or(0);
         let field = self.provider.output_field();
         let elastic = field.map(|field| bound::elastic(&call, &bound, field.least, &price, surcharge));
@@ -170,6 +171,16 @@ impl Exchange {
             billing: Some(billing),
             splices,
             unasked,
+        })
+    }
+
+    /// What keeps a router to the price that the bound was made with.
+    fn ceiling(&self, body: &[u8], price: &Price, bound: &Bound) -> Result<Vec<Splice>, Objection> {
+        let config = self.snapshot.config.providers.get(&self.named);
+        let Some(ceiling) = config.and_then(|config| config.max_price) else { return Ok(Vec::new()) };
+        ceiling::splices(ceiling, body, price, bound.input_tokens).ok_or_else(|| Objection {
+            reason: "the call's `provider` is no object, so its price cannot be limited".to_owned(),
+            hint: None,
         })
     }
 

@@ -14,6 +14,7 @@ mod anchor;
 mod answers;
 mod bound;
 mod call;
+mod ceiling;
 mod count;
 mod exchange;
 mod gauge;

@@ -53,6 +53,15 @@ pub struct ProviderConfig {
     pub wire: Option<String>,
     /// How it is asked afterwards what a call was billed that nobody counted; none if it is not.
     pub reconcile: Option<Reconcile>,
+    /// How it is told the price that it may not exceed; none if it has one price for a model.
+    pub max_price: Option<Ceiling>,
+}
+
+/// In whose manner a router is told what a call may be billed at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ceiling {
+    /// `provider.max_price` in the body, in dollars a million tokens.
+    OpenRouter,
 }
 
 /// In whose manner a provider answers what a call was billed.
@@ -155,6 +164,7 @@ impl Default for Config {
                 multiplier_bp: LIST_PRICE_BP,
                 wire: None,
                 reconcile: None,
+                max_price: None,
             };
             Some((name.to_owned(), provider))
         });

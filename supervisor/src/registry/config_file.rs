@@ -11,8 +11,8 @@ use crate::core::problem::Problem;
 use crate::sys::secrets::SecretRef;
 
 use super::config::{
-    Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile, Setting,
-    Switch, WIRES,
+    Ceiling, Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile,
+    Setting, Switch, WIRES,
 };
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields};
@@ -88,6 +88,7 @@ fn provider(name: &str, at: At, field: &Field<'_>, config: &mut Config, faults: 
         None => fields.require("wire", faults).and_then(|field| field.map(faults, wire)),
     };
     let manner = fields.take("reconcile", faults).and_then(|field| field.map(faults, reconcile));
+    let max_price = fields.take("max_price", faults).and_then(|field| field.map(faults, ceiling));
     fields.done(faults);
     let base_url = base_url.or_else(|| known.as_ref().map(|known| known.base_url.clone()));
     let key = key.unwrap_or_else(|| Some(SecretRef::Keyring(name.to_owned())));
@@ -95,7 +96,7 @@ fn provider(name: &str, at: At, field: &Field<'_>, config: &mut Config, faults: 
         let multiplier_bp = multiplier.unwrap_or(LIST_PRICE_BP);
         config.providers.insert(
             name.to_owned(),
-            ProviderConfig { base_url, key, multiplier_bp, wire, reconcile: manner },
+            ProviderConfig { base_url, key, multiplier_bp, wire, reconcile: manner, max_price },
         );
     }
 }
@@ -145,6 +146,15 @@ fn reconcile(text: &str) -> Result<Reconcile, String> {
     match text {
         "openrouter" => Ok(Reconcile::OpenRouter),
         _ => Err(format!("`{text}` is no manner of asking what a call was billed (`openrouter`)")),
+    }
+}
+
+fn ceiling(text: &str) -> Result<Ceiling, String> {
+    match text {
+        "openrouter" => Ok(Ceiling::OpenRouter),
+        _ => {
+            Err(format!("`{text}` is no manner of telling the price that may not be exceeded (`openrouter`)"))
+        }
     }
 }
 

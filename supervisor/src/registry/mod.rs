@@ -24,8 +24,8 @@ use crate::core::policy::PolicySet;
 use crate::core::problem::Problem;
 
 pub use config::{
-    Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile, Setting,
-    Switch, WIRES,
+    Ceiling, Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile,
+    Setting, Switch, WIRES,
 };
 pub use init::{DEMO_AGENT, PERSONAL_AGENT};
 pub use live::{Demo, Registry};

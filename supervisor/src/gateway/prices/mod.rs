@@ -111,6 +111,13 @@ impl Price {
         self.rates(input_tokens).output.scaled_down(self.multiplier_bp, LIST_PRICE_BP)
     }
 
+    /// What a token of the prompt and one of the answer may be billed, with a prompt of so many tokens.
+    pub(super) fn ceiling(&self, input_tokens: u64) -> (NanoUsd, NanoUsd) {
+        let rates = self.rates(input_tokens);
+        let billed = |rate: NanoUsd| rate.scaled_down(self.multiplier_bp, LIST_PRICE_BP);
+        (billed(rates.input), billed(rates.output))
+    }
+
     /// The most tokens the model puts out in one call, if that is known.
     pub(super) const fn max_output(&self) -> Option<u64> {
         self.max_output

@@ -88,6 +88,7 @@ fn a_name_of_the_configuration_has_the_wire_it_is_said_to_speak() {
         wire: wire.map(str::to_owned),
         multiplier_bp: 10_000,
         reconcile: None,
+        max_price: None,
     };
     config.providers.insert("local".to_owned(), elsewhere(Some("openai")));
     config.providers.insert("other".to_owned(), elsewhere(Some("anthropic")));

@@ -23,6 +23,7 @@ fn router(port: u16, config: &mut Config) {
         wire: Some("openai".to_owned()),
         multiplier_bp: 10_000,
         reconcile: Some(Reconcile::OpenRouter),
+        max_price: None,
     };
     config.providers.insert("router".to_owned(), provider);
     let price = PriceOverride {

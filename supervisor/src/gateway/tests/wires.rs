@@ -39,6 +39,7 @@ fn local(port: u16, config: &mut Config) {
             wire: Some("openai".to_owned()),
             multiplier_bp: 10_000,
             reconcile: None,
+            max_price: None,
         },
     );
     let price = PriceOverride {
@@ -370,4 +371,28 @@ async fn a_call_that_goes_on_from_an_answer_is_bounded_by_that_answer_or_counted
         std::str::from_utf8(&fake.seen()[2].body).unwrap(),
         r#"{"model":"gpt-5-mini","input":"hi","previous_response_id":"resp_4"}"#
     );
+}
+
+#[tokio::test]
+async fn a_router_is_told_the_price_that_it_may_not_exceed() {
+    let fake = Fake::start(|_| streamed_in(&[CHAT_STREAM])).await;
+    let router = |config: &mut Config| {
+        local(fake.port, config);
+        config.providers.get_mut("local").unwrap().max_price = Some(crate::registry::Ceiling::OpenRouter);
+    };
+    let world = World::with(fake.port, PLENTY, STYLE, router).await;
+    let path = "/local/v1/chat/completions";
+    let asks = |provider: &str| {
+        format!(
+            r#"{{"model":"own/model","messages":[],"stream":true,"stream_options":{{"include_usage":true}}{provider}}}"#
+        )
+    };
+    assert_eq!(world.post(path, asks("")).await.status(), StatusCode::OK);
+    let ceiling = r#"{"provider":{"max_price":{"prompt":1,"completion":10}},"model""#;
+    let expected = asks("").replace(r#"{"model""#, ceiling);
+    assert_eq!(std::str::from_utf8(&fake.seen()[0].body).unwrap(), expected);
+    let refused = text(world.post(path, asks(r#","provider":["x"]"#)).await).await;
+    assert_eq!(refused.0, 402, "{refused:?}");
+    assert!(refused.1.contains("the call's `provider` is no object, so its price cannot be limited"));
+    assert_eq!(fake.seen().len(), 1);
 }

@@ -51,6 +51,7 @@ fn the_contracts_example_is_read() {
         multiplier_bp: 10_000,
         wire: None,
         reconcile: None,
+        max_price: None,
     };
     let expected = Config {
         providers: BTreeMap::from([
@@ -292,12 +293,13 @@ fn an_endpoint_says_whose_wire_it_speaks() {
     assert_eq!(
         problems(
             "[providers.a]\nbase_url = \"http://h\"\n[providers.b]\nbase_url = \"http://h\"\nwire = \"telegraph\"\n\
-             [providers.openai]\nwire = \"openai\"\nreconcile = \"by fax\"\n"
+             [providers.openai]\nwire = \"openai\"\nreconcile = \"by fax\"\nmax_price = \"none\"\n"
         ),
         [
             "config.toml:1:1: providers.a.wire: is missing",
             "config.toml:5:8: providers.b.wire: `telegraph` is not a wire that can be metered (`anthropic`, `gemini`, `openai`)",
             "config.toml:8:13: providers.openai.reconcile: `by fax` is no manner of asking what a call was billed (`openrouter`)",
+            "config.toml:9:13: providers.openai.max_price: `none` is no manner of telling the price that may not be exceeded (`openrouter`)",
             "config.toml:7:1: providers.openai.wire: is not a known field",
         ]
     );

@@ -13,7 +13,7 @@ use super::hops::Run;
 use super::http::Connection;
 use super::runs::resident_kib;
 use super::streams::{Ends, at_once, body};
-use super::{median, micros, ratio, row};
+use super::{median, ratio, row, tell};
 
 const ROUNDS: usize = 100;
 const ROUNDS_AT_ONCE: usize = 3;
@@ -99,10 +99,9 @@ impl Drop for LiteLlm {
 }
 
 /// Prints what each adds to the median without either.
-fn tell(name: &str, direct: Vec<Duration>, theirs: Vec<Duration>, ours: Vec<Duration>) {
-    let direct = median(direct);
-    let [theirs, ours] = [theirs, ours].map(|times| median(times).saturating_sub(direct));
-    row(name, &micros(theirs), &micros(ours), &ratio(theirs.as_nanos(), ours.as_nanos()));
+fn tell_added(name: &str, times: [Vec<Duration>; 3]) {
+    let [direct, theirs, ours] = times.map(median);
+    tell(name, theirs.saturating_sub(direct), ours.saturating_sub(direct));
 }
 
 fn whole(ends: &Ends, other: &LiteLlm) {
@@ -121,8 +120,7 @@ fn whole(ends: &Ends, other: &LiteLlm) {
             times.extend((round >= 5).then_some(took));
         }
     }
-    let [direct, theirs, ours] = times;
-    tell("added to a model call: LiteLLM / agentsup", direct, theirs, ours);
+    tell_added("added to a model call: LiteLLM / agentsup", times);
 }
 
 fn streamed(ends: &Ends, other: &LiteLlm) {
@@ -134,14 +132,12 @@ fn streamed(ends: &Ends, other: &LiteLlm) {
             times.push(connection.first_byte(&body));
         }
     }
-    let [direct, theirs, ours] = times;
-    tell("added to a stream's first byte: LiteLLM / agentsup", direct, theirs, ours);
+    tell_added("added to a stream's first byte: LiteLLM / agentsup", times);
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS_AT_ONCE {
         times[0].extend(at_once(|| ends.direct()));
         times[1].extend(at_once(|| other.connection()));
         times[2].extend(at_once(|| ends.through()));
     }
-    let [direct, theirs, ours] = times;
-    tell("the same, 50 at once", direct, theirs, ours);
+    tell_added("the same, 50 at once", times);
 }

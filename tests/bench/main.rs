@@ -38,8 +38,11 @@ fn compare(name: &str, rounds: usize, mut without: impl FnMut(), mut with: impl 
         base.push(time(&mut without));
         ours.push(time(&mut with));
     }
-    let (base, ours) = (median(base), median(ours));
-    row(name, &micros(base), &micros(ours), &ratio(base.as_nanos(), ours.as_nanos()));
+    tell(name, median(base), median(ours));
+}
+
+fn tell(name: &str, without: Duration, with: Duration) {
+    row(name, &micros(without), &micros(with), &ratio(without.as_nanos(), with.as_nanos()));
 }
 
 fn row(name: &str, without: &str, with: &str, ratio: &str) {

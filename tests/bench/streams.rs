@@ -12,7 +12,7 @@ use super::fakes::model::{ModelServer, Script, Turn, Usage};
 use super::hops::Run;
 use super::http::Connection;
 use super::runs::resident_kib;
-use super::{median, micros, ratio, row};
+use super::{median, ratio, row, tell};
 
 const ROUNDS: usize = 100;
 const AT_ONCE: usize = 50;
@@ -66,11 +66,6 @@ pub(crate) fn body(words: &str) -> String {
     .to_string()
 }
 
-fn tell(name: &str, direct: Vec<Duration>, through: Vec<Duration>) {
-    let (direct, through) = (median(direct), median(through));
-    row(name, &micros(direct), &micros(through), &ratio(direct.as_nanos(), through.as_nanos()));
-}
-
 fn first_byte(ends: &Ends) {
     let (mut direct, mut through) = (ends.direct(), ends.through());
     let body = body("hello");
@@ -80,7 +75,7 @@ fn first_byte(ends: &Ends) {
         base.push(direct.first_byte(&body));
         ours.push(through.first_byte(&body));
     }
-    tell("first byte of a stream through the gateway / direct", base, ours);
+    tell("first byte of a stream through the gateway / direct", median(base), median(ours));
 }
 
 fn first_byte_at_once(ends: &Ends) {
@@ -89,7 +84,7 @@ fn first_byte_at_once(ends: &Ends) {
         base.extend(at_once(|| ends.direct()));
         ours.extend(at_once(|| ends.through()));
     }
-    tell(&format!("the same, {AT_ONCE} at once"), base, ours);
+    tell(&format!("the same, {AT_ONCE} at once"), median(base), median(ours));
 }
 
 /// The times to the first byte of so many streams that are asked for at once.
@@ -122,7 +117,7 @@ fn whole(ends: &Ends) {
         base.push(time(&mut direct));
         ours.push(time(&mut through));
     }
-    tell(&format!("a whole stream of {WORDS} words"), base, ours);
+    tell(&format!("a whole stream of {WORDS} words"), median(base), median(ours));
 }
 
 fn memory(home: &Home, ends: &Ends) {

@@ -20,15 +20,15 @@ Examples:
   agentsup budget reconcile statement.jsonl --json | jq .counts
 
 The file is a CSV with a head, or a JSON object a line, with these columns:
-  request_id                what the provider calls the call: Anthropic's request-id, OpenAI's x-request-id, the id of
-                            the answer, OpenRouter's generation, or the call's own record here (rec_...)
-  cost_usd                  what it is billed
+  request_id   what the provider calls the call: Anthropic's request-id, OpenAI's x-request-id,
+               the id of the answer, OpenRouter's generation, or the call's own record (rec_...)
+  cost_usd     what it is billed
   input_tokens, output_tokens, cache_read_tokens, cache_write_5m_tokens, cache_write_1h_tokens
-                            its tokens; input is what was neither read from nor written to a cache
-  model                     if it is there, it must be the call's
-A line has a cost, tokens or both; without a cost, the tokens are priced as the call was. A JSON line may also be what
-OpenRouter answers to GET /api/v1/generation?id=...; with reconcile = \"openrouter\" in [providers.NAME] the daemon
-asks that by itself.")]
+               its tokens; input is what was neither read from nor written to a cache
+  model        if it is there, it must be the call's
+A line has a cost, tokens or both; without a cost, the tokens are priced as the call was. A JSON
+line may also be what OpenRouter answers to GET /api/v1/generation?id=...; the daemon asks that
+by itself where [providers.NAME] has reconcile = \"openrouter\".")]
 pub(super) struct Args {
     /// The statement
     file: PathBuf,

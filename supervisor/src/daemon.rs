@@ -27,7 +27,7 @@ use crate::gateway::Gateway;
 use crate::hooks::Hooks;
 use crate::mcp::Proxy;
 use crate::registry::{Registry, Switch};
-use crate::run::{AfterRun, Runs, reconcile};
+use crate::run::{AfterRun, Runs, reconcile, stop};
 use crate::store::{Store, StoreError, meta, runs};
 use crate::sys::env::Env;
 use crate::sys::grounds::Homes;
@@ -123,6 +123,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::spawn(tell_registry_changes(Arc::clone(&app)));
     tokio::spawn(gateway.clone().reconcile(shutdown.clone()));
     tokio::spawn(tell_alerts(Arc::clone(&app)));
+    tokio::spawn(end_overspent(Arc::clone(&app)));
     let (gateway_door, mcp) = (gateway.clone(), proxy.clone());
     let doors = Arc::new(Doors { port, gateway: gateway_door, mcp, hooks, app: Arc::clone(&app) });
     tokio::join!(loopback::serve(door, doors, shutdown.clone()), server::serve(socket, app, activity));
@@ -286,6 +287,24 @@ async fn tell_alerts(app: SharedApp) {
         let title = format!("Budget {} is {} % spent", alert.budget, alert.at_percent);
         if let Err(error) = notification::show(&title, &alert.text).await {
             tracing::debug!(%error, "an alert was not shown on a desktop");
+        }
+    }
+}
+
+/// Ends runs on a subscription whose budgets are used up, those found at the start first.
+async fn end_overspent(app: SharedApp) {
+    let mut overspending = app.gate.overspending();
+    for live in app.gate.live_runs() {
+        if let Err(error) = app.gate.weigh(&live).await {
+            tracing::error!(%error, run = %live.run.id, "a run's budgets could not be looked at");
+        }
+    }
+    loop {
+        overspending.mark_unchanged();
+        stop::kill_overspent(&app.runs).await;
+        tokio::select! {
+            changed = overspending.changed() => if changed.is_err() { return },
+            () = app.shutdown.cancelled() => return,
         }
     }
 }

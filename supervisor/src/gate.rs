@@ -14,6 +14,7 @@ mod news;
 mod permit;
 mod reconcile;
 mod refuse;
+mod reported;
 mod reserve;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 
 use crate::approvals::Approvals;
 use crate::core::action::Action;
+use crate::core::billing::Billing;
 use crate::core::breaker::Seen;
 use crate::core::canonical;
 use crate::core::decision::{Decision, Evaluation, Reason, Refusal, RefusalKind};
@@ -46,6 +48,7 @@ pub use news::Alert;
 use permit::Claim;
 pub use permit::Permit;
 pub use reconcile::{Reconciled, Statement};
+pub use reported::{CALLS_MAX, Reported};
 pub use reserve::account;
 
 /// The gate. Clones share it.
@@ -63,6 +66,7 @@ struct Inner {
     line: line::Line,
     breakers: breaker::Breakers,
     news: news::News,
+    overspent: watch::Sender<u64>,
     clock: Clock,
     drift: drift::Drift,
 }
@@ -82,6 +86,7 @@ impl Gate {
             live: live::LiveRuns::default(),
             news: news::News::default(),
             settled: watch::Sender::new(0),
+            overspent: watch::Sender::new(0),
             line: line::Line::default(),
             clock,
             drift: drift::Drift::default(),
@@ -259,6 +264,9 @@ impl Gate {
             }
             _ => self.record(live, &action, entry).await?,
         };
+        if let Action::Tool(_) = &action {
+            self.watch_telemetry(live).await;
+        }
         // A kill that fell between the decision and its record comes first.
         if live.state().is_final() {
             let charge = matches!(action, Action::Llm(_)).then_some(Charge::Void);
@@ -345,7 +353,14 @@ fn state_reasons(live: &LiveRun, action: &Action) -> Vec<Reason> {
     if !state.may_act() {
         reasons.push(deny("state", state_text(live, state)));
     }
+    if let Some(over) = live.overspent() {
+        reasons.push(deny("budget", over));
+    }
     if let Action::Llm(llm) = action {
+        if live.run.billing == Billing::Subscription {
+            let text = "the run is paid by a subscription, so the organisation's keys are closed to it";
+            reasons.push(deny("billing", text.to_owned()));
+        }
         if !live.hooks_heard() {
             let text = "the agent's hooks have not announced themselves, so its own tools would go undecided";
             reasons.push(deny("hooks", text.to_owned()));
@@ -382,7 +397,10 @@ fn digest(action: &Action) -> Result<[u8; 32], canonical::CanonicalError> {
             parts.push(tool.facts.hosts.join(" "));
             parts.extend(tool.facts.paths.iter().map(|fact| fact.path.to_string_lossy().into_owned()));
         }
-        Action::Launch(launch) => parts.extend(launch.remote.clone()),
+        Action::Launch(launch) => {
+            parts.push(launch.billing.name().to_owned());
+            parts.extend(launch.remote.clone());
+        }
         Action::Llm(llm) => parts.extend(llm.bound.map(|bound| bound.cost.nano().to_string())),
         Action::Egress(_) => {}
     }

@@ -215,6 +215,8 @@ pub(crate) struct Manifest {
     pub(crate) builtin: Vec<String>,
     pub(crate) cap: String,
     pub(crate) burst: String,
+    /// Who may pay: `keys`, `subscription` or `either`.
+    pub(crate) billing: String,
 }
 
 impl Default for Manifest {
@@ -228,6 +230,7 @@ impl Default for Manifest {
             builtin: list(&["read", "edit", "shell"]),
             cap: "10.00 USD".to_owned(),
             burst: "0.00 USD".to_owned(),
+            billing: "keys".to_owned(),
         }
     }
 }
@@ -236,6 +239,12 @@ impl Manifest {
     /// The same with another cap, such as `0.05 USD`.
     pub(crate) fn cap(mut self, cap: &str) -> Self {
         cap.clone_into(&mut self.cap);
+        self
+    }
+
+    /// The same, paid by whom this says.
+    pub(crate) fn billing(mut self, payers: &str) -> Self {
+        payers.clone_into(&mut self.billing);
         self
     }
 
@@ -263,13 +272,14 @@ impl Manifest {
             "apiVersion: agentsup.dev/v1alpha1\nkind: Agent\nmetadata:\n  name: {name}\n  namespace: team-test\n\
              spec:\n  owner: user:default/tester\n  purpose: Run in tests\n  lifecycle: experimental\n  \
              environments: [dev]\n  adapters: {}\n  repositories: [\"*\"]\n  models: {}\n  tools:\n    mcp: {}\n    \
-             builtin: {}\n  budget: {name}\n  credentials: {{ ttl: 15m }}\n---\n\
+             builtin: {}\n  budget: {name}\n  billing: {}\n  credentials: {{ ttl: 15m }}\n---\n\
              apiVersion: agentsup.dev/v1alpha1\nkind: TokenBudget\nmetadata:\n  name: {name}\n  \
              namespace: team-test\nspec:\n  period: monthly\n  cap: {}\n  burst: {}\n  alertAt: 80%\n",
             list(&self.adapters),
             list(&self.models),
             list(&self.mcp),
             list(&self.builtin),
+            self.billing,
             self.cap,
             self.burst
         )

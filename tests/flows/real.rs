@@ -9,6 +9,7 @@ mod copilot;
 mod gemini;
 mod hostile;
 mod opencode;
+mod subscription;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

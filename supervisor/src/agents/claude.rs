@@ -18,15 +18,20 @@
 
 use serde_json::{Value, json};
 
-use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text, texts};
+use super::wire::{
+    Attributes, HookAnswer, HookCall, HookError, HookWire, Spent, Telemetry, ToolCall, ToolEnd, ToolKind,
+    text, texts, tokens,
+};
 use super::{
     Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, hook_url, mcp_url,
-    refuse_links_out, refuse_reserved,
+    refuse_links_out, refuse_reserved, telemetry_url,
 };
 use crate::core::action::Place;
+use crate::core::billing::{Billing, Payers};
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
+use crate::core::usage::Usage;
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "claude",
@@ -42,6 +47,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::Required,
     gauge: GaugeStyle::None,
+    payers: Payers::Either,
+    telemetry: Some(Telemetry { provider: "anthropic", read: spent }),
     wire: Some(&HookWire { read, answer }),
     // Plans are its to write; what it kept of long answers and of the conversation is its to read.
     own: &[("claude/plans", Place::Scratch), ("claude/projects", Place::Outside)],
@@ -83,10 +90,16 @@ const RESERVED: &[&str] = &[
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     refuse_reserved(ground.args, RESERVED)?;
     refuse_links_out(ground, &["CLAUDE.md", "CLAUDE.local.md", ".claude/CLAUDE.md", ".claude/rules"])?;
+    // On a subscription the login is the user's own, where Claude Code keeps it and agentsup never looks. Of the user's
+    // settings nothing else is read.
+    let (sources, is_own) = match ground.billing {
+        Billing::Keys => ("user", true),
+        Billing::Subscription => ("", false),
+    };
     let config = ground.dir.join("claude");
     let path = |name: &str| ground.dir.join(name).to_string_lossy().into_owned();
     let mut args: Vec<String> =
-        ["--permission-mode", "manual", "--strict-mcp-config", "--setting-sources", "user"]
+        ["--permission-mode", "manual", "--strict-mcp-config", "--setting-sources", sources]
             .into_iter()
             .map(str::to_owned)
             .collect();
@@ -94,11 +107,9 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     args.extend(["--settings".to_owned(), path("claude/settings.json"), "--mcp-config".to_owned()]);
     args.extend([path("claude-mcp.json"), format!("--add-dir={worktree}")]);
     args.extend(ground.args.iter().cloned());
-    let env = [
-        ("CLAUDE_CONFIG_DIR", config.to_string_lossy().into_owned()),
+    let mut env = vec![
         ("CLAUDE_CODE_TMPDIR", path("tmp")),
         ("CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD", "1".to_owned()),
-        ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1".to_owned()),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
         ("CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL", "1".to_owned()),
         // After a cut stream it would send the request a second time without streaming.
@@ -109,16 +120,57 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         ("DISABLE_AUTOUPDATER", "1".to_owned()),
     ];
     let file = |path: &str, content: Value| PrivateFile { path: path.into(), content: content.to_string() };
-    let files = vec![
-        file("claude/settings.json", settings(ground)),
-        file("claude-mcp.json", servers(ground)),
-        file("claude/.claude.json", onboarded(ground)),
-    ];
+    let mut files =
+        vec![file("claude/settings.json", settings(ground)), file("claude-mcp.json", servers(ground))];
+    if is_own {
+        env.push(("CLAUDE_CONFIG_DIR", config.to_string_lossy().into_owned()));
+        // With it no login is looked for, and no address in any settings is followed.
+        env.push(("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1".to_owned()));
+        files.push(file("claude/.claude.json", onboarded(ground)));
+    } else {
+        env.extend(telemetry(ground));
+    }
     Ok(Prepared {
         program: "claude".to_owned(),
         args,
         env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         files,
+    })
+}
+
+/// What its calls used goes to the daemon, once a second; prompts and answers do not.
+fn telemetry(ground: &Ground<'_>) -> [(&'static str, String); 7] {
+    [
+        ("CLAUDE_CODE_ENABLE_TELEMETRY", "1".to_owned()),
+        ("OTEL_LOGS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_METRICS_EXPORTER", "none".to_owned()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json".to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", telemetry_url(ground)),
+        ("OTEL_EXPORTER_OTLP_HEADERS", format!("Authorization=Bearer {}", ground.token)),
+        ("OTEL_LOGS_EXPORT_INTERVAL", "1000".to_owned()),
+    ]
+}
+
+/// A call of a model, as its telemetry tells of it.
+fn spent(event: &str, attributes: &Attributes) -> Option<Result<Spent, HookError>> {
+    (event == "claude_code.api_request").then(|| api_request(attributes))
+}
+
+fn api_request(attributes: &Attributes) -> Result<Spent, HookError> {
+    let of = |name| tokens(attributes, name);
+    let written = of("cache_creation_tokens")?;
+    let hour = of("cache_creation_1h_tokens")?.min(written);
+    Ok(Spent {
+        call: attributes.get("request_id").cloned(),
+        model: attributes.get("model").cloned().ok_or(HookError("model"))?,
+        usage: Usage {
+            input_tokens: of("input_tokens")?,
+            // Where it does not say for how long, the shorter time is its own default.
+            cache_write_5m_tokens: written - hour,
+            cache_write_1h_tokens: hour,
+            cache_read_tokens: of("cache_read_tokens")?,
+            output_tokens: of("output_tokens")?,
+        },
     })
 }
 
@@ -262,6 +314,37 @@ mod tests {
                 args: message["tool_input"].clone(),
             }))
         );
+    }
+
+    #[test]
+    fn telemetry_tells_counts_and_the_model() {
+        let attributes = |pairs: &[(&str, &str)]| -> Attributes {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let told = attributes(&[
+            ("model", "claude-opus-5-5"),
+            ("input_tokens", "200"),
+            ("output_tokens", "40"),
+            ("cache_read_tokens", "5000"),
+            ("cache_creation_tokens", "70"),
+            ("cache_creation_5m_tokens", "60"),
+            ("cache_creation_1h_tokens", "10"),
+            ("request_id", "req_1"),
+            ("user.email", "a@example.invalid"),
+        ]);
+        let usage = Usage {
+            input_tokens: 200,
+            cache_write_5m_tokens: 60,
+            cache_write_1h_tokens: 10,
+            cache_read_tokens: 5000,
+            output_tokens: 40,
+        };
+        let expected = Spent { call: Some("req_1".into()), model: "claude-opus-5-5".into(), usage };
+        assert_eq!(spent("claude_code.api_request", &told), Some(Ok(expected)));
+        assert_eq!(spent("claude_code.user_prompt", &told), None);
+        let much = attributes(&[("model", "m"), ("output_tokens", "100000001")]);
+        assert_eq!(spent("claude_code.api_request", &much), Some(Err(HookError("output_tokens"))));
+        assert_eq!(spent("claude_code.api_request", &Attributes::new()), Some(Err(HookError("model"))));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::{
     Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, brought, hook_command,
     mcp_url, refuse_links_out, refuse_reserved,
 };
+use crate::core::billing::Payers;
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::{Form, RefusalStyle};
 use crate::core::run::HookDuty;
@@ -44,6 +45,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle { terminal: Form::BadRequestText, transient: Form::FailedStream { after_s: 20 } },
     hooks: HookDuty::Required,
     gauge: GaugeStyle::CodexHeaders,
+    payers: Payers::Keys,
+    telemetry: None,
     wire: Some(&HookWire { read, answer }),
     own: &[],
     obeyed: &[],
@@ -300,6 +303,7 @@ fn answer(answer: &HookAnswer<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::billing::Billing;
 
     #[test]
     fn a_patch_names_every_file_it_touches() {
@@ -349,6 +353,7 @@ mod tests {
             token: "ast_secret",
             own_program: "/opt/it's".as_ref(),
             home: None,
+            billing: Billing::Keys,
             version: None,
             args,
             models: &[],

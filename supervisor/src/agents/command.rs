@@ -1,6 +1,7 @@
 //! Any program with exactly the contract's environment: for agents without an adapter of their own, and for tests.
 
 use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
+use crate::core::billing::Payers;
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 
@@ -12,6 +13,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::None,
     gauge: GaugeStyle::None,
+    payers: Payers::Keys,
+    telemetry: None,
     wire: None,
     own: &[],
     obeyed: &[],

@@ -27,6 +27,7 @@ use super::{
     Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, brought, hook_command,
     mcp_url, refuse_links_out, refuse_reserved,
 };
+use crate::core::billing::Payers;
 use crate::core::canonical;
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::RefusalStyle;
@@ -46,6 +47,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::Required,
     gauge: GaugeStyle::None,
+    payers: Payers::Keys,
+    telemetry: None,
     wire: Some(&HookWire { read, answer }),
     own: &[],
     obeyed: SETTINGS,

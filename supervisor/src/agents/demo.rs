@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, ToolKind, text};
 use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
+use crate::core::billing::Payers;
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
@@ -16,6 +17,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::None,
     gauge: GaugeStyle::None,
+    payers: Payers::Keys,
+    telemetry: None,
     wire: Some(&HookWire { read, answer }),
     own: &[],
     obeyed: &[],

@@ -25,6 +25,7 @@ use super::{
     mcp_url, refuse_links_out, refuse_reserved,
 };
 use crate::core::action::Place;
+use crate::core::billing::Payers;
 use crate::core::canonical;
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::RefusalStyle;
@@ -44,6 +45,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::Required,
     gauge: GaugeStyle::None,
+    payers: Payers::Keys,
+    telemetry: None,
     wire: Some(&HookWire { read, answer }),
     // Plans, to-do lists and what it kept of long answers; and what is only for a while.
     own: &[("gemini/.gemini/tmp", Place::Scratch), ("tmp", Place::Scratch)],
@@ -326,6 +329,7 @@ mod tests {
             token: "ast_secret",
             own_program: "/opt/it's".as_ref(),
             home: None,
+            billing: crate::core::billing::Billing::Keys,
             version: Some("0.61.0"),
             args: &[],
             models: &[],

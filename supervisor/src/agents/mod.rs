@@ -20,11 +20,12 @@ pub mod wire;
 use std::path::{Path, PathBuf};
 
 use crate::core::action::Place;
+use crate::core::billing::{Billing, Payers};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 use crate::sys::files::resolve;
 use models::Endpoint;
-use wire::HookWire;
+use wire::{HookWire, Telemetry};
 
 /// Every adapter; a test compares this list with the directory.
 pub const ADAPTERS: &[&Adapter] = &[
@@ -60,6 +61,10 @@ pub struct Adapter {
     pub hooks: HookDuty,
     /// How it shows a budget by its own means.
     pub gauge: GaugeStyle,
+    /// Who may pay for its model calls.
+    pub payers: Payers,
+    /// How it tells what its calls on a subscription cost; none where it does not.
+    pub telemetry: Option<Telemetry>,
     /// The wire of its hooks, if it has hooks.
     pub wire: Option<&'static HookWire>,
     /// What of the run's directory the agent's own tools use, and as what; the rest of it is closed to them.
@@ -122,6 +127,8 @@ pub struct Ground<'a> {
     pub own_program: &'a Path,
     /// The human's home directory.
     pub home: Option<&'a Path>,
+    /// Who pays for its model calls.
+    pub billing: Billing,
     /// The program's version as `major.minor.patch`; none where the adapter has no program.
     pub version: Option<&'a str>,
     /// What the user typed after `--`.
@@ -194,31 +201,39 @@ impl AdapterError {
     }
 }
 
-/// The variables of the contract that every agent gets.
+/// The variables of the contract that every agent gets. One on a subscription knows no gateway: it finds its provider
+/// and its user's login by its own means.
 pub fn contract_env(ground: &Ground<'_>, run: &str) -> Vec<(String, String)> {
     let origin = ground.origin;
-    [
+    let mut variables = vec![
         ("AGENTSUP_RUN_ID", run.to_owned()),
         ("AGENTSUP_RUN_TOKEN", ground.token.to_owned()),
         ("AGENTSUP_MCP_URL", mcp_url(ground)),
-        ("ANTHROPIC_BASE_URL", format!("{origin}/llm/anthropic")),
-        ("ANTHROPIC_AUTH_TOKEN", ground.token.to_owned()),
-        ("OPENAI_BASE_URL", format!("{origin}/llm/openai/v1")),
-        ("OPENAI_API_KEY", ground.token.to_owned()),
-        ("GOOGLE_GEMINI_BASE_URL", format!("{origin}/llm/gemini")),
-        ("GEMINI_API_KEY", ground.token.to_owned()),
         // Some clients send even loopback traffic to a proxy that a shell or a repository configured.
         ("NO_PROXY", "127.0.0.1,localhost".to_owned()),
         ("no_proxy", "127.0.0.1,localhost".to_owned()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
+    ];
+    if ground.billing == Billing::Keys {
+        variables.extend([
+            ("ANTHROPIC_BASE_URL", format!("{origin}/llm/anthropic")),
+            ("ANTHROPIC_AUTH_TOKEN", ground.token.to_owned()),
+            ("OPENAI_BASE_URL", format!("{origin}/llm/openai/v1")),
+            ("OPENAI_API_KEY", ground.token.to_owned()),
+            ("GOOGLE_GEMINI_BASE_URL", format!("{origin}/llm/gemini")),
+            ("GEMINI_API_KEY", ground.token.to_owned()),
+        ]);
+    }
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Where the MCP proxy listens.
 pub(crate) fn mcp_url(ground: &Ground<'_>) -> String {
     format!("{}/mcp", ground.origin)
+}
+
+/// Where an agent on a subscription tells what its calls cost; its OTLP exporter adds `/v1/logs`.
+pub(crate) fn telemetry_url(ground: &Ground<'_>) -> String {
+    format!("{}/otlp", ground.origin)
 }
 
 /// Where an adapter's hooks are answered.

@@ -20,6 +20,7 @@ use super::{
     refuse_links_out, refuse_reserved,
 };
 use crate::core::action::Place;
+use crate::core::billing::Payers;
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
@@ -38,6 +39,8 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle::PLAIN,
     hooks: HookDuty::Required,
     gauge: GaugeStyle::None,
+    payers: Payers::Keys,
+    telemetry: None,
     wire: Some(&HookWire { read, answer }),
     // What it kept of long answers is its to read.
     own: &[("data/opencode/tool-output", Place::Outside)],
@@ -185,6 +188,7 @@ fn answer(answer: &HookAnswer<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::billing::Billing;
 
     #[test]
     fn a_tool_without_arguments_cannot_be_read() {
@@ -203,6 +207,7 @@ mod tests {
             token: "ast_secret",
             own_program: "/opt/agentsup".as_ref(),
             home: None,
+            billing: Billing::Keys,
             version: Some("1.18.33"),
             args: &[],
             models: &[],

@@ -15,6 +15,7 @@ pub(super) fn ground(args: &[String]) -> Ground<'_> {
         token: "ast_secret",
         own_program: Path::new("/opt/agentsup"),
         home: None,
+        billing: Billing::Keys,
         version: Some("1.0.0"),
         args,
         models: &ANY_MODEL,
@@ -56,6 +57,19 @@ fn every_adapter_launches_privately_and_within_its_directory() {
         }
         if let Some(program) = adapter.program {
             assert!(is_at_least(program.tested, program.minimum), "{}", adapter.name);
+        }
+    }
+}
+
+#[test]
+fn a_run_on_a_subscription_is_told_of_no_gateway_and_gets_nothing_that_looks_like_a_key() {
+    let ground = Ground { billing: Billing::Subscription, ..ground(&[]) };
+    for adapter in ADAPTERS.iter().filter(|adapter| adapter.payers.permit(Billing::Subscription)) {
+        let prepared = (adapter.prepare)(&ground).unwrap();
+        let env = contract_env(&ground, "run_1").into_iter().chain(prepared.env);
+        for (name, value) in env {
+            let of_a_model = ["_BASE_URL", "_AUTH_TOKEN", "_API_KEY"].iter().any(|end| name.ends_with(end));
+            assert!(!of_a_model && !value.contains("/llm"), "{}: {name}={value}", adapter.name);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! What hooks say and what they are answered, independent of the agent. Each adapter translates its own wire.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::core::manifest::BuiltinClass;
+use crate::core::usage::Usage;
 
 /// An adapter's translation.
 #[derive(Debug)]
@@ -11,6 +14,29 @@ pub struct HookWire {
     pub read: fn(&Value) -> Result<HookCall, HookError>,
     /// Writes the answer to a tool call; the text goes to the agent.
     pub answer: fn(&HookAnswer<'_>) -> Value,
+}
+
+/// How an adapter tells what its model calls on a subscription cost: events of OTLP logs.
+#[derive(Debug, Clone, Copy)]
+pub struct Telemetry {
+    /// The provider whose list prices count.
+    pub provider: &'static str,
+    /// Reads an event by its name and attributes; none if it is about something else.
+    pub read: fn(&str, &Attributes) -> Option<Result<Spent, HookError>>,
+}
+
+/// The attributes of an event: texts, and numbers as they were written.
+pub type Attributes = BTreeMap<String, String>;
+
+/// A model call that went past the gateway, as its client tells of it: counts and names, nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// The provider's id of the call, if the client knows it.
+    pub call: Option<String>,
+    /// The model.
+    pub model: String,
+    /// Its tokens.
+    pub usage: Usage,
 }
 
 /// What a hook reports.
@@ -117,4 +143,13 @@ pub(crate) fn fixed_part(glob: &str) -> String {
     let directory =
         if until.len() == glob.len() { until } else { until.rfind('/').map_or("", |end| &until[..=end]) };
     if directory.is_empty() { ".".to_owned() } else { directory.to_owned() }
+}
+
+/// More tokens than any call has: beyond it a number is not believed.
+const TOKENS_MAX: u64 = 100_000_000;
+
+/// The number of tokens in an attribute; zero if it is not there.
+pub(crate) fn tokens(attributes: &Attributes, name: &'static str) -> Result<u64, HookError> {
+    let Some(text) = attributes.get(name) else { return Ok(0) };
+    text.parse().ok().filter(|tokens| *tokens <= TOKENS_MAX).ok_or(HookError(name))
 }

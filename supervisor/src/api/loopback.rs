@@ -45,7 +45,7 @@ const DEMO_MODEL: &str = "demo-model";
 pub struct Doors {
     /// The port, as `Host` must name it.
     pub port: u16,
-    /// `/llm/<provider>/…`.
+    /// `/llm/<provider>/…`, and `/otlp/…` of runs on a subscription.
     pub gateway: Gateway,
     /// `/mcp`.
     pub mcp: Proxy,
@@ -119,6 +119,7 @@ async fn route(doors: &Doors, request: Request<Incoming>) -> Response<Body> {
     let (first, rest) = split(&target);
     match first {
         "llm" => doors.gateway.serve(request, rest).await,
+        "otlp" => doors.gateway.hear(request, rest).await,
         DEMO_MODEL => demo::model::serve(request, rest).await,
         "mcp" => mcp::serve(&doors.mcp, request, rest).await,
         "figures" => figures(&doors.app, &request).await,

@@ -12,7 +12,7 @@ use crate::core::money::NanoUsd;
 use crate::core::principal::{AgentRef, Owner};
 use crate::core::record::{Entry, OutcomeEntry, Record, Who};
 use crate::core::sentence::{Told, sentence};
-use crate::store::{Connection, StoreError, records};
+use crate::store::{Connection, StoreError, records, reported};
 
 /// Rows read at a time.
 const PAGE: u32 = 512;
@@ -176,6 +176,13 @@ fn line(record: Record) -> Listed {
             on: decision.on,
             decision: Some(decision.decision),
             reasons: decision.reasons,
+            ..base
+        },
+        Entry::Event(event) if event.event == reported::EVENT => Listed {
+            tokens: event.facts.get("tokens").and_then(|tokens| tokens.parse().ok()),
+            cost_nano_usd: event.facts.get("nano_usd").and_then(|cost| cost.parse().ok()),
+            action: event.event,
+            target: event.text,
             ..base
         },
         Entry::Event(event) => Listed { action: event.event, target: event.text, ..base },

@@ -16,6 +16,7 @@ use crate::store::adjustments;
 use crate::store::corrections::{self, Entered};
 use crate::store::ledger::{self, Account, Booked};
 use crate::store::records::{self, StoredRecord};
+use crate::store::reported::{self, Posted};
 use crate::store::{self, Connection, StoreError};
 
 mod calls;
@@ -72,6 +73,7 @@ pub fn verify(connection: &Connection) -> Result<Result<Summary, Finding>, Store
         money: HashMap::new(),
         adjusted: BTreeMap::new(),
         corrected: BTreeMap::new(),
+        reported: BTreeMap::new(),
     };
     let found = log.walk(connection).and_then(|walked| match walked {
         Ok(()) => log.agree(connection),
@@ -98,6 +100,8 @@ struct Log {
     adjusted: BTreeMap<String, (u64, Adjusted)>,
     /// What calls were found to have cost, by the record that says so.
     corrected: BTreeMap<String, (u64, Entered)>,
+    /// Calls that were told of afterwards, likewise.
+    reported: BTreeMap<String, (u64, Posted)>,
 }
 
 /// A budget in a period, nano-USD, tokens.
@@ -145,6 +149,9 @@ impl Log {
             return found(after, what);
         }
         if let Some((seq, what)) = self.misadjusted(connection)? {
+            return found(seq, what);
+        }
+        if let Some((seq, what)) = self.misreported(connection)? {
             return found(seq, what);
         }
         if !records::is_guarded(connection)? {
@@ -223,6 +230,9 @@ impl Log {
                 let id = record.id.to_string();
                 self.corrected.insert(id.clone(), (seq, calls::entered(id, event)));
             }
+            Entry::Event(event) if event.event == reported::EVENT => {
+                self.reported.insert(record.id.to_string(), (seq, posted(event)));
+            }
             Entry::Decision(_) | Entry::Event(_) => {}
         }
         Ok(())
@@ -249,6 +259,26 @@ impl Log {
         let lost = told
             .values()
             .map(|(seq, _)| (*seq, "the ledger does not have the change of the budget".to_owned()));
+        Ok(wrong.into_iter().chain(lost).min())
+    }
+
+    /// The first call told of afterwards of which log and ledger tell differently.
+    fn misreported(&self, connection: &Connection) -> Result<Option<(u64, String)>, StoreError> {
+        let mut told = self.reported.clone();
+        let mut wrong = Vec::new();
+        for (record, posted) in reported::list(connection)? {
+            match told.remove(&record) {
+                Some((seq, said)) if said != posted => {
+                    wrong.push((seq, "the ledger has other amounts for the call".to_owned()));
+                }
+                Some(_) => {}
+                None => {
+                    let what = format!("the ledger has a call by `{record}`, which the log does not have");
+                    wrong.push((self.seq + 1, what));
+                }
+            }
+        }
+        let lost = told.values().map(|(seq, _)| (*seq, "the ledger does not have the call".to_owned()));
         Ok(wrong.into_iter().chain(lost).min())
     }
 
@@ -287,6 +317,17 @@ fn adjusted(event: &EventEntry) -> Adjusted {
     let fact = |name: &str| event.facts.get(name).cloned().unwrap_or_default();
     let number = |name: &str| fact(name).parse().unwrap_or(0);
     (Account { budget: fact("budget"), period: fact("period") }, number("nano_usd"), number("tokens"))
+}
+
+/// What a record says of a call that was told of afterwards.
+fn posted(event: &EventEntry) -> Posted {
+    let fact = |name: &str| event.facts.get(name).map(String::as_str).unwrap_or_default();
+    let number = |name: &str| fact(name).parse().unwrap_or(0);
+    let account = |(budget, period): (&str, &str)| Account { budget: budget.into(), period: period.into() };
+    let mut accounts: Vec<Account> =
+        fact("accounts").split(", ").filter_map(|named| named.split_once(' ')).map(account).collect();
+    accounts.sort();
+    Posted { nano_usd: number("nano_usd"), tokens: number("tokens"), accounts }
 }
 
 /// Where a decision says that its amount was reserved, in order.

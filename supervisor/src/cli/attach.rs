@@ -9,9 +9,10 @@ use super::output;
 use super::{Outcome, ask};
 use crate::api::ops::RunShow;
 use crate::core::error::{Code, Failure};
+use crate::core::run::OVER_BUDGET;
 use crate::run::attach::{self, Attached, DetachKeys, Ends};
 use crate::run::keeper::{EndCause, Exit};
-use crate::run::view::RunParams;
+use crate::run::view::{RunParams, RunView};
 
 /// Join this terminal to a run
 ///
@@ -46,7 +47,12 @@ pub(super) fn perform(args: &Args) -> Outcome {
             output::hint(format_args!("agentsup attach {}", view.id.short()));
             Ok(ExitCode::SUCCESS)
         }
-        Attached::Exited { exit, cause } => Ok(exit_code(exit, cause)),
+        Attached::Exited { exit, cause } => {
+            // Why it was killed is the daemon's to know; without it the agent's own end counts.
+            let params = RunParams { run: view.id.to_string() };
+            let view = ask(async |client| client.call::<RunShow>(params).await).unwrap_or(view);
+            Ok(exit_code_of(&view, exit, cause))
+        }
         Attached::Unread => Ok(unread()),
         Attached::Lost => Err(Failure::new(Code::Internal, format!("the keeper of `{}` is gone", view.id))
             .hint("agentsup ps shows what became of the run")),
@@ -64,6 +70,15 @@ pub(super) fn join(dir: &Path, keys: &DetachKeys) -> Result<Attached, Failure> {
 pub(super) fn unread() -> ExitCode {
     output::narrate("nobody reads the output any more; the run was asked to stop");
     ExitCode::from(128 + 13)
+}
+
+/// As [`exit_code`], but 92 if it was killed because its budget was used up.
+pub(super) fn exit_code_of(view: &RunView, exit: Exit, cause: EndCause) -> ExitCode {
+    let over = |why: &String| why.starts_with(OVER_BUDGET);
+    match cause {
+        EndCause::Kill if view.exit.as_ref().is_some_and(over) => ExitCode::from(Code::Budget.exit_code()),
+        _ => exit_code(exit, cause),
+    }
 }
 
 /// The agent's own code; 128 and the signal's number as a shell would say; 93 if somebody killed it.

@@ -137,8 +137,12 @@ fn tell(budget: &BudgetView) {
     if let Some(adjusted) = &amounts.adjusted {
         facts.push(("adjusted", cell(adjusted)));
     }
+    facts.push(("spent", spent(budget, &amounts.posted)));
+    if budget.reported_nano_usd > 0 {
+        let reported = output::dollars(budget.reported_nano_usd);
+        facts.push(("of that", cell(format_args!("{reported} {}", output::ON_SUBSCRIPTIONS))));
+    }
     facts.extend([
-        ("spent", spent(budget, &amounts.posted)),
         ("held", cell(&amounts.pending)),
         ("alert at", cell(format_args!("{} %", budget.alert_at_percent))),
     ]);

@@ -21,6 +21,9 @@ const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const GREEN: Style = AnsiColor::Green.on_default();
 const CYAN: Style = AnsiColor::Cyan.on_default();
 
+/// What is said of amounts that were spent past the gateway.
+pub(super) const ON_SUBSCRIPTIONS: &str = "on subscriptions: list-price equivalent, metered, not enforced";
+
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {

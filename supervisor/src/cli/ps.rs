@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::output::{self, Answer, Format, Tone, cell};
 use super::{Outcome, ask};
 use crate::api::ops::RunList;
+use crate::core::billing::Billing;
 use crate::core::run::RunState;
 use crate::run::view::{ListParams, RunView, Scope, WorktreeState};
 use crate::sys::clock;
@@ -48,7 +49,11 @@ fn show(runs: &[RunView]) {
         .map(|run| {
             let state = match &run.exit {
                 Some(exit)
-                    if matches!(run.state, RunState::Exited | RunState::Failed | RunState::Suspended) =>
+                    if exit != run.state.name()
+                        && matches!(
+                            run.state,
+                            RunState::Exited | RunState::Failed | RunState::Suspended | RunState::Killed
+                        ) =>
                 {
                     format!("{} ({})", run.state.name(), brief(exit))
                 }
@@ -84,7 +89,11 @@ fn spent(run: &RunView) -> String {
     let of = run.cap_nano_usd.map(|cap| format!(" of {}", output::dollars(cap))).unwrap_or_default();
     let alert =
         if run.alerted.is_empty() { String::new() } else { format!(", alert: {}", run.alerted.join(" ")) };
-    format!("{spent}{of}{alert}")
+    let equivalent = match run.billing {
+        Billing::Keys => "",
+        Billing::Subscription => " at list price, not enforced",
+    };
+    format!("{spent}{of}{equivalent}{alert}")
 }
 
 /// Reasons of any length still leave room for the other columns.

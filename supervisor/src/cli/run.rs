@@ -14,6 +14,7 @@ use crate::api::answers::figures::{RunSummary, SummaryParams};
 use crate::api::client::Client;
 use crate::api::ops::{ManifestDemo, Nothing, RunDiff, RunKill, RunStart, RunWait, UsageRun};
 use crate::core::amount::Amount;
+use crate::core::billing::Billing;
 use crate::core::environ;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
@@ -50,6 +51,7 @@ Examples:
   agentsup run --detach command -- ./long      in the background; prints the run's id
   agentsup run --agent code-review-bot claude  as another registered agent
   agentsup run --cap '2.00 USD' claude         with a cap of its own
+  agentsup run --subscription claude           paid by your own Claude login
 
 Ctrl-\\ then d detaches; `agentsup attach RUN` comes back. The exit code is the agent's own.")]
 pub(super) struct Args {
@@ -65,6 +67,13 @@ pub(super) struct Args {
     /// The most this run may spend, such as '2.00 USD' or '100000 tokens', whatever its agent's budget leaves
     #[arg(long, value_name = "AMOUNT")]
     cap: Option<Amount>,
+    /// Let your own login pay, such as Claude Pro or Max: metered at list prices and not enforced
+    ///
+    /// The agent uses your login by itself, straight to its provider; agentsup never sees it. What it used is told
+    /// afterwards, and a run whose budget is used up is killed. The agent's manifest must say `billing: either` or
+    /// `billing: subscription`.
+    #[arg(long)]
+    subscription: bool,
     /// Keys that detach
     #[arg(long, value_name = "KEYS", default_value = "ctrl-\\,d")]
     detach_keys: DetachKeys,
@@ -130,6 +139,7 @@ fn params(args: Args) -> Result<StartParams, Failure> {
         adapter: args.adapter,
         agent: args.agent,
         name: args.name,
+        billing: args.subscription.then_some(Billing::Subscription),
         cap: args.cap,
         args: args.args,
         directory,
@@ -227,10 +237,15 @@ fn end(started: &Started, attached: Attached, format: Format) -> Outcome {
         Attached::Exited { exit, cause } => {
             // The daemon may have died; the agent's own code counts for more than a summary.
             match ask(async |client| summary(client, &id).await) {
-                Ok(ended) => tell_end(&ended, format),
-                Err(failure) => output::warn(failure),
+                Ok(ended) => {
+                    tell_end(&ended, format);
+                    Ok(attach::exit_code_of(&ended.view, exit, cause))
+                }
+                Err(failure) => {
+                    output::warn(failure);
+                    Ok(attach::exit_code(exit, cause))
+                }
             }
-            Ok(attach::exit_code(exit, cause))
         }
     }
 }
@@ -285,6 +300,7 @@ fn tell_end(ended: &Ended, format: Format) {
     }
     let (view, spent) = (&ended.view, spent(&ended.summary));
     let how = match (view.state, view.exit.as_deref()) {
+        (RunState::Killed, Some(why)) if why != "killed" => format!("killed, {why}"),
         (RunState::Killed, _) => "killed".to_owned(),
         (_, Some(exit)) => exit.to_owned(),
         (state, None) => state.name().to_owned(),
@@ -328,6 +344,9 @@ fn changed(diff: &Diff) -> String {
 fn spent(summary: &RunSummary) -> String {
     let usage = &summary.figures.usage;
     let mut text = format!("{} spent", output::dollars(usage.cost_nano_usd));
+    if usage.reported_calls > 0 {
+        text.push_str(" at list price on a subscription (metered, not enforced)");
+    }
     if usage.calls > 0 {
         let calls = output::count(usage.calls, "model call");
         text.push_str(&format!(", {calls}, {} tokens", output::tokens(usage.tokens())));

@@ -92,7 +92,8 @@ fn session() -> Session {
 fn shown(session: &Session, figures: &RunFigures, now_ms: i64) -> String {
     let mut parts: Vec<String> = Vec::new();
     parts.extend(session.model.display_name.clone());
-    parts.push(format!("{} spent", output::cents(figures.usage.cost_nano_usd)));
+    let equivalent = if figures.usage.reported_calls > 0 { " at list price, not enforced" } else { "" };
+    parts.push(format!("{} spent{equivalent}", output::cents(figures.usage.cost_nano_usd)));
     if let Some(budget) = &figures.budget {
         let (left, rate) = match (budget.left_tokens, budget.burn_tokens_per_hour) {
             (Some(left), Some(rate)) => {

@@ -104,6 +104,11 @@ fn show(usage: &UsageView, now_ms: i64) {
         let left_off = u64::try_from(usage.left_off).unwrap_or(u64::MAX);
         output::narrate(format_args!("{} left off; the total has them", output::count(left_off, "row")));
     }
+    if usage.total.reported_calls > 0 {
+        let (calls, worth) = (usage.total.reported_calls, output::dollars(usage.total.reported_nano_usd));
+        let calls = output::count(calls, "call");
+        output::line(format_args!("of these {calls} for {worth} {}", output::ON_SUBSCRIPTIONS));
+    }
     for burn in &usage.burning {
         output::line(burn_line(burn, now_ms));
     }

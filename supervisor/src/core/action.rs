@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::billing::Billing;
 use super::manifest::BuiltinClass;
 use super::money::NanoUsd;
 
@@ -29,6 +30,8 @@ pub struct LaunchAction {
     pub repository: PathBuf,
     /// The fetch address of its remote `origin`, if it has one.
     pub remote: Option<String>,
+    /// Who pays for its model calls.
+    pub billing: Billing,
 }
 
 /// Call a model.

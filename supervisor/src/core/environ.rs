@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 /// Variables that are inherited by name.
 const INHERITED: &[&str] = &[
+    // Where the user's own login of Claude Code is; a run that is paid by keys gets a private one instead.
+    "CLAUDE_CONFIG_DIR",
     "COLORFGBG",
     "COLORTERM",
     "COLUMNS",

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use super::billing::{Billing, Payers};
 use super::ids::RunId;
 use super::manifest::{Agent, BuiltinClass, Cap, Environment, Lifecycle, Period, TokenBudget, ToolScope};
 use super::money::NanoUsd;
@@ -24,6 +25,7 @@ pub(crate) fn agent() -> Agent {
             builtin: vec![BuiltinClass::Read, BuiltinClass::Edit, BuiltinClass::Shell],
         },
         budget: "bot".into(),
+        billing: Payers::Keys,
         credential_ttl_ms: 900_000,
         deprovision_at_ms: None,
     }
@@ -44,6 +46,7 @@ pub(crate) fn run() -> Run {
         dir: "/runs/1".into(),
         refusal: RefusalStyle::PLAIN,
         hooks: HookDuty::Required,
+        billing: Billing::Keys,
         cap: None,
         started_at_ms: 0,
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
+use super::billing::Payers;
 use super::ids::RunId;
 use super::money::NanoUsd;
 use super::principal::{AgentRef, Owner};
@@ -33,6 +34,8 @@ pub struct Agent {
     pub tools: ToolScope,
     /// Name of its [`TokenBudget`] in the same namespace.
     pub budget: String,
+    /// Who may pay for its model calls.
+    pub billing: Payers,
     /// How long a run's credential lives, in milliseconds.
     pub credential_ttl_ms: u64,
     /// The instant from which it may no longer run, milliseconds since 1970.

@@ -3,6 +3,7 @@
 
 pub mod action;
 pub mod amount;
+pub mod billing;
 pub mod breaker;
 pub mod budget;
 pub mod burn;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::amount::Amount;
+use super::billing::Billing;
 use super::ids::RunId;
 use super::manifest::Environment;
 use super::principal::{AgentRef, Owner};
@@ -40,12 +41,18 @@ pub struct Run {
     pub refusal: RefusalStyle,
     /// Whether the run's hooks must announce themselves before its first model call.
     pub hooks: HookDuty,
+    /// Who pays for its model calls.
+    #[serde(default)]
+    pub billing: Billing,
     /// What it may spend itself, whatever its agent's budget leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap: Option<Amount>,
     /// Milliseconds since 1970.
     pub started_at_ms: i64,
 }
+
+/// How the end of a run begins that was killed because its budget was used up.
+pub const OVER_BUDGET: &str = "over budget";
 
 /// The state of a run, as `ps` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

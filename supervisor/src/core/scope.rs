@@ -48,6 +48,12 @@ fn check_launch(agent: &Agent, launch: &LaunchAction, mut deny: impl FnMut(Strin
     if !agent.adapters.contains(&launch.adapter) {
         deny(format!("the adapter `{}` is not in the agent's scope", launch.adapter));
     }
+    if !agent.billing.permit(launch.billing) {
+        let billing = launch.billing.name();
+        deny(format!(
+            "`billing: {billing}` is not in the agent's manifest, so its runs are not paid that way"
+        ));
+    }
     let path = launch.repository.to_string_lossy();
     let remote = launch.remote.as_deref();
     if !any(&agent.repositories, &path) && !remote.is_some_and(|remote| any(&agent.repositories, remote)) {
@@ -113,6 +119,7 @@ pub fn objection_to_glob(glob: &str) -> Option<&'static str> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use crate::core::billing::{Billing, Payers};
     use proptest::prelude::*;
 
     use super::super::fixture::{agent, run};
@@ -180,6 +187,26 @@ mod tests {
     }
 
     #[test]
+    fn a_subscription_pays_only_where_the_manifest_says_so() {
+        let mut agent = agent();
+        let launch = |billing| LaunchAction {
+            adapter: "claude".into(),
+            repository: "/repo".into(),
+            remote: None,
+            billing,
+        };
+        let reasons = |agent: &Agent, billing| check(agent, &run(), &Action::Launch(launch(billing)));
+        let text =
+            "`billing: subscription` is not in the agent's manifest, so its runs are not paid that way";
+        let denied = Reason { source: "scope".into(), decision: Decision::Deny, text: text.into() };
+        assert_eq!(reasons(&agent, Billing::Subscription), [denied]);
+        agent.billing = Payers::Either;
+        let allowed = [Reason { source: "scope".into(), decision: Decision::Allow, text: String::new() }];
+        assert_eq!(reasons(&agent, Billing::Subscription), allowed);
+        assert_eq!(reasons(&agent, Billing::Keys), allowed);
+    }
+
+    #[test]
     fn a_repository_is_known_by_its_path_or_its_remote() {
         let mut agent = agent();
         agent.repositories = vec!["/work/*".into(), "*github.com?acme/*".into()];
@@ -188,6 +215,7 @@ mod tests {
                 adapter: "claude".into(),
                 repository: repository.into(),
                 remote: remote.map(Into::into),
+                billing: Billing::Keys,
             };
             check(&agent, &run(), &Action::Launch(launch))
         };
@@ -211,6 +239,7 @@ mod tests {
                 adapter: "claude".into(),
                 repository: "/repo".into(),
                 remote: None,
+                billing: Billing::Keys,
             }),
         );
         let text = "the run belongs to `agent/other@team`, not to `agent/bot@team`".to_owned();

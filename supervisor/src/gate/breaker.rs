@@ -110,6 +110,7 @@ impl Gate {
         }
         self.note(EventEntry::of_run(&live.run, "run-resumed", "was resumed")).await?;
         self.inner.breakers.forget(live.run.id);
+        live.hear_telemetry();
         self.set_state(live, RunState::Running, None).await
     }
 }

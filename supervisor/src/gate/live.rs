@@ -1,8 +1,8 @@
 //! Runs in memory: what a token stands for, and whether it still may act.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -18,6 +18,9 @@ pub struct LiveRun {
     hooks_heard: AtomicBool,
     questions: AtomicUsize,
     suspension: Mutex<Option<String>>,
+    overspent: OnceLock<String>,
+    /// Tools that were decided since its client last told what its models cost.
+    untold_tools: AtomicU32,
 }
 
 impl LiveRun {
@@ -29,6 +32,8 @@ impl LiveRun {
             hooks_heard: AtomicBool::new(heard),
             questions: AtomicUsize::new(0),
             suspension: Mutex::default(),
+            overspent: OnceLock::new(),
+            untold_tools: AtomicU32::new(0),
         }
     }
 
@@ -39,6 +44,29 @@ impl LiveRun {
 
     pub(super) fn set_suspension(&self, why: &str) {
         *self.suspension.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    /// Why its budgets leave it nothing, once that is known of a run on a subscription. It stays so.
+    pub fn overspent(&self) -> Option<String> {
+        self.overspent.get().cloned()
+    }
+
+    pub(super) fn set_overspent(&self, why: &str) {
+        // The first reason is as good as the next.
+        let _known = self.overspent.set(why.to_owned());
+    }
+
+    /// How many tools it called since its client last told what its models cost.
+    pub fn untold_tools(&self) -> u32 {
+        self.untold_tools.load(Ordering::Acquire)
+    }
+
+    pub(super) fn count_untold_tool(&self) -> u32 {
+        self.untold_tools.fetch_add(1, Ordering::AcqRel).saturating_add(1)
+    }
+
+    pub(super) fn hear_telemetry(&self) {
+        self.untold_tools.store(0, Ordering::Release);
     }
 
     /// Its state; a running one with an open question is `waiting`.

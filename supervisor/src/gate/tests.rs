@@ -19,6 +19,7 @@ use crate::audit::{self, List};
 use crate::core::action::{
     Bound, Facts, LaunchAction, LlmAction, Objection, PathFact, Place, ToolAction, ToolSource,
 };
+use crate::core::billing::Billing;
 use crate::core::fixture::{self, purse};
 use crate::core::manifest::{BuiltinClass, TokenBudget, ToolScope};
 use crate::core::money::NanoUsd;
@@ -397,7 +398,12 @@ async fn after_a_crash_an_open_call_counts_in_full() {
 async fn launching_is_an_action_like_any_other() {
     let world = world(100, 0).await;
     let launch = |adapter: &str| {
-        Action::Launch(LaunchAction { adapter: adapter.into(), repository: "/repo".into(), remote: None })
+        Action::Launch(LaunchAction {
+            adapter: adapter.into(),
+            repository: "/repo".into(),
+            remote: None,
+            billing: Billing::Keys,
+        })
     };
     let refusal = world.gate.decide(&world.live, launch("claude")).await.err().unwrap();
     assert!(refusal.message.contains("the adapter `claude` is not in the agent's scope"), "{refusal}");

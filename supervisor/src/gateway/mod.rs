@@ -29,6 +29,7 @@ mod relay;
 mod scan;
 mod sieve;
 mod splice;
+mod telemetry;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@ mod fake;
 mod generations;
 mod refusals;
 mod session;
+mod telemetry;
 mod wires;
 
 use http_body_util::{BodyExt as _, Full};

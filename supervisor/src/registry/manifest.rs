@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::core::amount::Amount;
+use crate::core::billing::Payers;
 use crate::core::manifest::{
     Agent, BudgetRef, BuiltinClass, Cap, Environment, Lifecycle, Period, TimeZone, TokenBudget, ToolScope,
 };
@@ -173,6 +174,7 @@ fn agent(reference: &AgentRef, spec: &mut Fields<'_>, faults: &mut Faults<'_>) -
             Err(error) => Err(error.to_string()),
         })
     });
+    let billing = spec.take("billing", faults).map(|field| field.word(faults, &Payers::WORDS));
     let ttl = nested(spec, "credentials", "ttl", faults).map(|field| field.map(faults, units::duration_ms));
     let end = nested(spec, "deprovision", "at", faults).map(|field| field.map(faults, units::instant_ms));
     Some(Body::Agent {
@@ -187,6 +189,7 @@ fn agent(reference: &AgentRef, spec: &mut Fields<'_>, faults: &mut Faults<'_>) -
             models: models?,
             tools: tools.unwrap_or_else(|| Some(ToolScope::default()))?,
             budget: budget?,
+            billing: billing.unwrap_or(Some(Payers::Keys))?,
             credential_ttl_ms: ttl.unwrap_or(Some(CREDENTIAL_TTL_MS))?,
             deprovision_at_ms: match end {
                 Some(end) => Some(end?),

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod billing;
 mod chain;
 
 use std::fs;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::*;
+use crate::core::billing::Payers;
 use crate::core::manifest::{BuiltinClass, Cap, Environment, Lifecycle, Period, TimeZone, ToolScope};
 use crate::core::money::NanoUsd;
 use crate::core::principal::AgentRef;
@@ -130,6 +132,7 @@ fn the_contracts_manifests_are_read() {
                 builtin: vec![BuiltinClass::Read, BuiltinClass::Edit, BuiltinClass::Shell],
             },
             budget: "code-review-bot".into(),
+            billing: Payers::Keys,
             credential_ttl_ms: 900_000,
             deprovision_at_ms: Some(1_814_313_600_000),
         }]

@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 use super::finish::{self, End};
 use super::keeper::{FirstClient, Io, KeeperClient, KeeperRecord, KeeperSpec, Nascent, StartError};
 use super::worktrees::{self, Start, blocking};
-use super::{Runs, SCROLLBACK_MAX_BYTES, reconcile};
+use super::{Runs, SCROLLBACK_MAX_BYTES, means, reconcile};
 use crate::agents::models::Endpoint;
 use crate::agents::{self, Adapter, AdapterError, Ground, Prepared, PrivateFile};
 use crate::core::action::{Action, LaunchAction};
 use crate::core::amount::Amount;
+use crate::core::billing::{Billing, Payers};
 use crate::core::environ;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
@@ -31,7 +32,7 @@ use crate::core::run::Run;
 use crate::core::usage::Outcome;
 use crate::gate::LiveRun;
 use crate::sys::env::Env;
-use crate::sys::{capture, clock, ids, secrets, socket, spawn};
+use crate::sys::{capture, clock, ids, socket, spawn};
 
 /// What a run is to be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub struct StartParams {
     /// A word for the branch's name; the agent's name if absent.
     #[serde(default)]
     pub name: Option<String>,
+    /// Who pays for its model calls, if the user says so.
+    #[serde(default)]
+    pub billing: Option<Billing>,
     /// What the run may spend itself, whatever its agent's budget leaves.
     #[serde(default)]
     pub cap: Option<Amount>,
@@ -103,7 +107,9 @@ pub async fn start(runs: &Runs, params: StartParams) -> Result<Started, Failure>
     let directory = params.directory.clone();
     let start = blocking(move || worktrees::look(&directory)).await?;
     let id = params.id.map_or_else(ids::new_run_id, Ok).map_err(|error| Failure::internal(&error))?;
-    let run = Run { cap: params.cap, ..describe(runs, id, adapter, agent, label.as_deref(), &start)? };
+    let billing = params.billing.unwrap_or_else(|| Payers::usual(agent.billing, adapter.payers));
+    let run =
+        Run { cap: params.cap, billing, ..describe(runs, id, adapter, agent, label.as_deref(), &start)? };
     let token = ids::new_token().map_err(|error| Failure::internal(&error))?;
     if !runs.begin(id) {
         return Err(Failure::new(Code::Usage, format!("there is a run `{id}`")));
@@ -187,6 +193,7 @@ fn describe(
         dir: runs.run_dir(id),
         refusal: adapter.refusal,
         hooks: adapter.hooks,
+        billing: Billing::Keys,
         cap: None,
         started_at_ms: clock::now_ms(),
     })
@@ -216,9 +223,16 @@ async fn launch(
         adapter: adapter.name.to_owned(),
         repository: live.run.repository.clone(),
         remote: start.remote,
+        billing: live.run.billing,
     };
-    let permit = runs.gate().decide(live, Action::Launch(action)).await?;
-    let result = perform(runs, live, adapter, params, start.repository, token).await;
+    let permit = match runs.gate().decide(live, Action::Launch(action)).await {
+        Ok(permit) => permit,
+        Err(refusal) => return Err(means::unpermitted(runs, live, refusal.into())),
+    };
+    let result = match means::require(runs, live, adapter).await {
+        Ok(()) => perform(runs, live, adapter, params, start.repository, token).await,
+        Err(failure) => Err(failure),
+    };
     let status = match &result {
         Ok(()) => "started".to_owned(),
         Err(failure) => format!("failed: {}", failure.message),
@@ -289,19 +303,6 @@ fn bring_up(
     keeper.and_then(|keeper| keeper.begin(&spec)).map_err(|error| unstarted(adapter, &spec.program, &error))
 }
 
-/// Better told here than by the agent, in the middle of its first answer.
-fn require_key(runs: &Runs, adapter: &Adapter) -> Result<(), Failure> {
-    let Some(provider) = adapter.provider else { return Ok(()) };
-    let snapshot = runs.registry().current();
-    let place = snapshot.config.providers.get(provider).and_then(|provider| provider.key.clone());
-    let Some(place) = place else { return Ok(()) };
-    secrets::load_secret(&place).map(drop).map_err(|error| Failure {
-        code: Code::ConfigInvalid,
-        message: format!("there is no key for `{provider}`, which `{}` needs: {error}", adapter.name),
-        hint: error.hint(),
-    })
-}
-
 fn prepare(
     runs: &Runs,
     adapter: &Adapter,
@@ -314,7 +315,9 @@ fn prepare(
     let own_program = spawn::own_program().map_err(|error| internal(&error))?;
     let mut env = environ::inherited(params.environment);
     let version = require_program(adapter, &env)?;
-    require_key(runs, adapter)?;
+    if run.billing == Billing::Keys {
+        means::require_key(runs, adapter)?;
+    }
     let home = env.get("HOME").map(PathBuf::from);
     let cwd = working_directory(run, &params.directory);
     let snapshot = runs.registry().current();
@@ -332,6 +335,7 @@ fn prepare(
         token,
         own_program: &own_program,
         home: home.as_deref(),
+        billing: run.billing,
         version: version.as_deref(),
         args: &params.args,
         models: snapshot.agent(&run.agent.to_string()).map_or(&[], |agent| &agent.models),

@@ -11,6 +11,7 @@ pub mod changes;
 mod finish;
 pub mod keeper;
 pub mod launch;
+mod means;
 pub mod reconcile;
 pub mod stop;
 pub mod suspend;

@@ -113,7 +113,7 @@ pub async fn kill(runs: &Runs, params: KillParams) -> Result<Killed, Failure> {
     let began = Instant::now();
     let targets = targets(runs, &params.target).await?;
     for live in &targets {
-        revoke(runs, live).await?;
+        revoke(runs, live, "killed").await?;
     }
     let mut result = Killed { killed: Vec::new(), processes_killed: 0, survivors: 0, elapsed_ms: 0 };
     let mut kills = tokio::task::JoinSet::new();
@@ -131,6 +131,20 @@ pub async fn kill(runs: &Runs, params: KillParams) -> Result<Killed, Failure> {
     result.killed.sort_unstable();
     result.elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(result)
+}
+
+/// Kills runs on a subscription whose budgets are used up: their model calls cannot be refused.
+pub async fn kill_overspent(runs: &Runs) {
+    for live in runs.gate().live_runs() {
+        let Some(why) = live.overspent().filter(|_| !live.state().is_final()) else { continue };
+        let killed = match revoke(runs, &live, &why).await {
+            Ok(()) => empty(runs, &live).await.map(drop),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = killed {
+            tracing::error!(%failure, run = %live.run.id, "a run that is over its budget could not be ended");
+        }
+    }
 }
 
 async fn targets(runs: &Runs, target: &Target) -> Result<Vec<Arc<LiveRun>>, Failure> {
@@ -152,9 +166,10 @@ async fn targets(runs: &Runs, target: &Target) -> Result<Vec<Arc<LiveRun>>, Fail
 
 /// From then on its token stands for nothing, and whoever works for the run stops. The record comes second: a kill is
 /// not held up by a disk.
-async fn revoke(runs: &Runs, live: &Arc<LiveRun>) -> Result<(), Failure> {
-    let revoked = runs.gate().set_state(live, RunState::Killed, Some("killed".to_owned())).await;
-    let event = EventEntry::of_run(&live.run, "run-killed", "was told to die, its credential revoked");
+async fn revoke(runs: &Runs, live: &Arc<LiveRun>, why: &str) -> Result<(), Failure> {
+    let revoked = runs.gate().set_state(live, RunState::Killed, Some(why.to_owned())).await;
+    let event = EventEntry::of_run(&live.run, "run-killed", "was told to die, its credential revoked")
+        .fact("why", why);
     if let Err(error) = runs.gate().note(event).await {
         tracing::error!(%error, run = %live.run.id, "a kill could not be recorded");
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Runs;
 use crate::core::amount::Amount;
+use crate::core::billing::Billing;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
 use crate::core::manifest::Environment;
@@ -50,6 +51,9 @@ pub struct RunView {
     pub pid: Option<u32>,
     /// What its model calls cost so far.
     pub spend_nano_usd: i64,
+    /// Who pays for them. On a subscription the amount is the list-price equivalent: metered, not enforced.
+    #[serde(default)]
+    pub billing: Billing,
     /// What it may spend itself, if that is limited in money.
     #[serde(default)]
     pub cap_nano_usd: Option<i64>,
@@ -96,6 +100,7 @@ impl From<RunRow> for RunView {
             dir: run.dir,
             pid: row.keeper.and_then(|keeper| keeper.agent_pid),
             spend_nano_usd: row.spend_nano_usd,
+            billing: run.billing,
             cap_nano_usd: match run.cap {
                 Some(Amount::Money(cap)) => Some(cap.nano()),
                 _ => None,
@@ -244,6 +249,7 @@ mod tests {
             dir: "/d".into(),
             refusal: RefusalStyle::PLAIN,
             hooks: HookDuty::None,
+            billing: Billing::Keys,
             cap: None,
             started_at_ms: 0,
         };

@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&[&str]] = &[
     &[super::adjustments::SCHEMA],
     &[super::frozen::SCHEMA],
     &[super::upstream::SCHEMA, super::corrections::SCHEMA],
+    &[super::reported::SCHEMA],
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

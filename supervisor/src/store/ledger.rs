@@ -345,7 +345,7 @@ pub fn alerted(connection: &Connection, account: &Account) -> Result<bool, Store
         .unwrap_or(false))
 }
 
-/// The first account that is not the sum of its reservations.
+/// The first account that is not the sum of its reservations and of what was told of afterwards.
 ///
 /// # Errors
 /// Those of the database.
@@ -358,8 +358,12 @@ pub fn unbalanced(connection: &Connection) -> Result<Option<Account>, StoreError
                  SUM(IIF(r.state = 'forwarding', h.nano_usd, 0)) AS held,
                  SUM(IIF(r.state = 'forwarding', h.tokens, 0)) AS held_tokens
                FROM holds h JOIN reservations r ON r.id = h.reservation GROUP BY h.budget, h.period
-             ) s ON s.budget = a.budget AND s.period = a.period
-             WHERE a.posted_nano_usd <> COALESCE(s.posted, 0) OR a.posted_tokens <> COALESCE(s.tokens, 0)
+             ) s ON s.budget = a.budget AND s.period = a.period LEFT JOIN (
+               SELECT budget, period, SUM(nano_usd) AS posted, SUM(tokens) AS tokens
+               FROM reported_posts GROUP BY budget, period
+             ) t ON t.budget = a.budget AND t.period = a.period
+             WHERE a.posted_nano_usd <> COALESCE(s.posted, 0) + COALESCE(t.posted, 0)
+               OR a.posted_tokens <> COALESCE(s.tokens, 0) + COALESCE(t.tokens, 0)
                OR a.pending_nano_usd <> COALESCE(s.held, 0) OR a.pending_tokens <> COALESCE(s.held_tokens, 0)
              ORDER BY a.budget, a.period LIMIT 1",
             [],

@@ -13,6 +13,7 @@ pub mod hold;
 pub mod ledger;
 pub mod meta;
 pub mod records;
+pub mod reported;
 pub mod runs;
 pub mod time;
 pub mod upstream;

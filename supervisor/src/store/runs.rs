@@ -101,7 +101,8 @@ pub fn set_state(tx: &Transaction<'_>, id: RunId, change: &RunChange) -> Result<
 
 const COLUMNS: &str = "SELECT r.run, r.state, r.token_hash, r.keeper_pid, r.keeper_started, r.agent_pid,
   r.ended_at_ms, r.exit,
-  COALESCE((SELECT SUM(posted_nano_usd) FROM reservations WHERE run = r.id), 0),
+  COALESCE((SELECT SUM(posted_nano_usd) FROM reservations WHERE run = r.id), 0)
+    + COALESCE((SELECT SUM(cost_nano_usd) FROM reported WHERE run = r.id), 0),
   (SELECT COUNT(*) FROM reservations WHERE run = r.id)
   FROM runs r";
 

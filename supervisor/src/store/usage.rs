@@ -112,6 +112,10 @@ pub struct Sum {
     pub usage: Usage,
     /// What they cost.
     pub cost_nano_usd: i64,
+    /// Of the calls, how many went past the gateway and were told of afterwards.
+    pub reported_calls: u64,
+    /// What those would have cost at list price; it is part of the cost.
+    pub reported_nano_usd: i64,
 }
 
 fn int(value: u64) -> i64 {
@@ -209,7 +213,7 @@ pub(super) fn correct(
 
 /// What is summed, in the order in which [`add`] reads it from the second column on.
 const SUMMED: &str = "1, state = 'assumed', input_tokens, cache_write_5m_tokens, cache_write_1h_tokens,
-  cache_read_tokens, output_tokens, cost_nano_usd";
+  cache_read_tokens, output_tokens, cost_nano_usd, state = 'reported'";
 
 /// Closed calls, summed, in order of key. Days and months are those of UTC.
 ///
@@ -229,7 +233,7 @@ pub fn sums(connection: &Connection, by: Grouping, selection: &Selection) -> Res
     };
     // The database would sort all calls to group them, which takes longer than all the rest.
     let mut statement =
-        connection.prepare_cached(&format!("SELECT {part}, {SUMMED} FROM usage WHERE {filter}"))?;
+        connection.prepare_cached(&format!("SELECT {part}, {SUMMED} FROM calls WHERE {filter}"))?;
     let parts = parts(statement.query(params_from_iter(values))?)?;
     let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     for part in parts {
@@ -298,7 +302,7 @@ fn key(connection: &Connection, by: Grouping, part: &str) -> Result<String, Stor
 /// # Errors
 /// Those of the database.
 pub fn of_run(connection: &Connection, run: RunId) -> Result<Sum, StoreError> {
-    let sql = format!("SELECT run, {SUMMED} FROM usage WHERE run = ?1 AND state <> 'open'");
+    let sql = format!("SELECT run, {SUMMED} FROM calls WHERE run = ?1 AND state <> 'open'");
     let mut statement = connection.prepare_cached(&sql)?;
     let sum = parts(statement.query([run.to_string()])?)?.pop();
     Ok(Sum { key: run.to_string(), ..sum.unwrap_or_default() })
@@ -323,9 +327,15 @@ pub struct Recent {
 /// Those of the database.
 pub fn recent(connection: &Connection, since_ms: i64) -> Result<Vec<Recent>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT h.budget, h.period, MIN(u.opened_at_ms), SUM(u.cost_nano_usd), SUM(r.posted_tokens)
-         FROM usage u JOIN reservations r ON r.id = u.reservation JOIN holds h ON h.reservation = r.id
-         WHERE u.opened_at_ms >= ?1 AND u.state <> 'open' GROUP BY h.budget, h.period",
+        "SELECT budget, period, MIN(at_ms), SUM(nano_usd), SUM(tokens) FROM (
+           SELECT h.budget, h.period, u.opened_at_ms AS at_ms, u.cost_nano_usd AS nano_usd,
+             r.posted_tokens AS tokens
+           FROM usage u JOIN reservations r ON r.id = u.reservation JOIN holds h ON h.reservation = r.id
+           WHERE u.opened_at_ms >= ?1 AND u.state <> 'open'
+           UNION ALL
+           SELECT p.budget, p.period, t.at_ms, p.nano_usd, p.tokens
+           FROM reported t JOIN reported_posts p ON p.record = t.record WHERE t.at_ms >= ?1
+         ) GROUP BY budget, period",
     )?;
     let rows = statement.query_map([since_ms], |row| {
         Ok(Recent {
@@ -362,11 +372,11 @@ pub struct Noted {
 pub fn noted(connection: &Connection) -> Result<HashMap<String, Noted>, StoreError> {
     let mut statement = connection.prepare(
         "SELECT reservation, 0, 0, input_tokens, cache_write_5m_tokens, cache_write_1h_tokens, cache_read_tokens,
-           output_tokens, cost_nano_usd, provider, model, prices, state FROM usage",
+           output_tokens, cost_nano_usd, 0, provider, model, prices, state FROM usage",
     )?;
     let rows = statement.query_map([], |row| {
         let Sum { usage, cost_nano_usd, .. } = read(row)?;
-        let (provider, model, prices, state) = (row.get(9)?, row.get(10)?, row.get(11)?, row.get(12)?);
+        let (provider, model, prices, state) = (row.get(10)?, row.get(11)?, row.get(12)?, row.get(13)?);
         Ok((row.get(0)?, Noted { provider, model, prices, state, usage, cost_nano_usd }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -394,6 +404,8 @@ impl Sum {
             assumed_nano_usd: self.assumed_nano_usd.saturating_add(other.assumed_nano_usd),
             usage: self.usage.plus(&other.usage),
             cost_nano_usd: self.cost_nano_usd.saturating_add(other.cost_nano_usd),
+            reported_calls: self.reported_calls.saturating_add(other.reported_calls),
+            reported_nano_usd: self.reported_nano_usd.saturating_add(other.reported_nano_usd),
         }
     }
 }
@@ -401,6 +413,7 @@ impl Sum {
 /// A row of [`SUMMED`].
 fn read(row: &Row<'_>) -> rusqlite::Result<Sum> {
     let nat = |index: usize| row.get(index).map(|value: i64| u64::try_from(value).unwrap_or(0));
+    let (cost, reported_calls): (i64, u64) = (row.get(8)?, nat(9)?);
     Ok(Sum {
         key: String::new(),
         calls: nat(1)?,
@@ -413,7 +426,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Sum> {
             cache_read_tokens: nat(6)?,
             output_tokens: nat(7)?,
         },
-        cost_nano_usd: row.get(8)?,
+        cost_nano_usd: cost,
+        reported_calls,
+        reported_nano_usd: if reported_calls > 0 { cost } else { 0 },
     })
 }
 

@@ -9,7 +9,7 @@ use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
 use crate::core::manifest::{Cap, RUN, TokenBudget};
 use crate::gate::{self, AdjustError, Change, Direction};
-use crate::store::{Connection, StoreError, ledger, runs, time};
+use crate::store::{Connection, StoreError, ledger, reported, runs, time};
 use crate::sys::clock;
 use crate::sys::env::Env;
 
@@ -32,6 +32,9 @@ pub struct BudgetView {
     pub burst_nano_usd: i64,
     /// Spent for good.
     pub posted_nano_usd: i64,
+    /// Of that, the list-price equivalent of calls on subscriptions: metered, not enforced.
+    #[serde(default)]
+    pub reported_nano_usd: i64,
     /// Held for calls under way.
     pub pending_nano_usd: i64,
     /// The cap in tokens, of a budget in tokens.
@@ -171,6 +174,7 @@ fn view(
     let account = gate::account(budget, at_ms);
     let balance = ledger::balance(connection, &account)?;
     let alerted = ledger::alerted(connection, &account)?;
+    let reported_nano_usd = reported::of_account(connection, &account)?;
     let (mut remaining_nano_usd, mut remaining_tokens) = (None::<i64>, None::<u64>);
     for above in chain {
         match budget::left(&above.cap, &ledger::balance(connection, &gate::account(above, at_ms))?) {
@@ -196,6 +200,7 @@ fn view(
         cap_nano_usd,
         burst_nano_usd,
         posted_nano_usd: balance.posted.nano(),
+        reported_nano_usd,
         pending_nano_usd: balance.pending.nano(),
         cap_tokens,
         burst_tokens,

@@ -87,6 +87,12 @@ pub struct UsageRow {
     pub cache_read_percent: Option<u64>,
     /// What they cost.
     pub cost_nano_usd: i64,
+    /// Of the calls, how many were on a subscription: metered, not enforced.
+    #[serde(default)]
+    pub reported_calls: u64,
+    /// What those would have cost at list price; it is part of the cost.
+    #[serde(default)]
+    pub reported_nano_usd: i64,
 }
 
 /// How fast a budget is spent. Amounts are in its own unit: those of the other unit are absent.
@@ -127,6 +133,8 @@ impl From<Sum> for UsageRow {
             output_tokens: usage.output_tokens,
             cache_read_percent: (input > 0).then(|| u64::try_from(percent).unwrap_or(100)),
             cost_nano_usd: sum.cost_nano_usd,
+            reported_calls: sum.reported_calls,
+            reported_nano_usd: sum.reported_nano_usd,
         }
     }
 }
@@ -302,6 +310,7 @@ mod tests {
             cap_nano_usd: 100,
             burst_nano_usd: 10,
             posted_nano_usd: 60,
+            reported_nano_usd: 0,
             pending_nano_usd: 7,
             cap_tokens: None,
             burst_tokens: None,

@@ -9,7 +9,7 @@ use crate::core::manifest::{Cap, Environment};
 use crate::core::money::NanoUsd;
 use crate::core::reconcile::{Known, Standing};
 use crate::core::record::{DecisionEntry, EventEntry, OutcomeEntry, Who};
-use crate::core::usage::Charge;
+use crate::core::usage::{Charge, Usage};
 use crate::store::adjustments::Adjustment;
 use crate::store::corrections::Correction;
 use crate::store::ledger::{Hold, Paying};
@@ -404,6 +404,64 @@ async fn a_correction_is_in_the_log_and_in_the_ledger() {
         ),
     ] {
         let finding = after_corrections(sql).await.unwrap_err();
+        assert_eq!((finding.seq, finding.what.as_str()), (seq, what), "{sql}");
+    }
+}
+
+/// What is found after a call was told of, and then somebody put his hand to the ledger.
+async fn after_a_report(sql: &'static str) -> Result<Summary, Finding> {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let account = Account { budget: "team/purse".into(), period: "2026-11@UTC".into() };
+    let row = reported::Row {
+        run: ids::new_run_id().unwrap(),
+        call: "req_1".into(),
+        record: ids::new_record_id().unwrap(),
+        at_ms: 1,
+        provider: "p".into(),
+        model: "m".into(),
+        prices: "v1".into(),
+        usage: Usage { input_tokens: 3, ..Usage::default() },
+        cost: nano(7),
+    };
+    let tell = move |tx: &Transaction<'_>| {
+        let event = EventEntry::new(reported::EVENT, "somebody called a model")
+            .fact("tokens", 3)
+            .fact("nano_usd", 7)
+            .fact("accounts", "team/purse 2026-11@UTC");
+        reported::post(tx, &row, &[account])?;
+        records::append_as(tx, row.record, 1, Entry::Event(event))
+    };
+    store.write(tell).await.unwrap();
+    store.write(move |tx| Ok(tx.execute_batch(sql)?)).await.unwrap();
+    store.read(verify).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_call_that_was_told_of_is_in_the_log_and_in_the_ledger() {
+    assert_eq!(after_a_report("").await.unwrap().records, 7);
+    let (other, gone) = ("the ledger has other amounts for the call", "the ledger does not have the call");
+    for (sql, seq, what) in [
+        ("UPDATE reported SET cost_nano_usd = 8", 7, other),
+        (
+            "UPDATE reported_posts SET nano_usd = 8;
+             UPDATE accounts SET posted_nano_usd = posted_nano_usd + 1",
+            7,
+            other,
+        ),
+        (
+            "DELETE FROM reported_posts; DELETE FROM reported;
+             UPDATE accounts SET posted_nano_usd = posted_nano_usd - 7, posted_tokens = posted_tokens - 3",
+            7,
+            gone,
+        ),
+        (
+            "UPDATE accounts SET posted_nano_usd = posted_nano_usd - 7",
+            8,
+            "the budget `team/purse` has not spent in `2026-11@UTC` what its calls did",
+        ),
+    ] {
+        let finding = after_a_report(sql).await.unwrap_err();
         assert_eq!((finding.seq, finding.what.as_str()), (seq, what), "{sql}");
     }
 }

@@ -64,6 +64,7 @@ pub(super) fn questions(
     let mut contexts = Vec::new();
     match action {
         Action::Launch(launch) => {
+            common.push(text("billing", launch.billing.name()));
             common.extend(launch.remote.as_deref().map(|remote| text("remote", remote)));
             contexts.push(common);
         }

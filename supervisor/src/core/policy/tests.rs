@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::super::action::{
     EgressAction, Facts, LaunchAction, LlmAction, PathFact, Place, ToolAction, ToolSource,
 };
+use super::super::billing::Billing;
 use super::super::fixture::{agent, run};
 use super::super::manifest::{BuiltinClass, Environment, Lifecycle};
 use super::*;
@@ -46,7 +47,12 @@ fn llm(model: &str) -> Action {
 }
 
 fn launch(adapter: &str) -> Action {
-    Action::Launch(LaunchAction { adapter: adapter.into(), repository: "/repo".into(), remote: None })
+    Action::Launch(LaunchAction {
+        adapter: adapter.into(),
+        repository: "/repo".into(),
+        remote: None,
+        billing: Billing::Keys,
+    })
 }
 
 fn source(layer: Layer, text: &str) -> PolicySource {

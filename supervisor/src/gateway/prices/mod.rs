@@ -163,6 +163,11 @@ pub(super) fn price(provider: &str, model: &str, config: &Config) -> Option<Pric
     Some(Price { multiplier_bp, ..price })
 }
 
+/// What the dearest model of the table costs: no less is taken for one that nobody knows.
+pub(super) fn dearest() -> Option<Price> {
+    PRICES.values().max_by_key(|price| (price.rates.output, price.rates.input)).copied()
+}
+
 /// A list price that is newer than the table.
 fn newer(model: &str, config: &Config) -> Option<Price> {
     let given = |model: &str| config.list_prices.get(model);

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::super::*;
 use crate::audit::{self, List};
+use crate::core::billing::Billing;
 use crate::core::fixture::{self, purse};
 use crate::core::manifest::{Agent, TokenBudget};
 use crate::core::policy::{PolicySet, PolicySource};
@@ -155,7 +156,7 @@ pub(super) struct World {
     pub(super) live: Arc<LiveRun>,
     pub(super) gate: Gate,
     store: Store,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl World {
@@ -177,14 +178,24 @@ impl World {
             provider.key = Some(SecretRef::Env(KEY_VARIABLE.to_owned()));
         }
         change(&mut config);
+        Self::of(config, cap, run(style)).await
+    }
+
+    /// With a run of Claude Code that is paid like this, and no provider.
+    pub(super) async fn billed(cap: i64, billing: Billing) -> Self {
+        let run = Run { adapter: "claude".into(), billing, ..run(RefusalStyle::PLAIN) };
+        Self::of(Config::default(), cap, run).await
+    }
+
+    async fn of(config: Config, cap: i64, run: Run) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("agentsup.db")).unwrap();
         let registry = Registry::fixed(snapshot(config, cap));
         let gate = Gate::new(store.clone(), registry.clone());
-        let live = gate.admit(run(style), TOKEN).await.unwrap();
+        let live = gate.admit(run, TOKEN).await.unwrap();
         assert!(gate.set_state(&live, RunState::Running, None).await.unwrap());
         let gateway = Gateway::new(gate.clone(), registry).unwrap();
-        Self { gateway, live, gate, store, _dir: dir }
+        Self { gateway, live, gate, store, dir }
     }
 
     pub(super) async fn post(&self, rest: &str, body: impl Into<Bytes>) -> Response<Body> {
@@ -209,6 +220,18 @@ impl World {
         lines.collect()
     }
 
+    /// Asserts that log and ledger agree.
+    pub(super) async fn verified(&self) {
+        let verified = self.store.read(audit::verify).await.unwrap();
+        assert!(verified.is_ok(), "{verified:?}");
+    }
+
+    /// Everything that was kept.
+    pub(super) fn database(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.dir.path()).unwrap();
+        files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    }
+
     /// Waits until nothing is under way any more.
     pub(super) async fn settled(&self) {
         self.gateway.finish(Duration::from_secs(20)).await;
@@ -230,7 +253,7 @@ fn run(refusal: RefusalStyle) -> Run {
 
 fn snapshot(config: Config, cap: i64) -> Snapshot {
     let agent = Agent {
-        adapters: vec!["command".into()],
+        adapters: vec!["claude".into(), "command".into()],
         models: vec!["*".into()],
         budget: "purse".into(),
         ..fixture::agent()

@@ -212,6 +212,7 @@ fn run(dir: &Path) -> Run {
         dir: dir.join("run"),
         refusal: RefusalStyle::PLAIN,
         hooks: HookDuty::None,
+        billing: crate::core::billing::Billing::Keys,
         cap: None,
         started_at_ms: 0,
     }

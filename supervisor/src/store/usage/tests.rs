@@ -8,6 +8,7 @@ use crate::core::manifest::Cap;
 use crate::core::money::NanoUsd;
 use crate::core::run::Run;
 use crate::store::ledger::{self, Account, Paying};
+use crate::store::reported::{self, Row};
 use crate::store::{db, runs};
 
 const DAY_MS: i64 = 86_400_000;
@@ -89,6 +90,26 @@ impl Book {
         self.close(id, Charge::Settled { usage, cost: nano(cost) });
     }
 
+    /// A call that is told of afterwards.
+    fn report(&mut self, run: RunId, call: &str, model: &str, at_ms: i64, cost: i64) {
+        self.calls += 1;
+        let row = Row {
+            run,
+            call: call.into(),
+            record: RecordId::from_parts(self.calls, [0; 10]),
+            at_ms,
+            provider: "anthropic".into(),
+            model: model.into(),
+            prices: "v1".into(),
+            usage: Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() },
+            cost: nano(cost),
+        };
+        let account = Account { budget: "team/purse".into(), period: "total".into() };
+        let tx = self.connection.transaction().unwrap();
+        reported::post(&tx, &row, &[account]).unwrap();
+        tx.commit().unwrap();
+    }
+
     fn sums(&self, by: Grouping, selection: &Selection) -> Vec<(String, u64, i64)> {
         let sums = sums(&self.connection, by, selection).unwrap();
         sums.into_iter().map(|sum| (sum.key, sum.calls, sum.cost_nano_usd)).collect()
@@ -147,8 +168,34 @@ fn calls_are_summed_by_what_they_have_in_common() {
                 output_tokens: 10,
             },
             cost_nano_usd: 11,
+            ..Sum::default()
         }
     );
+}
+
+#[test]
+fn what_was_told_of_afterwards_counts_as_such_beside_the_rest() {
+    let mut book = Book::new();
+    let run = book.run(1, "agent/bot@team", "agentsup/one");
+    let paid = book.open(run, "model-a", SUNDAY_MS);
+    book.close(paid, Charge::Assumed);
+    book.report(run, "req_1", "model-a", SUNDAY_MS, 7);
+    let usage = Usage { input_tokens: 60, output_tokens: 40, ..Usage::default() };
+    let told = Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() };
+    let expected = Sum {
+        key: "model-a".into(),
+        calls: 2,
+        assumed_calls: 1,
+        assumed_nano_usd: 100,
+        usage: usage.plus(&told),
+        cost_nano_usd: 107,
+        reported_calls: 1,
+        reported_nano_usd: 7,
+    };
+    assert_eq!(sums(&book.connection, Grouping::Model, &all()).unwrap(), [expected]);
+    let recent = recent(&book.connection, SUNDAY_MS).unwrap();
+    let recent: Vec<_> = recent.iter().map(|one| (one.cost_nano_usd, one.tokens)).collect();
+    assert_eq!(recent, [(107, 103)]);
 }
 
 #[test]
@@ -167,6 +214,7 @@ fn what_is_under_way_or_was_not_billed_is_not_counted_and_what_nobody_knows_is_i
         assumed_nano_usd: 100,
         usage: Usage { input_tokens: 60, output_tokens: 40, ..Usage::default() },
         cost_nano_usd: 100,
+        ..Sum::default()
     };
     assert_eq!(sums(&book.connection, Grouping::Day, &all()).unwrap(), std::slice::from_ref(&expected));
     // broken off after its prompt was counted

@@ -1,0 +1,89 @@
+//! Calls on a subscription, from what a client tells of them to the ledger.
+
+use super::*;
+use crate::core::billing::Billing;
+
+/// As Claude Code 2.1.330 sent it, the prompt and the person made up.
+const EXPORT: &str = include_str!("../golden/claude-telemetry.json");
+/// 200 at 4000, 5000 at 200, 60 at 5000, 10 at 8000, 40 at 20 000 nano-USD.
+const COST: i64 = 800_000 + 1_000_000 + 300_000 + 80_000 + 800_000;
+
+async fn world(billing: Billing, cap: i64) -> World {
+    World::billed(cap, billing).await
+}
+
+async fn tell(world: &World, token: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
+    let request = Request::post("/")
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", kind)
+        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+        .unwrap();
+    let response = world.gateway.hear(request, path).await;
+    text(response).await
+}
+
+async fn told(world: &World, body: &str) -> (u16, String) {
+    tell(world, TOKEN, "/v1/logs", "application/json", body).await
+}
+
+#[tokio::test]
+async fn a_call_is_posted_once_at_list_price_and_nothing_of_the_person_is_kept() {
+    let world = world(Billing::Subscription, 100_000_000).await;
+    for _ in 0..2 {
+        assert_eq!(told(&world, EXPORT).await, (200, "{}".into()));
+    }
+    assert_eq!(world.balance().await, (COST, 0));
+    let sentences = world.sentences().await;
+    assert_eq!(
+        sentences,
+        [
+            "called the model `claude-opus-5-5` past the gateway on a subscription (list-price equivalent, metered, \
+          not enforced) in dev at TIME, 5310 tokens, 0.00298 USD."
+        ]
+    );
+    let bytes = world.database();
+    for secret in ["secret prompt", "person@example.invalid"] {
+        assert!(EXPORT.contains(secret));
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+    }
+    world.verified().await;
+}
+
+#[tokio::test]
+async fn nobody_but_a_run_on_a_subscription_is_heard() {
+    let keys = world(Billing::Keys, 100_000_000).await;
+    assert_eq!(told(&keys, EXPORT).await.0, 404);
+    assert_eq!(keys.balance().await, (0, 0));
+    let world = world(Billing::Subscription, 100_000_000).await;
+    let json = "application/json";
+    assert_eq!(tell(&world, "ast_other", "/v1/logs", json, EXPORT).await.0, 401);
+    assert_eq!(tell(&world, TOKEN, "/v1/traces", json, EXPORT).await.0, 404);
+    let binary = tell(&world, TOKEN, "/v1/logs", "application/x-protobuf", EXPORT).await;
+    assert_eq!(binary.0, 415);
+    assert_eq!(told(&world, "{").await.0, 400);
+    assert_eq!(told(&world, r#"{"resourceLogs":[{"scopeLogs":7},3]}"#).await.0, 200);
+    assert_eq!(told(&world, &" ".repeat(5 * 1024 * 1024)).await.0, 413);
+    assert_eq!(world.balance().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_model_without_a_price_is_never_free() {
+    let world = world(Billing::Subscription, 1_000_000_000_000).await;
+    told(&world, &EXPORT.replace("claude-opus-5-5", "a-model-of-tomorrow")).await;
+    let (posted, _) = world.balance().await;
+    assert!(posted >= COST, "{posted}");
+}
+
+#[tokio::test]
+async fn the_organisations_keys_are_closed_to_it_and_a_used_up_budget_closes_everything() {
+    let world = world(Billing::Subscription, COST).await;
+    let body = r#"{"model":"claude-opus-5-5","max_tokens":1,"messages":[]}"#;
+    let closed = text(world.post("/anthropic/v1/messages", body).await).await.1;
+    assert!(closed.contains("the organisation's keys are closed to it"), "{closed}");
+    let mut overspending = world.gate.overspending();
+    told(&world, EXPORT).await;
+    assert!(overspending.has_changed().unwrap());
+    overspending.mark_unchanged();
+    let over = world.live.overspent().unwrap();
+    assert!(over.starts_with("over budget: 0.00298 USD of 0.00298 USD are spent in "), "{over}");
+}

@@ -1,0 +1,54 @@
+//! What a run's model calls are paid with: that it is there, and that it may pay. Better told before the start than by
+//! the agent, in the middle of its first answer.
+
+use super::Runs;
+use crate::agents::Adapter;
+use crate::core::billing::Billing;
+use crate::core::error::{Code, Failure};
+use crate::gate::LiveRun;
+use crate::sys::secrets;
+
+/// That its model calls can be paid the way that they are to be.
+pub(super) async fn require(runs: &Runs, live: &LiveRun, adapter: &Adapter) -> Result<(), Failure> {
+    let billing = live.run.billing;
+    if !adapter.payers.permit(billing) {
+        let message = format!("`{}` cannot run with `billing: {}`", adapter.name, billing.name());
+        let hint = match billing {
+            Billing::Keys => format!("agentsup run --subscription {}", adapter.name),
+            Billing::Subscription => format!("agentsup run {}, paid by keys", adapter.name),
+        };
+        return Err(Failure::new(Code::Usage, message).hint(hint));
+    }
+    if billing == Billing::Subscription
+        && let Some(over) = runs.gate().used_up(&live.run).await?
+    {
+        let budget = runs.gate().chain(&live.run).and_then(|chain| chain.into_iter().next());
+        let name = budget.map(|budget| budget.reference().to_string()).unwrap_or_default();
+        return Err(Failure::new(Code::Budget, over).hint(format!("agentsup budget show {name}")));
+    }
+    Ok(())
+}
+
+/// A refusal, with what helps where it is the way of paying that the manifest does not permit.
+pub(super) fn unpermitted(runs: &Runs, live: &LiveRun, failure: Failure) -> Failure {
+    let (agent, billing) = (live.run.agent.to_string(), live.run.billing);
+    match runs.registry().current().agent(&agent).map(|agent| agent.billing) {
+        Some(payers) if !payers.permit(billing) => {
+            failure.hint(format!("`billing: either` in the manifest of {agent} permits both ways"))
+        }
+        _ => failure,
+    }
+}
+
+/// That the key is there without which the adapter can do nothing.
+pub(super) fn require_key(runs: &Runs, adapter: &Adapter) -> Result<(), Failure> {
+    let Some(provider) = adapter.provider else { return Ok(()) };
+    let snapshot = runs.registry().current();
+    let place = snapshot.config.providers.get(provider).and_then(|provider| provider.key.clone());
+    let Some(place) = place else { return Ok(()) };
+    secrets::load_secret(&place).map(drop).map_err(|error| Failure {
+        code: Code::ConfigInvalid,
+        message: format!("there is no key for `{provider}`, which `{}` needs: {error}", adapter.name),
+        hint: error.hint(),
+    })
+}

@@ -9,6 +9,7 @@ use super::server::Recorded;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     Anthropic,
+    Chat,
     Responses,
     Gemini,
 }
@@ -47,6 +48,8 @@ impl Ask {
         let method = path.rsplit_once(':').map_or("", |(_, method)| method);
         let wire = if ["generateContent", "streamGenerateContent", "countTokens"].contains(&method) {
             Wire::Gemini
+        } else if path.ends_with("/chat/completions") {
+            Wire::Chat
         } else if path.contains("/responses") || (path.ends_with("/models") && !is_anthropic(&request)) {
             Wire::Responses
         } else {
@@ -59,8 +62,14 @@ impl Ask {
             ("POST", path) if path.ends_with("/messages/count_tokens") || path.ends_with("/input_tokens") => {
                 Kind::CountTokens
             }
-            ("POST", path) if path.ends_with("/messages") || path.ends_with("/responses") => {
-                if is_side(&request, &body) { Kind::Side } else { Kind::Main }
+            ("POST", path)
+                if ["/messages", "/responses", "/chat/completions"].iter().any(|end| path.ends_with(end)) =>
+            {
+                if is_side(&request, &body) {
+                    Kind::Side
+                } else {
+                    Kind::Main
+                }
             }
             ("POST", _) if method == "countTokens" => Kind::CountTokens,
             ("POST", _) if wire == Wire::Gemini => {
@@ -142,6 +151,13 @@ impl Ask {
                     .map(|block| text_of(&block["content"]))
                     .collect()
             }
+            Wire::Chat => {
+                let messages = self.body["messages"].as_array().cloned().unwrap_or_default();
+                let last = messages.iter().rev().take_while(|message| message["role"] == "tool");
+                let mut results: Vec<String> = last.map(|message| text_of(&message["content"])).collect();
+                results.reverse();
+                results
+            }
             Wire::Responses => {
                 let items = self.body["input"].as_array().cloned().unwrap_or_default();
                 let mut results: Vec<String> = items
@@ -182,7 +198,11 @@ fn is_side(request: &Recorded, body: &Value) -> bool {
 
 fn collect_tools(tools: &Value, namespace: Option<&str>, names: &mut Vec<String>) {
     for tool in tools.as_array().into_iter().flatten() {
-        let name = tool["name"].as_str().or_else(|| tool["type"].as_str()).unwrap_or_default();
+        let name = tool["name"]
+            .as_str()
+            .or_else(|| tool["function"]["name"].as_str())
+            .or_else(|| tool["type"].as_str())
+            .unwrap_or_default();
         if tool["functionDeclarations"].is_array() {
             collect_tools(&tool["functionDeclarations"], namespace, names);
         } else if tool["type"] == "namespace" {

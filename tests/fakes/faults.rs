@@ -65,7 +65,7 @@ pub(crate) fn status(wire: Wire, code: u16, kind: &str, headers: &[(&str, &str)]
     let body = match wire {
         Wire::Anthropic => json!({
             "type": "error", "error": { "type": kind, "message": message }, "request_id": "req_fake" }),
-        Wire::Responses => {
+        Wire::Chat | Wire::Responses => {
             json!({ "error": { "message": message, "type": kind, "param": null, "code": kind } })
         }
         Wire::Gemini => json!({ "error": { "code": code, "message": message, "status": kind } }),
@@ -81,6 +81,11 @@ fn error_event(wire: Wire) -> String {
             let body =
                 json!({ "type": "error", "error": { "type": "overloaded_error", "message": "Overloaded" } });
             format!("event: error\ndata: {body}\n\n")
+        }
+        Wire::Chat => {
+            let body =
+                json!({ "error": { "message": "The fake broke off", "type": "server_error", "code": null } });
+            format!("data: {body}\n\n")
         }
         Wire::Responses => {
             let error = json!({ "code": "server_error", "message": "The fake broke off" });

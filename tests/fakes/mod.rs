@@ -7,6 +7,7 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod ask;
+pub(crate) mod chat;
 pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod faults;

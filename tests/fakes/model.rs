@@ -1,8 +1,9 @@
-//! The scripted model provider: a loopback server that speaks Anthropic Messages, OpenAI Responses and Gemini, answers
-//! from a script, records every request, counts what a real provider would bill, and misbehaves when told to.
+//! The scripted model provider: a loopback server that speaks Anthropic Messages, OpenAI Responses and Chat Completions,
+//! and Gemini, answers from a script, records every request, counts what a real provider would bill, and misbehaves when
+//! told to.
 //!
 //! Invariants: a request without the provider's own key gets 401 and is never billed; a bill is opened before the first
-//! byte is sent. The bytes of each wire are in [`super::anthropic`], [`super::openai`] and [`super::gemini`]. Must not know agentsup.
+//! byte is sent. The bytes of each wire are in a file beside this one. Must not know agentsup.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +16,7 @@ use serde_json::Value;
 use super::ask::{Ask, Kind, Wire};
 use super::faults::{self, Fault};
 use super::server::{Answer, Recorded, Server, StreamBody};
-use super::{anthropic, gemini, openai};
+use super::{anthropic, chat, gemini, openai};
 
 /// Tokens as a provider bills them; no count is contained in another one, except `reasoning` in `output`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -384,6 +385,8 @@ fn send(state: &Arc<State>, ask: &Ask, turn: &Turn) -> Response<StreamBody> {
         (Wire::Anthropic, false) => {
             ("application/json", vec![anthropic::message(ask, turn, number).to_string()])
         }
+        (Wire::Chat, true) => ("text/event-stream; charset=utf-8", chat::events(ask, turn, number)),
+        (Wire::Chat, false) => ("application/json", vec![chat::answer(ask, turn, number).to_string()]),
         (Wire::Responses, true) => ("text/event-stream; charset=utf-8", openai::events(ask, turn, number)),
         (Wire::Responses, false) => {
             ("application/json", vec![openai::response(ask, turn, number).to_string()])
@@ -411,7 +414,7 @@ fn models(wire: Wire, models: &[String]) -> Value {
         .map(|id| match wire {
             Wire::Anthropic => serde_json::json!({
                 "type": "model", "id": id, "display_name": id, "created_at": "2026-01-01T00:00:00Z" }),
-            Wire::Responses => {
+            Wire::Chat | Wire::Responses => {
                 serde_json::json!({ "object": "model", "id": id, "owned_by": "fake", "created": 0 })
             }
             Wire::Gemini => serde_json::json!({ "name": format!("models/{id}") }),
@@ -420,7 +423,7 @@ fn models(wire: Wire, models: &[String]) -> Value {
     match wire {
         Wire::Anthropic => serde_json::json!({
             "data": data, "has_more": false, "first_id": models.first(), "last_id": models.last() }),
-        Wire::Responses => serde_json::json!({ "object": "list", "data": data }),
+        Wire::Chat | Wire::Responses => serde_json::json!({ "object": "list", "data": data }),
         Wire::Gemini => serde_json::json!({ "models": data }),
     }
 }

@@ -88,6 +88,26 @@ fn an_agent_without_its_providers_key_is_not_started() {
     assert_eq!(runs(&home)[0]["state"], "failed");
 }
 
+/// npm installs it beside any Node, and it asks for nothing newer before it is in the middle of something.
+#[test]
+fn a_program_whose_runtime_is_too_old_is_not_started() {
+    let home = registered();
+    let bin = home.path("old");
+    std::fs::create_dir(&bin).unwrap();
+    for (name, version) in [("qwen", "0.24.4"), ("node", "v20.20.2")] {
+        let file = bin.join(name);
+        std::fs::write(&file, format!("#!/bin/sh\necho {version}\n")).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let refused = home.cli(&["run", "qwen"]).env("PATH", &path).run();
+    refused.exits(2);
+    assert_eq!(
+        refused.stderr,
+        "error: `qwen` needs `node` 22.0.0 or newer, and this one is v20.20.2\nhint: install Node.js 22 or newer\n"
+    );
+}
+
 #[test]
 fn a_filter_that_an_agent_has_planted_sees_no_key() {
     let mut home = registered();

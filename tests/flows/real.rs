@@ -1,6 +1,6 @@
-//! The real coding agents under agentsup: Claude Code, Codex, Copilot, Gemini CLI and OpenCode as npm installs them, against
-//! a scripted model and scripted MCP servers. Here is the world they share; each agent has a room, and hostile repositories
-//! have one.
+//! The real coding agents under agentsup: Claude Code, Codex, Copilot, Gemini CLI, OpenCode and Qwen Code as npm installs
+//! them, against a scripted model and scripted MCP servers. Here is the world they share; each agent has a room, and
+//! hostile repositories have one.
 
 mod beyond;
 mod claude;
@@ -9,6 +9,7 @@ mod copilot;
 mod gemini;
 mod hostile;
 mod opencode;
+mod qwen;
 mod subscription;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +49,10 @@ fn price(model: &str) -> Price {
         }
         "gemini-2.5-flash" => {
             Price { input: 300, output: 2500, cache_read: 30, cache_write_5m: 0, cache_write_1h: 0 }
+        }
+        // Added by the configuration, which tells input and output only: the rest costs the dearest that is known.
+        "qwen3-coder-plus" => {
+            Price { input: 1000, output: 5000, cache_read: 1000, cache_write_5m: 2000, cache_write_1h: 2000 }
         }
         other => panic!("the model `{other}` was not expected"),
     }
@@ -172,6 +177,11 @@ impl World {
         home.providers(&model.url(), &model.openai_url());
         let url = model.url();
         home.config(&format!("[providers.gemini]\nbase_url = \"{url}\"\nkey = \"env:FAKE_GEMINI_KEY\"\n"));
+        home.config(&format!(
+            "[providers.added]\nbase_url = \"{}\"\nwire = \"openai\"\nkey = \"env:FAKE_OPENAI_KEY\"\n",
+            model.openai_url()
+        ));
+        home.price("qwen3-coder-plus", &price("qwen3-coder-plus"));
         home.mcp_stdio("notes", &notes).mcp_http("docs", &docs.url());
         home.agent("bot", &Manifest::default().mcp(&["notes/write_note", "docs/echo"]).cap(cap));
         std::fs::create_dir_all(home.path("user/.ssh")).expect("create a directory");

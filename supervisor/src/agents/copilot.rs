@@ -13,9 +13,10 @@
 //! would count from the next `/new` on.
 //!
 //! Refusals, headless and in the terminal: status 402 or 400 with JSON of any wire, one request, 1 s, exit code 1, the
-//! words verbatim behind the status. 401 and 403 hide the words behind advice about keys. 429 and 5xx: 6 requests in 12 s
-//! whatever `retry-after` says, then the words, unless `x-should-retry: false` ends it at once. An error event in the
-//! middle of an answer counts as passing: it asks again, 5 times in 15 s unless refused for good then.
+//! words verbatim behind the status. 401 and 403 hide the words behind advice about keys. After a 429 it comes again 5
+//! times, as `retry-after` says (20 s: 6 requests in 115 s) or within 12 s, then shows the words; so after a 503, unless
+//! `x-should-retry: false` ends it at once. An error event in the middle of an answer counts as passing: it asks again,
+//! 5 times in 15 s unless refused for good then.
 
 use serde_json::{Value, json};
 
@@ -306,6 +307,8 @@ fn kind(tool: &str, input: &Value) -> ToolKind {
         | "tool_search_tool"
         | "update_todo"
         | "write_agent" => ToolKind::Conversation,
+        // It starts a repository's programs; the model is not offered it.
+        "lsp" => ToolKind::Foreign,
         // Servers' tools are called `SERVER-TOOL`; none of the client's own has that sign.
         _ if tool.contains('-') => ToolKind::Foreign,
         _ => ToolKind::Builtin(Other),

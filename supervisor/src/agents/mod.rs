@@ -13,6 +13,7 @@ mod copilot;
 mod demo;
 mod gemini;
 mod opencode;
+mod qwen;
 
 pub mod models;
 pub mod wire;
@@ -36,6 +37,7 @@ pub const ADAPTERS: &[&Adapter] = &[
     &demo::ADAPTER,
     &gemini::ADAPTER,
     &opencode::ADAPTER,
+    &qwen::ADAPTER,
 ];
 
 /// The adapter of that name.

@@ -61,6 +61,25 @@ fn every_adapter_launches_privately_and_within_its_directory() {
     }
 }
 
+/// What was measured with the real programs, in the comment of each file.
+#[test]
+fn every_adapter_is_refused_as_its_program_understands() {
+    let style = |adapter: &&Adapter| {
+        format!("{}: {:?}, passing {:?}", adapter.name, adapter.refusal.terminal, adapter.refusal.transient)
+    };
+    let styles: Vec<String> = ADAPTERS.iter().map(style).collect();
+    insta::assert_snapshot!(styles.join("\n"), @r"
+    claude: PaymentRequiredJson, passing Again { after_s: 20 }
+    codex: BadRequestText, passing FailedStream { after_s: 20 }
+    command: PaymentRequiredJson, passing Again { after_s: 20 }
+    copilot: PaymentRequiredJson, passing Again { after_s: 20 }
+    demo: PaymentRequiredJson, passing Again { after_s: 20 }
+    gemini: PaymentRequiredJson, passing Again { after_s: 20 }
+    opencode: PaymentRequiredJson, passing Again { after_s: 20 }
+    qwen: PaymentRequiredJson, passing PaymentRequiredJson
+    ");
+}
+
 #[test]
 fn a_run_on_a_subscription_is_told_of_no_gateway_and_gets_nothing_that_looks_like_a_key() {
     let ground = Ground { billing: Billing::Subscription, ..ground(&[]) };

@@ -79,7 +79,7 @@ pub(super) struct Args {
     detach_keys: DetachKeys,
     #[command(flatten)]
     answer: Answer,
-    /// What to start: claude, codex, copilot, gemini, opencode, …, or `command` for any program
+    /// What to start: claude, codex, copilot, gemini, opencode, qwen, …, or `command` for any program
     adapter: String,
     /// The agent's own arguments
     #[arg(last = true, value_name = "ARGS")]

@@ -198,6 +198,21 @@ mod tests {
         }
     }
 
+    /// It would obey them from its next session on.
+    #[test]
+    fn settings_that_an_agent_obeys_are_not_its_own_to_write() {
+        let paths = [".github/copilot/settings.json", "sub/../.mcp.json", ".github/workflows/x.yaml"];
+        let place_for = |agent: &str| {
+            let agent = crate::agents::by_name(agent).unwrap();
+            let call = call(&paths, None);
+            let action = normalise(&homes(), &run(), agent, call, Some(BuiltinClass::Edit)).unwrap();
+            action.facts.paths.into_iter().map(|fact| fact.place).collect::<Vec<_>>()
+        };
+        let (closed, open) = (Place::GitMetadata, Place::Worktree);
+        assert_eq!(place_for("copilot"), [closed, closed, open]);
+        assert_eq!(place_for("claude"), [open; 3]);
+    }
+
     #[test]
     fn hosts_are_lower_case_and_arguments_digested() {
         let action = normalise(&homes(), &run(), adapter(), call(&[], None), None).unwrap();

@@ -61,7 +61,7 @@ fn agents_and_servers_that_are_not_the_clients_are_foreign() {
     let none = json!({});
     assert_eq!(kind("Agent", &none), ToolKind::Foreign);
     assert_eq!(kind("agentsup-notes_echo", &none), ToolKind::Proxied);
-    assert_eq!(kind("evil-run", &none), ToolKind::Foreign);
+    assert_eq!((kind("evil-run", &none), kind("lsp", &none)), (ToolKind::Foreign, ToolKind::Foreign));
     assert_eq!(kind("launch_rocket", &none), ToolKind::Builtin(BuiltinClass::Other));
 }
 

@@ -201,6 +201,38 @@ fn carry(
     Ok(Some((present.clone(), amount)))
 }
 
+/// A call of a period from which spending was carried away turned out cheaper. What it frees there was never spent of
+/// that period's own, so there is no more to spend of it than before.
+pub(super) fn uncarry(
+    tx: &Transaction<'_>,
+    account: &Account,
+    (money, tokens): (NanoUsd, u64),
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let carried = adjustments::made_by(tx, account, BY)?;
+    let nano_usd = money.nano().min(carried.0.max(0));
+    let tokens = i64::try_from(tokens).unwrap_or(i64::MAX).min(carried.1.max(0));
+    if (nano_usd, tokens) == (0, 0) {
+        return Ok(());
+    }
+    let reason = "less was spent in it while the clock was ahead";
+    let adjustment = Adjustment {
+        record: ids::new_record_id()?,
+        account: account.clone(),
+        nano_usd: -nano_usd,
+        tokens: -tokens,
+        by: BY.to_owned(),
+        reason: Some(reason.to_owned()),
+        at_ms: now_ms,
+    };
+    let amount = match NanoUsd::new(nano_usd) {
+        Ok(money) if nano_usd > 0 => money.to_string(),
+        _ => format!("{tokens} tokens"),
+    };
+    let text = format!("the budget {} has {amount} less in {} ({reason})", account.budget, account.period);
+    record_adjustment(tx, &adjustment, text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,9 +7,9 @@
 
 use tokio::sync::watch;
 
-use super::Gate;
 use super::news::Alert;
 use super::permit::tell_alerts;
+use super::{Gate, drift};
 use crate::core::ids::RecordId;
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::money::NanoUsd;
@@ -126,6 +126,8 @@ fn write(
     };
     let accounts = corrections::insert(tx, call, &correction)?;
     records::append_as(tx, record, at_ms, Entry::Event(event(call, &correction)))?;
+    let freed = (call.standing.cost.minus(after.cost), call.standing.tokens.saturating_sub(after.tokens));
+    accounts.iter().try_for_each(|account| drift::uncarry(tx, account, freed, at_ms))?;
     let paying = |account: &Account| {
         budgets.iter().find(|budget| budget.reference().to_string() == account.budget).cloned()
     };

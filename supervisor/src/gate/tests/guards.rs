@@ -193,6 +193,30 @@ async fn a_person_can_accept_a_clock_that_was_ahead() {
     verified(&store).await;
 }
 
+/// What was carried away from a month must not come back into it as room when it turns out to have been less.
+#[tokio::test]
+async fn a_call_made_while_the_clock_was_ahead_and_stated_later_leaves_its_month_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, store, live, shown) = monthly(&dir).await;
+    shown.store(NOVEMBER_MS + 31 * DAY_MS, Ordering::Relaxed);
+    let permit = gate.decide(&live, llm(50)).await.unwrap();
+    let record = permit.record().unwrap();
+    permit.settle(Outcome::charged("cut", Charge::Assumed)).await.unwrap();
+    shown.store(NOVEMBER_MS, Ordering::Relaxed);
+    assert_eq!(gate.accept_clock("user:alice".into()).await.unwrap().carried.len(), 1);
+    let stated = crate::core::reconcile::Stated { usage: None, cost: Some(nano(20)) };
+    let statement = Statement { record, stated, source: "a.csv".into(), by: "user:alice".into() };
+    gate.reconcile(statement).await.unwrap().unwrap();
+    assert_eq!(gate.accept_clock("user:alice".into()).await.unwrap().carried, []);
+    let spend =
+        async |cost| gate.decide(&live, llm(cost)).await.unwrap().settle(settled(cost)).await.unwrap();
+    spend(50).await;
+    shown.store(NOVEMBER_MS + 31 * DAY_MS, Ordering::Relaxed);
+    assert_eq!(gate.decide(&live, llm(101)).await.err().unwrap().kind, RefusalKind::Budget);
+    spend(100).await;
+    verified(&store).await;
+}
+
 #[tokio::test]
 async fn a_clock_that_is_set_forward_into_another_period_is_told_until_it_is_accepted() {
     let dir = tempfile::tempdir().unwrap();

@@ -158,6 +158,12 @@ impl Schedule {
                 self.answer_all().await;
                 self.shown.fetch_add(hours * HOUR_MS, Ordering::Relaxed);
             }
+            Step::Right { hours } => {
+                self.answer_all().await;
+                self.end_all().await;
+                self.shown.fetch_add(-hours * HOUR_MS, Ordering::Relaxed);
+                self.accept().await;
+            }
             Step::Accept => self.accept().await,
             Step::Adjust { which, direction, amount } => self.adjust(which, direction, amount * UNIT).await,
             Step::State { which } => self.state(&which).await,
@@ -250,6 +256,12 @@ impl Schedule {
         }
     }
 
+    async fn end_all(&mut self) {
+        while let Some(open) = self.open.pop() {
+            end(open, Fate::Told).await;
+        }
+    }
+
     async fn accept(&mut self) {
         self.answer_all().await;
         self.store.sync().await.unwrap();
@@ -283,7 +295,7 @@ impl Schedule {
             return;
         }
         let (record, billed) = self.lost[which.index(self.lost.len())];
-        for cost in [billed, billed / 2, billed] {
+        for cost in [billed, billed / 2] {
             let stated = Stated { usage: None, cost: Some(nano(cost)) };
             let by = "user:alice".to_owned();
             let statement = Statement { record, stated, source: "a.csv".into(), by };
@@ -345,9 +357,7 @@ impl Schedule {
     /// Everything under way comes to its end, and whoever waited gets his answer.
     async fn finish(&mut self) {
         self.answer_all().await;
-        while let Some(open) = self.open.pop() {
-            end(open, Fate::Told).await;
-        }
+        self.end_all().await;
         self.store.sync().await.unwrap();
         self.check().await;
         let pending = self.store.read(|connection| {

@@ -10,7 +10,14 @@ async fn spend(gate: Gate, live: Arc<LiveRun>, calls: Vec<(i64, i64, bool)>) -> 
     let (mut spent, mut lost) = (0, Vec::new());
     for (bound, share, is_told) in calls.into_iter().cycle() {
         let (bound, billed) = (bound * UNIT, bound * UNIT * share / 100);
-        let Ok(permit) = gate.decide(&live, llm(bound)).await else { break };
+        let permit = match gate.decide(&live, llm(bound)).await {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                let posted = told(&refusal);
+                assert!(posted + bound > CAP * UNIT, "{posted} posted, and {bound} were refused: {refusal}");
+                break;
+            }
+        };
         spent += billed;
         tokio::task::yield_now().await;
         if is_told {
@@ -23,9 +30,20 @@ async fn spend(gate: Gate, live: Arc<LiveRun>, calls: Vec<(i64, i64, bool)>) -> 
     (spent, lost)
 }
 
+/// What the budget that refused had spent, as it says.
+fn told(refusal: &Refusal) -> i64 {
+    let amount = refusal
+        .message
+        .split_once(" has spent ")
+        .and_then(|(_, rest)| rest.split_once(" USD of "))
+        .unwrap()
+        .0;
+    NanoUsd::from_usd_number(amount).unwrap().nano()
+}
+
 async fn spends_it_all(calls: Vec<Vec<(i64, i64, bool)>>) {
     let mut schedule = Schedule::new([(CAP, 0), (CAP, 0), (CAP, 0)], CAP).await;
-    let mut spent = 0;
+    let (cap, mut spent) = (CAP * UNIT, 0);
     // What hung up is only known once the provider states it; then there is money again.
     loop {
         let mut spending = JoinSet::new();
@@ -38,6 +56,9 @@ async fn spends_it_all(calls: Vec<Vec<(i64, i64, bool)>>) {
             lost.extend(more);
         }
         spent += now;
+        // Whoever was refused was so because there was no room for a hundredth of the cap, not because others held it.
+        let posted = schedule.store.read(posted).await.unwrap();
+        assert!(posted <= cap && posted * 100 >= cap * 98, "{posted} of {cap} posted");
         for (record, billed) in lost {
             let stated = Stated { usage: None, cost: Some(nano(billed)) };
             let by = "user:alice".to_owned();
@@ -48,9 +69,13 @@ async fn spends_it_all(calls: Vec<Vec<(i64, i64, bool)>>) {
             break;
         }
     }
-    let cap = CAP * UNIT;
     assert!(spent <= cap && spent * 100 >= cap * 97, "{spent} of {cap}");
     schedule.finish().await;
+}
+
+fn posted(connection: &Connection) -> Result<i64, StoreError> {
+    let sql = "SELECT posted_nano_usd FROM accounts WHERE budget = 'team/all'";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
 }
 
 proptest! {

@@ -22,6 +22,8 @@ pub(super) enum Step {
     Clock { hours: i64 },
     /// A person says that it is right.
     Accept,
+    /// A clock that was ahead by so much is put right, and a person says so.
+    Right { hours: i64 },
     /// Somebody changes a budget.
     Adjust { which: usize, direction: Direction, amount: i64 },
     /// The provider states what a call came to that nobody counted, and then something else.
@@ -62,5 +64,18 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(which, direction, amount)| Step::Adjust { which, direction, amount }),
         3 => any::<Index>().prop_map(|which| Step::State { which }),
     ];
-    proptest::collection::vec(step, 1..40)
+    let steps = prop_oneof![9 => step.prop_map(|step| vec![step]), 1 => detour()];
+    proptest::collection::vec(steps, 1..40).prop_map(|steps| steps.concat())
+}
+
+/// Calls while the clock is right, ahead, and right again.
+fn detour() -> impl Strategy<Value = Vec<Step>> {
+    let calls = || proptest::collection::vec((0..RUNS, 5_i64..60, 80_i64..=100), 6..16);
+    let which = || proptest::collection::vec(any::<Index>(), 16);
+    let spree = (calls(), which())
+        .prop_map(|(calls, which)| vec![Step::Calls(calls), Step::End { which, fate: Fate::Told }]);
+    (proptest::collection::vec(spree, 3), 20_i64..1000).prop_map(|(sprees, hours)| {
+        let [before, ahead, after] = <[Vec<Step>; 3]>::try_from(sprees).unwrap_or_default();
+        [before, vec![Step::Clock { hours }], ahead, vec![Step::Right { hours }], after].concat()
+    })
 }

@@ -3,6 +3,8 @@
 use super::*;
 use crate::fakes::ask::Ask;
 use crate::fakes::faults::Fault;
+use crate::fakes::server::{Answer, Server};
+use crate::fakes::wait::until;
 
 /// A budget and an agent, and a provider whose answers break off after their first events.
 fn cut_off() -> (Home, ModelServer) {
@@ -104,7 +106,7 @@ fn a_statement_above_the_bound_is_posted_and_freezes_the_model() {
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("output = 1000", "output = 2000")).unwrap();
     let thawed = || home.run(&["prices", "frozen", "--json"]).ok().json()[0]["is_frozen"] == false;
-    assert!(crate::fakes::wait::until(Duration::from_secs(20), thawed));
+    assert!(until(Duration::from_secs(20), thawed));
     home.run(&["audit", "verify"]).ok();
 }
 
@@ -116,6 +118,46 @@ fn a_run_cannot_state_what_its_calls_cost() {
     let run = home.run(&["run", "command", "--", "sh", "-c", &script]);
     run.exits(90);
     assert!(run.stderr.contains("takes no orders from inside a run"), "{run}");
+}
+
+/// A router whose answers break off, and who knows afterwards what they cost.
+fn router() -> Server {
+    Server::start(|request| async move {
+        if request.path == "/api/v1/generation?id=gen-7" {
+            let data = serde_json::json!({ "id": "gen-7", "model": "m", "total_cost": 0.000042, "finish_reason": "stop",
+                "native_tokens_prompt": 12, "native_tokens_completion": 3 });
+            return Answer::json(200, &serde_json::json!({ "data": data }));
+        }
+        let headers = [("content-type", "text/event-stream"), ("x-generation-id", "gen-7")];
+        Answer::head(200, &headers).stream(|sink| async move {
+            sink.send("data: {\"id\":\"gen-7\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n").await;
+            sink.cut().await;
+        })
+    })
+}
+
+#[test]
+fn the_daemon_asks_a_router_for_what_nobody_counted() {
+    let server = router();
+    let mut home = Home::new();
+    home.config(&format!(
+        "[providers.router]\nbase_url = \"{}/api/v1\"\nwire = \"openai\"\nkey = \"none\"\nreconcile = \"openrouter\"",
+        server.url()
+    ));
+    home.price("m", &PRICE);
+    home.agent("bot", &Manifest::default());
+    let body = "{\"model\":\"m\",\"max_tokens\":1000,\"stream\":true,\"messages\":[]}";
+    let script = format!(
+        "curl -sN -H \"Authorization: Bearer $AGENTSUP_RUN_TOKEN\" -H 'content-type: application/json' -d '{body}' \
+         \"${{AGENTSUP_MCP_URL%/mcp}}/llm/router/v1/chat/completions\""
+    );
+    let run = home.run(&["run", "command", "--", "sh", "-c", &script]);
+    assert!(run.ok().stdout.contains("\"content\":\"Hi\""), "{run}");
+    let posted = || budget(&home, "bot")["posted_nano_usd"].as_i64().unwrap();
+    assert!(until(Duration::from_secs(30), || posted() == 42_000), "{} posted", posted());
+    let log = home.run(&["audit", "list"]).ok().stdout.clone();
+    assert!(log.contains("agentsup lowered what a call of `m` cost from"), "{log}");
+    home.run(&["audit", "verify"]).ok();
 }
 
 /// A clock cannot be set here; what the command does with one that is right can be tried.

@@ -22,8 +22,9 @@ Examples:
   agentsup usage --by month --json | jq .total.cost_nano_usd
   agentsup usage --since 2026-11-01 --until 2026-11-15
 
-CACHED is the share of all input that was read from a cache. Costs that nobody counted (the daemon or the
-provider was cut off) are in there as what was held for them; `assumed_calls` in --json says how many.")]
+CACHED is the share of all input that was read from a cache. Calls that nobody counted (the daemon or the provider
+was cut off) are in there as the most that they can have cost, which is told apart: `assumed_nano_usd` in --json.
+agentsup budget reconcile lowers it to what the provider states.")]
 pub(super) struct Args {
     /// What to sum by
     #[arg(long, value_enum, default_value_t = By::Day)]
@@ -108,6 +109,14 @@ fn show(usage: &UsageView, now_ms: i64) {
         let (calls, worth) = (usage.total.reported_calls, output::dollars(usage.total.reported_nano_usd));
         let calls = output::count(calls, "call");
         output::line(format_args!("of these {calls} for {worth} {}", output::ON_SUBSCRIPTIONS));
+    }
+    if usage.total.assumed_calls > 0 {
+        let (assumed, calls) = (output::dollars(usage.total.assumed_nano_usd), usage.total.assumed_calls);
+        output::line(format_args!(
+            "{assumed} of it is assumed, for {}",
+            output::count(calls, "uncounted call")
+        ));
+        output::hint("agentsup budget reconcile FILE lowers it to what the provider states");
     }
     for burn in &usage.burning {
         output::line(burn_line(burn, now_ms));

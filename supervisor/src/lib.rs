@@ -52,6 +52,8 @@
 //! - The worst case of a model call is reserved, durably, before the provider sees its first byte; all money is
 //!   integer nano-USD ([`core::money`]). The one exception is a run on its user's own subscription, whose calls never
 //!   come here: it is metered afterwards and not enforced ([`core::billing`]).
+//! - What nobody counted is posted as the most that it can have been, and only a provider's statement lowers it, on the
+//!   record; an agent's word never does.
 //! - A decision is recorded before its effect. If it cannot be recorded, nothing happens.
 //! - What cannot be read, priced, bounded, decided or recorded is denied: no manifest, no run; no budget, no model.
 //! - A provider's key is never in an agent's environment, files or memory.

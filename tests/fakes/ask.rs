@@ -186,7 +186,8 @@ fn is_anthropic(request: &Recorded) -> bool {
 
 /// Agents make side calls without tools; anything else without tools (a plain client) is a main request.
 fn is_side(request: &Recorded, body: &Value) -> bool {
-    let agent = request.header("user-agent").unwrap_or_default();
+    // Google's plain SDK ends like another agent's.
+    let agent = request.header("user-agent").unwrap_or_default().replace("google-genai-sdk", "");
     let is_agent =
         ["claude-cli", "codex", "opencode", "ai-sdk", "GeminiCLI"].iter().any(|name| agent.contains(name))
             || request.header("originator").is_some();

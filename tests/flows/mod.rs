@@ -9,5 +9,6 @@ mod keeper;
 mod launch;
 mod real;
 mod runs;
+mod sdks;
 mod suspend;
 mod usage;

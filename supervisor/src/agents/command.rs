@@ -1,4 +1,9 @@
 //! Any program with exactly the contract's environment: for agents without an adapter of their own, and for tests.
+//!
+//! Refusals, measured with the plain SDKs (openai 7.57, @anthropic-ai/sdk 1.12, @google/genai 3.1), whole and streamed:
+//! after a 402, or Google's 403, one request, and the words are in what is thrown. After a 429 with `retry-after` three
+//! requests with just that pause, and one of Google's, which leaves coming again to its caller. In a stream, an error on each wire is thrown with the words, and
+//! nothing is asked for again; but Google's must be bare, and OpenAI's Responses make it an event for the caller.
 
 use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
 use crate::core::billing::Payers;

@@ -33,6 +33,8 @@ pub(super) const DRAIN: Duration = Duration::from_secs(120);
 const SILENCE: Duration = Duration::from_secs(300);
 /// How long a client is given to take note of an answer's untimely end.
 const LAST_WORD: Duration = Duration::from_secs(5);
+/// Before the last word: Google's client reads an error only where it does not come together with what came before.
+const BREATH: Duration = Duration::from_millis(100);
 /// Chunks between the provider and a client that reads slowly.
 const AHEAD: usize = 16;
 
@@ -256,6 +258,7 @@ impl Relay {
         self.settle(&problem, learnt).await;
         // The client must not take this for all of the answer.
         let last = if between_events {
+            let _ = timeout_at(Instant::now() + BREATH, self.client.closed()).await;
             let message = format!("agentsup: {problem}; the call counts as spent");
             Ok(Bytes::from(self.provider.stream_error(&message)))
         } else {

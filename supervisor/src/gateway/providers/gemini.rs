@@ -24,8 +24,8 @@ use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, Kinds};
 use crate::gateway::splice::{self, Splice};
 
-/// What stands before a model's name.
-const MODELS: &str = "/v1beta/models/";
+/// What stands before a model's name: Gemini CLI speaks the first, Google's SDK since its third version the other.
+const MODELS: [&str; 2] = ["/v1beta/models/", "/v1/models/"];
 
 static WIRE: Wire = Wire {
     name: "gemini",
@@ -35,6 +35,11 @@ static WIRE: Wire = Wire {
         (Method::POST, "/v1beta/models/*:countTokens", Route::Free),
         (Method::GET, "/v1beta/models", Route::List),
         (Method::GET, "/v1beta/models/*", Route::List),
+        (Method::POST, "/v1/models/*:generateContent", Route::Call),
+        (Method::POST, "/v1/models/*:streamGenerateContent", Route::Call),
+        (Method::POST, "/v1/models/*:countTokens", Route::Free),
+        (Method::GET, "/v1/models", Route::List),
+        (Method::GET, "/v1/models/*", Route::List),
     ],
     in_base_url: "",
     key: Some((HeaderName::from_static("x-goog-api-key"), "")),
@@ -74,8 +79,7 @@ impl Provider for Gemini {
     }
 
     fn read_call<'a>(&self, path: &'a str, body: &'a [u8]) -> Result<Call<'a>, MalformedError> {
-        let named = path.strip_prefix(MODELS).and_then(|rest| rest.rsplit_once(':'));
-        let (model, method) = named.ok_or_else(|| MalformedError::whole("its path names no model"))?;
+        let (model, method) = named(path).ok_or_else(|| MalformedError::whole("its path names no model"))?;
         let text = call::text(body)?;
         let mut call = Call::of(Cow::Borrowed(model), KINDS);
         if method == "countTokens" {
@@ -122,7 +126,7 @@ impl Provider for Gemini {
 
     /// The count takes a whole call, and the call's model in it.
     fn counting(&self, path: &str, body: &[u8]) -> Option<Counting> {
-        let (model, _) = path.strip_prefix(MODELS)?.rsplit_once(':')?;
+        let (model, method) = named(path)?;
         let call = if scan::members(body).iter().any(|(name, _)| *name == b"model") {
             body.to_vec()
         } else {
@@ -130,7 +134,11 @@ impl Provider for Gemini {
             splice::apply(Bytes::copy_from_slice(body), &[named]).to_vec()
         };
         let body = [b"{\"generateContentRequest\":", call.as_slice(), b"}"].concat();
-        Some(Counting { path: format!("{MODELS}{model}:countTokens"), body, member: "totalTokens" })
+        Some(Counting {
+            path: format!("{}countTokens", path.strip_suffix(method)?),
+            body,
+            member: "totalTokens",
+        })
     }
 
     fn reader(&self, call: &Call<'_>) -> Box<dyn Reader> {
@@ -161,6 +169,11 @@ impl Provider for Gemini {
     fn stream_error(&self, message: &str) -> Vec<u8> {
         self.error(StatusCode::FORBIDDEN, message)
     }
+}
+
+/// The model in a path and what is asked of it.
+fn named(path: &str) -> Option<(&str, &str)> {
+    MODELS.iter().find_map(|before| path.strip_prefix(before))?.rsplit_once(':')
 }
 
 /// A member of an object that may have either name, with the one that it has.

@@ -27,6 +27,8 @@ fn content(call: &Call<'_>) -> Content {
 #[test]
 fn the_model_is_in_the_path_and_nowhere_else() {
     assert_eq!(read(&json!({"contents": []})).model, "gemini-2.5-pro");
+    let stable = Gemini.read_call("/v1/models/gemini-2.5-pro:generateContent", b"{\"contents\":[]}").unwrap();
+    assert_eq!(stable.model, "gemini-2.5-pro");
     assert_eq!(read(&with("model", json!("models/gemini-2.5-pro"))).model, "gemini-2.5-pro");
     let other = with("model", json!("models/gemini-2.5-flash")).to_string();
     let error = Gemini.read_call(PATH, other.as_bytes()).unwrap_err();

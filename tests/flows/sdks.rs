@@ -89,7 +89,7 @@ fn what_passes_is_tried_again_within_bounds_and_then_its_caller_reads_why() {
 
 #[test]
 fn an_answer_that_is_broken_off_is_asked_for_once_and_its_caller_reads_why() {
-    for (wire, model, key) in SDKS.into_iter().filter(|(wire, _, _)| *wire != "chat") {
+    for (wire, model, key) in SDKS {
         let cut =
             Turn::text("It begins well").and(Block::Text("and goes on".into())).fault(Fault::EndAfter(1));
         let provider = ModelServer::start(Script::new(key).turn(cut).then(|_| Turn::text("A second time.")));
@@ -103,7 +103,7 @@ fn an_answer_that_is_broken_off_is_asked_for_once_and_its_caller_reads_why() {
 
 #[test]
 fn each_gets_its_answer_whole_and_in_pieces() {
-    for (wire, model, key) in SDKS.into_iter().filter(|(wire, _, _)| *wire != "chat") {
+    for (wire, model, key) in SDKS {
         let provider = ModelServer::start(Script::new(key).then(|_| Turn::text("Good morning.")));
         let home = home(&provider.url(), "10.00 USD");
         for how in [&[wire, model][..], &[wire, model, "stream"]] {

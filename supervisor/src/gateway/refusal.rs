@@ -47,6 +47,13 @@ pub(super) fn say(
         Finality::Terminal => style.terminal,
         Finality::Transient => style.transient,
     };
+    let stops = !matches!(form, Form::Again { .. } | Form::FailedStream { .. });
+    // Where the client cannot come again by itself, the person reads that it is worth it.
+    let told = match finality {
+        Finality::Transient if stops => format!("{}. Please try again", message.trim_end_matches('.')),
+        Finality::Transient | Finality::Terminal => message.to_owned(),
+    };
+    let message = told.as_str();
     match form {
         Form::PaymentRequiredJson => error(provider, provider.stop_status(), message),
         Form::BadRequestJson => error(provider, StatusCode::BAD_REQUEST, message),
@@ -262,6 +269,8 @@ mod tests {
         gemini Busy: 429 application/json - 20 {"error":{"code":429,"message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s.","status":"RESOURCE_EXHAUSTED"}}
         opencode Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
         opencode Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
+        qwen Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
+        qwen Busy: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again"}}
         "#);
     }
 

@@ -31,7 +31,7 @@ fn what_was_spent_is_shown_by_what_it_was_spent_on() {
         let expected = serde_json::json!([{
             "key": key, "calls": 4, "assumed_calls": 0, "assumed_nano_usd": 0, "input_tokens": 3120, "cache_write_5m_tokens": 0,
             "cache_write_1h_tokens": 0, "cache_read_tokens": 0, "output_tokens": 226, "cache_read_percent": 0,
-            "cost_nano_usd": SPENT,
+            "cost_nano_usd": SPENT, "reported_calls": 0, "reported_nano_usd": 0,
         }]);
         assert_eq!(usage["rows"], expected, "{by}");
     }

@@ -344,7 +344,7 @@ fn changed(diff: &Diff) -> String {
 fn spent(summary: &RunSummary) -> String {
     let usage = &summary.figures.usage;
     let mut text = format!("{} spent", output::dollars(usage.cost_nano_usd));
-    if usage.reported_calls > 0 {
+    if summary.figures.billing == Billing::Subscription {
         text.push_str(" at list price on a subscription (metered, not enforced)");
     }
     if usage.calls > 0 {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::output;
 use crate::api::answers::figures::RunFigures;
+use crate::core::billing::Billing;
 use crate::core::error::{Code, Failure};
 use crate::sys::clock;
 use crate::sys::env::Env;
@@ -92,7 +93,10 @@ fn session() -> Session {
 fn shown(session: &Session, figures: &RunFigures, now_ms: i64) -> String {
     let mut parts: Vec<String> = Vec::new();
     parts.extend(session.model.display_name.clone());
-    let equivalent = if figures.usage.reported_calls > 0 { " at list price, not enforced" } else { "" };
+    let equivalent = match figures.billing {
+        Billing::Keys => "",
+        Billing::Subscription => " at list price, not enforced",
+    };
     parts.push(format!("{} spent{equivalent}", output::cents(figures.usage.cost_nano_usd)));
     if let Some(budget) = &figures.budget {
         let (left, rate) = match (budget.left_tokens, budget.burn_tokens_per_hour) {
@@ -148,6 +152,8 @@ mod tests {
         let mut near = figures("null");
         near.alerted = vec!["team/purse".into()];
         assert_eq!(shown(&none, &near, 0), "$1.23 spent · alert: team/purse");
+        let subscribed = RunFigures { billing: Billing::Subscription, ..figures("null") };
+        assert_eq!(shown(&none, &subscribed, 0), "$1.23 spent at list price, not enforced");
         let idle = figures(&budget(r#""left_nano_usd":5000000,"burn_nano_usd_per_hour":0"#));
         assert_eq!(shown(&none, &idle, 0), "$1.23 spent · $0.01 left");
     }

@@ -6,6 +6,7 @@ mod chain;
 mod crash;
 mod guards;
 mod reconcile;
+mod reported;
 mod schedules;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::usage::{self as spending, BurnView, UsageRow};
 use crate::api::App;
+use crate::core::billing::Billing;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
 use crate::core::run::Run;
@@ -15,6 +16,9 @@ use crate::sys::clock;
 pub struct RunFigures {
     /// The run.
     pub run: RunId,
+    /// Who pays for its model calls. On a subscription amounts are list-price equivalents: metered, not enforced.
+    #[serde(default)]
+    pub billing: Billing,
     /// Its closed model calls.
     pub usage: UsageRow,
     /// Of the budgets that pay for it the one that will be empty first; none if its agent is not registered any more.
@@ -60,7 +64,7 @@ pub(in crate::api) async fn of_run(app: &App, run: &Run) -> Result<RunFigures, F
     let chain = app.gate.chain(run).unwrap_or_default();
     let rates = spending::rates(app, chain, clock::now_ms()).await?;
     let alerted = app.gate.alerted(run).await?;
-    Ok(RunFigures { run: id, usage: sum.into(), budget: tightest(rates), alerted })
+    Ok(RunFigures { run: id, billing: run.billing, usage: sum.into(), budget: tightest(rates), alerted })
 }
 
 /// The one that is empty first, else the one with the least left.

@@ -13,7 +13,7 @@
 //! is taken away; fetching is done where the agent runs, and decided like any tool.
 //!
 //! Refusals, measured headless: after a 403 or a 402 one request in all, the whole error on standard error, exit 1. After a
-//! 429 ten requests in 294 s where the error names a pause of 20 s, then the same; a `retry-after` is not looked at. In a
+//! 429 ten requests in 225 s with pauses of its own, from 5 s up to 39 s and whatever `retry-after` says, then the same. In a
 //! stream, after some text, a bare error is the end, exit 1; one within an event is taken for an answer without an end:
 //! four requests, no words, exit 0. A connection cut within an answer is the end too, exit 1.
 

@@ -63,6 +63,17 @@ impl<'a> Part<'a> {
     }
 }
 
+/// A request that has a provider count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Counting {
+    /// Its path, as a client would write it.
+    pub(super) path: String,
+    /// Its body.
+    pub(super) body: Vec<u8>,
+    /// The member of the answer that has the count.
+    pub(super) member: &'static str,
+}
+
 /// The longest name of a model, in bytes.
 const MODEL_BYTES: usize = 200;
 

@@ -3,7 +3,7 @@
 
 use super::anchor::{Anchored, Anchors, Prompt};
 use super::answers::{Answer, Answers};
-use super::count::Counts;
+use super::counts::Counts;
 
 /// All that was learnt.
 #[derive(Default)]

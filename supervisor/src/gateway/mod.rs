@@ -2,8 +2,9 @@
 //!
 //! `mod` finds run, provider and route; `exchange` is the life of one call, in order; `relay` passes the answer on
 //! while `meter` watches it; `bound` (with `scan` and `prices`) says what a call can cost at most, from what answers
-//! have taught (`learnt`, of `anchor`, `answers` and `count`) where that is less; `providers` has what is particular to
-//! each wire; `refusal` says no so that the client stops at once.
+//! have taught (`learnt`, of `anchor`, `answers` and `counts`) or the provider says (`count`) where that is less;
+//! `providers` has what is particular to each wire; `refusal` says no so that the client stops at once. `telemetry` and
+//! `generations` learn afterwards what was used elsewhere or counted by nobody.
 //!
 //! Invariants: no route that costs money goes unmetered, and what is not known is refused; the reservation is durable
 //! before the first byte goes out; bodies pass byte for byte, but for what must be put in to meter them (`splice`) and
@@ -16,6 +17,7 @@ mod bound;
 mod call;
 mod ceiling;
 mod count;
+mod counts;
 mod exchange;
 mod gauge;
 mod generations;
@@ -39,8 +41,10 @@ use http::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use crate::core::money::NanoUsd;
+use crate::core::usage::Usage;
 use crate::gate::{Gate, LiveRun};
-use crate::registry::{Registry, Snapshot};
+use crate::registry::{Config, Registry, Snapshot};
 use crate::sys::http::{self as web, Body, BodyError};
 use crate::sys::upstream::{Upstream, UpstreamError};
 
@@ -146,6 +150,17 @@ impl Gateway {
             snapshot,
         }
     }
+}
+
+/// What this usage costs at most, whatever the provider adds by itself, and the version of the price; none if the model
+/// or the provider has none.
+pub fn most(provider: &str, model: &str, usage: &Usage, config: &Config) -> Option<(String, NanoUsd)> {
+    let price = prices::price(provider, model, config)?;
+    let surcharge = providers::surcharge(config, provider)?;
+    Some((
+        prices::version(&price, model),
+        price.cost(usage).scaled_up(surcharge.numerator, surcharge.denominator),
+    ))
 }
 
 /// What a path asks for.

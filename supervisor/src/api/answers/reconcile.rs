@@ -13,7 +13,7 @@ use crate::core::ids::{RecordId, RunId};
 use crate::core::reconcile::{Stated, Verdict};
 use crate::core::statement::{self, Line};
 use crate::gate::{Reconciled, Statement};
-use crate::gateway::prices;
+use crate::gateway;
 use crate::store::corrections::{self, Call};
 
 /// The largest file that is read, in bytes.
@@ -195,7 +195,7 @@ async fn find(app: &App, line: &Line) -> Result<Result<(Call, Stated), (Finding,
     let mut stated = line.stated;
     if let (None, Some(usage)) = (stated.cost, &stated.usage) {
         let config = &app.registry.current().config;
-        let priced = prices::most(&call.provider, &call.model, usage, config);
+        let priced = gateway::most(&call.provider, &call.model, usage, config);
         match priced.filter(|(version, _)| *version == call.prices) {
             Some((_, cost)) => stated.cost = Some(cost),
             None => return Ok(Err((Finding::Unpriced, Some(call)))),

@@ -16,7 +16,6 @@ use crate::core::money::NanoUsd;
 use crate::core::usage::Usage;
 use crate::registry::{Config, LIST_PRICE_BP, PriceOverride};
 
-use super::providers;
 use super::scan::CacheWrites;
 
 mod import;
@@ -183,14 +182,6 @@ pub(super) fn version(price: &Price, model: &str) -> String {
 /// The version of the price in force; none if the model has none.
 pub fn version_in_force(provider: &str, model: &str, config: &Config) -> Option<String> {
     Some(version(&price(provider, model, config)?, model))
-}
-
-/// What this usage costs at most, whatever the provider adds by itself, and the version of the price; none if the model
-/// or the provider has none.
-pub fn most(provider: &str, model: &str, usage: &Usage, config: &Config) -> Option<(String, NanoUsd)> {
-    let price = price(provider, model, config)?;
-    let surcharge = providers::surcharge(config, provider)?;
-    Some((version(&price, model), price.cost(usage).scaled_up(surcharge.numerator, surcharge.denominator)))
 }
 
 fn listed(model: &str) -> Option<&'static Price> {

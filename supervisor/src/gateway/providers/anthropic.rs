@@ -13,8 +13,7 @@ use serde_json::value::RawValue;
 use super::{OutputField, Provider, Route, Wire, only};
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
-use crate::gateway::call::{self, Call, MalformedError, Place, shown};
-use crate::gateway::count::Counting;
+use crate::gateway::call::{self, Call, Counting, MalformedError, Place, shown};
 use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, CacheWrites, Kinds};
 

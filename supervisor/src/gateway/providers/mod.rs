@@ -13,8 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use zeroize::Zeroizing;
 
 use super::bound::Surcharge;
-use super::call::{Call, MalformedError};
-use super::count::Counting;
+use super::call::{Call, Counting, MalformedError};
 use super::meter::Reader;
 use super::scan;
 use super::splice::Splice;

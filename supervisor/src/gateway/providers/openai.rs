@@ -19,8 +19,7 @@ use super::{OutputField, Provider, Route, Wire, only};
 use crate::core::money::NanoUsd;
 use crate::core::usage::Usage;
 use crate::gateway::bound::Surcharge;
-use crate::gateway::call::{self, Call, MalformedError, Place as Member, shown};
-use crate::gateway::count::Counting;
+use crate::gateway::call::{self, Call, Counting, MalformedError, Place as Member, shown};
 use crate::gateway::meter::{Bill, Line, Reader, UnreadableError};
 use crate::gateway::scan::{self, CacheWrites, Kinds};
 

@@ -15,8 +15,12 @@ use super::runs::resident_kib;
 use super::streams::{Ends, at_once, body};
 use super::{median, ratio, row, tell};
 
-const ROUNDS: usize = 100;
-const ROUNDS_AT_ONCE: usize = 3;
+const BLOCKS: usize = 5;
+const BLOCKS_AT_ONCE: usize = 3;
+/// Calls in a block.
+const CALLS: usize = 20;
+/// How long the machine is left alone before each block.
+const AFTERMATH: Duration = Duration::from_millis(500);
 /// Importing all of it takes a while.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const KEY: &str = "sk-bench";
@@ -104,40 +108,44 @@ fn tell_added(name: &str, times: [Vec<Duration>; 3]) {
     tell(name, theirs.saturating_sub(direct), ours.saturating_sub(direct));
 }
 
-fn whole(ends: &Ends, other: &LiteLlm) {
-    let (mut direct, mut theirs, mut ours) = (ends.direct(), other.connection(), ends.through());
-    let body = body("hello").replace("\"stream\":true", "\"stream\":false");
-    let time = |connection: &mut Connection| {
-        let start = Instant::now();
-        drop(connection.post(&body));
-        start.elapsed()
-    };
+/// The times of direct, theirs and ours, a block of each in turn. What one goes on to do after its answers must not
+/// meet the next one's calls.
+fn in_turn(blocks: usize, mut block: impl FnMut(usize) -> Vec<Duration>) -> [Vec<Duration>; 3] {
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
-    for round in 0..ROUNDS + 5 {
-        for (times, connection) in times.iter_mut().zip([&mut direct, &mut theirs, &mut ours]) {
-            let took = time(connection);
-            // The first ones load what was not needed before.
-            times.extend((round >= 5).then_some(took));
+    for _ in 0..blocks {
+        for (who, times) in times.iter_mut().enumerate() {
+            wait::until(AFTERMATH, || false);
+            times.extend(block(who));
         }
     }
-    tell_added("added to a model call: LiteLLM / agentsup", times);
+    times
+}
+
+fn whole(ends: &Ends, other: &LiteLlm) {
+    let mut connections = [ends.direct(), other.connection(), ends.through()];
+    let body = body("hello").replace("\"stream\":true", "\"stream\":false");
+    let mut block = |who: usize| {
+        let call = |_| {
+            let start = Instant::now();
+            drop(connections[who].post(&body));
+            start.elapsed()
+        };
+        (0..CALLS).map(call).collect()
+    };
+    // The first calls load what was not needed before.
+    in_turn(1, &mut block);
+    tell_added("added to a model call: LiteLLM / agentsup", in_turn(BLOCKS, block));
 }
 
 fn streamed(ends: &Ends, other: &LiteLlm) {
-    let (mut direct, mut theirs, mut ours) = (ends.direct(), other.connection(), ends.through());
+    let mut connections = [ends.direct(), other.connection(), ends.through()];
     let body = body("hello");
-    let mut times = [Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        for (times, connection) in times.iter_mut().zip([&mut direct, &mut theirs, &mut ours]) {
-            times.push(connection.first_byte(&body));
-        }
-    }
-    tell_added("added to a stream's first byte: LiteLLM / agentsup", times);
-    let mut times = [Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS_AT_ONCE {
-        times[0].extend(at_once(|| ends.direct()));
-        times[1].extend(at_once(|| other.connection()));
-        times[2].extend(at_once(|| ends.through()));
-    }
-    tell_added("the same, 50 at once", times);
+    let block = |who: usize| (0..CALLS).map(|_| connections[who].first_byte(&body)).collect();
+    tell_added("added to a stream's first byte: LiteLLM / agentsup", in_turn(BLOCKS, block));
+    let block = |who: usize| match who {
+        0 => at_once(|| ends.direct()),
+        1 => at_once(|| other.connection()),
+        _ => at_once(|| ends.through()),
+    };
+    tell_added("the same, 50 at once", in_turn(BLOCKS_AT_ONCE, block));
 }

@@ -75,7 +75,7 @@ pub(super) fn over_budget(shortage: &Shortage, bound: &Bound, run: &Run, record:
         return Refusal {
             kind: RefusalKind::Busy,
             message: format!(
-                "agentsup: no room in the budget just now: {text}. Nothing was sent to the provider ({record})"
+                "agentsup: no room in the budget just now: {text}. Nothing was billed ({record})"
             ),
             hint: None,
             record: Some(record),
@@ -88,7 +88,7 @@ pub(super) fn over_budget(shortage: &Shortage, bound: &Bound, run: &Run, record:
     Refusal {
         kind: RefusalKind::Budget,
         message: format!(
-            "agentsup: budget exhausted: {text}. Nothing was sent to the provider. \
+            "agentsup: budget exhausted: {text}. Nothing was billed. \
              Ask {} to {way_out} ({record})",
             run.owner
         ),

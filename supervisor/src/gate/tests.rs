@@ -323,7 +323,7 @@ async fn the_end_of_a_budget_refuses_with_what_is_left() {
         refusal.message,
         format!(
             "agentsup: budget exhausted: the budget `purse` has spent 0.00000008 USD of 0.00000011 USD (total); this \
-             call could cost up to 0.000000031 USD. Nothing was sent to the provider. Ask user:alice to raise the \
+             call could cost up to 0.000000031 USD. Nothing was billed. Ask user:alice to raise the \
              budget or wait for its next period ({record})"
         )
     );

@@ -2,7 +2,7 @@
 //!
 //! A first call, or the first after a conversation was summed up, is bounded by its bytes: about four times what it
 //! costs. Invariants: counting is decided and recorded like any call; where anything about it fails, the bound by bytes
-//! stays.
+//! stays; at the end of a budget, where no count could help, nobody is asked.
 
 use std::time::Duration;
 
@@ -18,9 +18,12 @@ use crate::sys::http as web;
 
 use super::call::Counting;
 use super::exchange::{Exchange, Prepared};
+use super::scan::CacheWrites;
 
 /// The fewest tokens of a bound that are not certain and worth a request.
 const WORTH: u64 = 8192;
+/// A token has hardly ever more bytes of a request.
+const BYTES_A_TOKEN: u64 = 8;
 /// How long the provider is waited for; the call waits meanwhile.
 const WITHIN: Duration = Duration::from_secs(10);
 /// The most that an answer with one number may be.
@@ -32,9 +35,11 @@ impl Exchange {
             return prepared;
         }
         let Some(counting) = self.provider.counting(&self.path, body) else { return prepared };
-        match self.gateway.gate.has_room(&self.live, &prepared.bound).await {
-            Ok(false) => {}
-            Ok(true) | Err(_) => return prepared,
+        let has_room = async |bound| self.gateway.gate.has_room(&self.live, &bound).await.ok();
+        if has_room(prepared.bound).await != Some(false)
+            || has_room(fewest(&prepared, body)).await != Some(true)
+        {
+            return prepared;
         }
         let Some(counted) = self.fetch_count(&prepared.model, counting).await else { return prepared };
         match self.prepare(body, Some(counted)) {
@@ -78,6 +83,16 @@ impl Exchange {
         }
         number(response, member).await
     }
+}
+
+/// The least that a count could make of a call's bound.
+fn fewest(prepared: &Prepared, body: &[u8]) -> Bound {
+    let input_tokens = (body.len() as u64 / BYTES_A_TOKEN).min(prepared.bound.input_tokens);
+    let least = prepared.elastic.map_or(prepared.bound.output_tokens, |elastic| elastic.least_output_tokens);
+    let output_tokens = least.min(prepared.bound.output_tokens);
+    let price = prepared.billing.as_ref().map(|billing| &billing.price);
+    let cost = price.map(|price| price.worst(input_tokens, output_tokens, CacheWrites::None));
+    Bound { input_tokens, output_tokens, cost: cost.unwrap_or(prepared.bound.cost) }
 }
 
 async fn number(response: Response<Incoming>, member: &str) -> Option<u64> {

@@ -56,7 +56,7 @@ pub(super) struct Prepared {
     pub(super) bound: Bound,
     /// Tokens of the bound's prompt that the provider has not counted.
     pub(super) uncounted: u64,
-    elastic: Option<Elastic>,
+    pub(super) elastic: Option<Elastic>,
     /// None for what is free.
     pub(super) billing: Option<Billing>,
     splices: Vec<Splice>,
@@ -65,7 +65,7 @@ pub(super) struct Prepared {
 
 /// What it takes to turn an answer into a bill.
 pub(super) struct Billing {
-    price: Price,
+    pub(super) price: Price,
     learning: Learning,
     reader: Box<dyn super::meter::Reader>,
 }

@@ -137,9 +137,7 @@ fn invites_retry(text: &str) -> bool {
 /// Words without a number in them.
 const fn in_general(kind: RefusalKind) -> &'static str {
     match kind {
-        RefusalKind::Budget => {
-            "agentsup: budget exhausted. Nothing was sent to the provider. Hint: agentsup budget list"
-        }
+        RefusalKind::Budget => "agentsup: budget exhausted. Nothing was billed. Hint: agentsup budget list",
         RefusalKind::Denied => "agentsup denied this model call. Hint: agentsup audit list",
         RefusalKind::ApprovalTimedOut => {
             "agentsup: nobody approved this model call in time. Hint: agentsup approvals"

@@ -105,7 +105,7 @@ async fn a_run_with_a_cap_of_its_own_ends_there_and_others_go_on() {
         refusal.message,
         format!(
             "agentsup: budget exhausted: this run has spent 0.00000004 USD of its own cap of 0.00000005 USD; this call \
-             could cost up to 0.000000011 USD. Nothing was sent to the provider. Ask user:alice to raise it ({record})"
+             could cost up to 0.000000011 USD. Nothing was billed. Ask user:alice to raise it ({record})"
         )
     );
     assert_eq!(refusal.hint, Some(format!("agentsup budget show run/{id}")));

@@ -139,7 +139,7 @@ async fn a_call_that_has_waited_long_enough_is_told_to_come_again() {
         format!(
             "agentsup: no room in the budget just now: the budget `purse` has spent 0.00 USD of 0.0000001 USD \
              (total) and holds 0.00000009 USD for calls under way; this call could cost up to 0.00000005 USD. \
-             Nothing was sent to the provider ({record})"
+             Nothing was billed ({record})"
         )
     );
     // What does not fit beside what is spent is no question of waiting.

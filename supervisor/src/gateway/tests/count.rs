@@ -83,6 +83,16 @@ async fn what_does_not_fit_either_way_is_refused_and_counted_once() {
     assert_eq!(world.balance().await, (0, 0));
 }
 
+/// Whoever asks again and again at the end of its budget reaches nobody.
+#[tokio::test]
+async fn where_no_count_could_help_nobody_is_asked() {
+    let fake = Fake::start(answers(r#"{"input_tokens":1}"#)).await;
+    // 12 500 tokens at 4000 and 1000 at 20 000 nano-USD, less one
+    let world = World::new(fake.port, 69_999_999, STYLE).await;
+    assert_eq!(world.post(MESSAGES, prompt()).await.status(), StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(lines(&fake), [""; 0]);
+}
+
 /// Whatever is wrong with a count, the bound by bytes stays.
 #[tokio::test]
 async fn a_count_that_cannot_be_had_changes_nothing() {

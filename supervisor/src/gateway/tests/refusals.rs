@@ -128,7 +128,7 @@ async fn the_end_of_the_budget_stops_the_client_in_its_own_way() {
         let (_, body) = text(response).await;
         let words = if plain { body } else { message(&body) };
         assert!(words.starts_with("agentsup: budget exhausted"), "{words}");
-        assert!(words.contains("Nothing was sent to the provider"), "{words}");
+        assert!(words.contains("Nothing was billed"), "{words}");
         assert_eq!(world.balance().await, (0, 0));
         assert_eq!(world.sentences().await.len(), 1);
     }

@@ -21,7 +21,7 @@ use crate::store::reported::{self, Row};
 use crate::store::{StoreError, Transaction, ledger, records, time};
 use crate::sys::ids;
 
-/// Calls in one telling at most; a client that tells of more in a second is not to be believed.
+/// Calls in one transaction at most; whoever knows of more tells in several.
 pub const CALLS_MAX: usize = 512;
 
 /// A call as its client tells of it, priced.

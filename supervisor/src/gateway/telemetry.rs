@@ -66,11 +66,23 @@ impl Gateway {
         }
     }
 
-    /// Posts calls that went past the gateway, at list prices.
+    /// Posts calls that went past the gateway, at list prices; as many at a time as one transaction should hold.
     ///
     /// # Errors
     /// Those of the store; the client may tell of them again.
     pub async fn report(
+        &self,
+        live: &Arc<LiveRun>,
+        telemetry: &Telemetry,
+        calls: Vec<Spent>,
+    ) -> Result<(), StoreError> {
+        for calls in calls.chunks(CALLS_MAX) {
+            self.report_some(live, telemetry, calls.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    async fn report_some(
         &self,
         live: &Arc<LiveRun>,
         telemetry: &Telemetry,
@@ -102,9 +114,6 @@ fn calls(export: &Value, telemetry: &Telemetry) -> Vec<Spent> {
     for resource in list(export, "resourceLogs") {
         for scope in list(&resource, "scopeLogs") {
             for record in list(&scope, "logRecords") {
-                if calls.len() >= CALLS_MAX {
-                    return calls;
-                }
                 calls.extend(call(&record, telemetry));
             }
         }

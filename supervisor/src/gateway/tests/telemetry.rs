@@ -49,6 +49,26 @@ async fn a_call_is_posted_once_at_list_price_and_nothing_of_the_person_is_kept()
     world.verified().await;
 }
 
+/// However many calls an export tells of, all of them count.
+#[tokio::test]
+async fn an_export_of_many_calls_is_posted_whole() {
+    const CALLS: i64 = 1100;
+    let world = world(Billing::Subscription, 100_000_000_000).await;
+    let mut export: serde_json::Value = serde_json::from_str(EXPORT).unwrap();
+    let records =
+        export.pointer_mut("/resourceLogs/0/scopeLogs/0/logRecords").unwrap().as_array_mut().unwrap();
+    let call = records
+        .iter()
+        .find(|record| record["body"]["stringValue"] == "claude_code.api_request")
+        .unwrap()
+        .to_string();
+    let numbered =
+        |number| serde_json::from_str(&call.replace("req_fake_1", &format!("req_{number}"))).unwrap();
+    *records = (0..CALLS).map(numbered).collect();
+    assert_eq!(told(&world, &export.to_string()).await.0, 200);
+    assert_eq!(world.balance().await, (CALLS * COST, 0));
+}
+
 #[tokio::test]
 async fn nobody_but_a_run_on_a_subscription_is_heard() {
     let keys = world(Billing::Keys, 100_000_000).await;

@@ -189,6 +189,17 @@ impl World {
         Self { home, model, notes, docs, place }
     }
 
+    /// One whose model bids good morning once, which `spent` makes cost the whole budget.
+    fn greeting(agent: &str, key: &str, cap: &str, spent: fn(Turn, &Ask) -> Turn) -> Self {
+        Self::new(agent, key, cap, |script, place| {
+            let look = place.clone();
+            script.step(move |ask| {
+                look.assert_no_key_inside();
+                spent(Turn::text("Good morning from the model."), ask)
+            })
+        })
+    }
+
     /// `agentsup run` with these words, to its end.
     fn run(&self, args: &[&str]) -> Output {
         let words: Vec<&str> = std::iter::once("run").chain(args.iter().copied()).collect();
@@ -247,6 +258,13 @@ impl World {
         let told =
             format!("agentsup: budget exhausted: the budget `bot` has spent {dollars}.{nano} USD of {cap}");
         assert!(message.contains(&told), "`{told}` is not in `{message}`");
+    }
+
+    /// Asserts that a run that wrote `new.txt` met the end of its budget at its next call, and kept what it had done.
+    fn assert_stopped_after_its_file(&self, model: &str) {
+        let written = std::fs::read_to_string(self.place.file("new.txt")).expect("the file");
+        assert_eq!(written, "new\n", "work is kept");
+        self.assert_one_refusal(model);
     }
 
     /// Asserts that the model was let be called once, refused once and sent nothing then, and that the books balance.

@@ -91,19 +91,12 @@ fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
     assert_eq!((&result["is_error"], &result["api_error_status"]), (&json!(true), &json!(402)), "{run}");
     let told = result["result"].as_str().unwrap();
     world.assert_exhausted(told, "0.80 USD");
-    assert_eq!(std::fs::read_to_string(world.place.file("new.txt")).unwrap(), "new\n", "work is kept");
-    world.assert_one_refusal(MODEL);
+    world.assert_stopped_after_its_file(MODEL);
 }
 
 #[test]
 fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
-    let world = World::new("claude", ANTHROPIC_KEY, "0.80 USD", |script, place| {
-        let look = place.clone();
-        script.step(move |ask| {
-            look.assert_no_key_inside();
-            longest(Turn::text("Good morning from the model."), ask)
-        })
-    });
+    let world = World::greeting("claude", ANTHROPIC_KEY, "0.80 USD", longest);
     world.talk_twice(&Terminal {
         agent: "claude",
         args: &[],

@@ -90,13 +90,7 @@ fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
 
 #[test]
 fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
-    let world = World::new("codex", OPENAI_KEY, "0.40 USD", |steps, place| {
-        let look = place.clone();
-        steps.step(move |ask| {
-            look.assert_no_key_inside();
-            longest(Turn::text("Good morning from the model."), ask)
-        })
-    });
+    let world = World::greeting("codex", OPENAI_KEY, "0.40 USD", longest);
     // Its own code at the end, which is not always the same after a turn that failed.
     let leave = &["\x03", "\x03"];
     world.talk_twice(&Terminal {

@@ -80,19 +80,12 @@ fn at_the_budgets_end_one_request_is_refused_and_the_message_is_seen() {
     });
     let run = world.run(&["gemini", "--", "--model", MODEL, "--prompt", "Write a file"]);
     world.assert_exhausted(&run.exits(1).stderr, "0.07 USD");
-    assert_eq!(std::fs::read_to_string(world.place.file("new.txt")).unwrap(), "new\n", "work is kept");
-    world.assert_one_refusal(MODEL);
+    world.assert_stopped_after_its_file(MODEL);
 }
 
 #[test]
 fn in_a_terminal_it_talks_is_left_found_again_and_told_of_the_budgets_end() {
-    let world = World::new("gemini", GEMINI_KEY, "0.07 USD", |script, place| {
-        let look = place.clone();
-        script.step(move |ask| {
-            look.assert_no_key_inside();
-            longest(Turn::text("Good morning from the model."), ask)
-        })
-    });
+    let world = World::greeting("gemini", GEMINI_KEY, "0.07 USD", longest);
     world.talk_twice(&Terminal {
         agent: "gemini",
         args: &["--model", MODEL],

@@ -67,9 +67,9 @@ Examples:
   agentsup usage                       what was spent by day, how fast, and until when it lasts
   agentsup audit list                  what happened, as sentences
 
-Everything lives below AGENTSUP_HOME if that is set, else in the platform's usual places.
-Exit codes: 0 ok, 1 bug, 2 usage, 90 denied, 91 approval timed out, 92 budget, 93 killed,
-94 daemon unreachable, 95 audit broken, 96 configuration invalid; `run` passes the agent's own code on.";
+Everything lives below AGENTSUP_HOME if that is set, else in the platform's usual places. Exit
+codes: 0 ok, 1 bug, 2 usage, 90 denied, 91 approval timed out, 92 budget, 93 killed, 94 daemon
+unreachable, 95 audit broken, 96 configuration invalid; `run` passes the agent's own code on.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -239,6 +239,19 @@ mod tests {
         verb.is_some_and(|verb| {
             !verb.has_subcommands() || words.next().is_some_and(|word| verb.find_subcommand(word).is_some())
         })
+    }
+
+    #[test]
+    fn help_fits_into_its_width() {
+        fn check(command: &clap::Command) {
+            for help in [command.get_after_help(), command.get_after_long_help()].into_iter().flatten() {
+                for line in help.to_string().lines() {
+                    assert!(line.chars().count() <= 100, "`{}`: {line}", command.get_name());
+                }
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::core::error::Failure;
 use crate::run::keeper::modes::Tracker;
+use crate::sys::terminal;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -143,7 +144,8 @@ pub(crate) fn raw(bytes: &[u8]) {
     let _gone = stdout.write_all(bytes).and_then(|()| stdout.flush());
 }
 
-/// A table; without rows only `empty`, as narration.
+/// A table; without rows only `empty`, as narration. In a terminal its lines end where the terminal does: a wrapped
+/// table cannot be read, and `--json` has it all.
 pub(crate) fn table(columns: &[&str], rows: &[Vec<Cell>], empty: &str) {
     if rows.is_empty() {
         narrate(empty);
@@ -153,7 +155,11 @@ pub(crate) fn table(columns: &[&str], rows: &[Vec<Cell>], empty: &str) {
         let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.text.chars().count());
         cells.chain([title.chars().count()]).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = columns.iter().enumerate().map(|(index, title)| width(index, title)).collect();
+    let mut widths: Vec<usize> =
+        columns.iter().enumerate().map(|(index, title)| width(index, title)).collect();
+    if let Some(size) = terminal::size(io::stdout().as_fd()) {
+        fit(&mut widths, usize::from(size.cols));
+    }
     let titles: Vec<Cell> = columns.iter().map(|title| cell(title).tone(Tone::Faint)).collect();
     stdout(|out| {
         for row in std::iter::once(&titles).chain(rows) {
@@ -163,12 +169,33 @@ pub(crate) fn table(columns: &[&str], rows: &[Vec<Cell>], empty: &str) {
     });
 }
 
+/// Takes from the columns at the right what is too much; one that would keep less than half a word goes.
+fn fit(widths: &mut Vec<usize>, line: usize) {
+    const LEAST: usize = 8;
+    while let Some(last) = widths.last().copied() {
+        let before: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+        let room = line.saturating_sub(before);
+        if widths.len() == 1 || room >= last.min(LEAST) {
+            let last_index = widths.len() - 1;
+            widths[last_index] = last.min(room);
+            return;
+        }
+        widths.pop();
+    }
+}
+
 fn write_row(out: &mut dyn Write, row: &[Cell], widths: &[usize]) -> io::Result<()> {
-    let last = row.len().saturating_sub(1);
+    let last = widths.len().min(row.len()).saturating_sub(1);
     for (index, (cell, width)) in row.iter().zip(widths).enumerate() {
         let style = cell.tone.style();
-        let gap = if index == last { 0 } else { width.saturating_sub(cell.text.chars().count()) + 2 };
-        write!(out, "{style}{}{style:#}{:gap$}", cell.text, "")?;
+        let length = cell.text.chars().count();
+        let gap = if index == last { 0 } else { width.saturating_sub(length) + 2 };
+        if length > *width {
+            let kept: String = cell.text.chars().take(width.saturating_sub(1)).collect();
+            write!(out, "{style}{kept}…{style:#}{:gap$}", "")?;
+        } else {
+            write!(out, "{style}{}{style:#}{:gap$}", cell.text, "")?;
+        }
     }
     writeln!(out)
 }
@@ -391,6 +418,26 @@ mod tests {
         let row = [cell("ab"), cell("c")];
         write_row(&mut out, &row, &[4, 1]).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "ab    c\n");
+    }
+
+    #[test]
+    fn a_row_ends_where_the_terminal_does() {
+        let row = [cell("ab"), cell("cdefghijkl"), cell("mnopqrstuv")];
+        for (line, expected) in [
+            (26, "ab  cdefghijkl  mnopqrstuv\n"),
+            (25, "ab  cdefghijkl  mnopqrst…\n"),
+            (24, "ab  cdefghijkl  mnopqrs…\n"),
+            (23, "ab  cdefghijkl\n"),
+            (13, "ab  cdefghij…\n"),
+            (11, "ab\n"),
+            (1, "…\n"),
+        ] {
+            let mut widths = vec![2, 10, 10];
+            fit(&mut widths, line);
+            let mut out = Vec::new();
+            write_row(&mut out, &row, &widths).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{line} columns");
+        }
     }
 
     #[test]

@@ -31,11 +31,15 @@ enum Verb {
 #[command(after_help = "\
 Examples:
   agentsup prices list
+  agentsup prices list sonnet
   agentsup prices list --json | jq '.models[] | select(.model == \"claude-opus-5-5\")'
 
-Amounts are nano-USD per token: 1000 is 1 USD per million tokens. A call's row in the ledger keeps the version
-of its price.")]
+Amounts are USD per million tokens; in JSON and in configuration nano-USD per token, a thousand
+times that number. A call's row in the ledger keeps the version of its price.")]
 struct ListArgs {
+    /// Only models with this in their name
+    #[arg(value_name = "MODEL")]
+    part: Option<String>,
     /// As rows of the built-in table
     #[arg(long, conflicts_with = "json")]
     toml: bool,
@@ -64,7 +68,8 @@ Examples:
   curl -o api.json https://models.dev/api.json
   agentsup prices diff api.json
 
-The file is in the form of models.dev's api.json. Prices of anthropic, openai and google are read from it.")]
+The file is in the form of models.dev's api.json. Prices of anthropic, openai and google are read
+from it.")]
 struct DiffArgs {
     /// The file
     file: PathBuf,
@@ -79,7 +84,8 @@ Examples:
   agentsup prices refresh api.json
   agentsup prices refresh --yes api.json
 
-Only what changed is written, to prices.toml beside config.toml. [prices] in config.toml wins over it.")]
+Only what changed is written, to prices.toml beside config.toml. [prices] in config.toml wins over
+it.")]
 struct RefreshArgs {
     /// The file
     file: PathBuf,
@@ -100,7 +106,10 @@ pub(super) fn perform(args: Args) -> Outcome {
 }
 
 fn list(args: &ListArgs) -> Outcome {
-    let prices = ask(async |client| client.call::<ops::PriceList>(Nothing {}).await)?;
+    let mut prices = ask(async |client| client.call::<ops::PriceList>(Nothing {}).await)?;
+    if let Some(part) = &args.part {
+        prices.models.retain(|price| price.model.contains(part));
+    }
     Ok(args.answer.give(&prices, |prices| {
         if args.toml {
             prices.models.iter().for_each(|price| output::line(price.amounts.row(&price.model)));
@@ -157,18 +166,27 @@ fn show(prices: &PriceList) {
             };
             let long = price.amounts.long.map_or_else(String::new, |long| output::tokens(long.above));
             let mut row = vec![cell(&price.model).tone(Tone::Strong)];
-            row.extend(five(&price.amounts).map(|(_, amount)| cell(amount)));
+            row.extend(five(&price.amounts).map(|(_, amount)| cell(per_million(amount))));
             row.extend([cell(long), source]);
             row
         })
         .collect();
     let columns =
         ["MODEL", "INPUT", "OUTPUT", "WRITE 5M", "WRITE 1H", "CACHE READ", "DEARER ABOVE", "SOURCE"];
-    output::table(&columns, &rows, "no prices");
-    output::line(format_args!("{}; the built-in table is version {}", prices.unit, prices.version));
+    output::table(&columns, &rows, "no such model");
+    output::narrate(format_args!(
+        "USD per million tokens; the built-in table is version {}",
+        output::printable(&prices.version)
+    ));
     for (provider, bp) in &prices.multipliers_bp {
-        output::line(format_args!("{provider} takes {}.{:02} % of that", bp / 100, bp % 100));
+        output::narrate(format_args!("{provider} takes {}.{:02} % of that", bp / 100, bp % 100));
     }
+}
+
+/// `2.50`, `0.075`: nano-USD per token are thousandths of USD per million tokens.
+fn per_million(amount: i64) -> String {
+    let text = format!("{}.{:03}", amount / 1000, amount % 1000);
+    text.strip_suffix('0').map_or(text.clone(), str::to_owned)
 }
 
 fn five(amounts: &Amounts) -> [(&'static str, i64); 5] {
@@ -267,6 +285,11 @@ fn agree(shown: &[PriceChange]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prices_are_shown_by_the_million() {
+        assert_eq!([3000, 300, 75, 12_500, 0].map(per_million), ["3.00", "0.30", "0.075", "12.50", "0.00"]);
+    }
 
     #[test]
     fn a_change_is_told_amount_by_amount() {

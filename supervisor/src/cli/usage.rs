@@ -22,9 +22,9 @@ Examples:
   agentsup usage --by month --json | jq .total.cost_nano_usd
   agentsup usage --since 2026-11-01 --until 2026-11-15
 
-CACHED is the share of all input that was read from a cache. Calls that nobody counted (the daemon or the provider
-was cut off) are in there as the most that they can have cost, which is told apart: `assumed_nano_usd` in --json.
-agentsup budget reconcile lowers it to what the provider states.")]
+CACHED is the share of all input that was read from a cache. Calls that nobody counted (the daemon
+or the provider was cut off) are in there as the most that they can have cost, which is told apart:
+`assumed_nano_usd` in --json. agentsup budget reconcile lowers it to what the provider states.")]
 pub(super) struct Args {
     /// What to sum by
     #[arg(long, value_enum, default_value_t = By::Day)]

@@ -50,22 +50,27 @@ pub(super) fn list(args: &ListArgs) -> Outcome {
     let asked = ask(async |client| client.call::<ApprovalList>(Nothing {}).await)?;
     Ok(args.answer.give(&asked, |asked| {
         let now = clock::now_ms();
-        let rows: Vec<_> = asked.iter().map(|question| row(question, now)).collect();
-        output::table(&["ID", "AGENT", "RUN", "WANTS", "WHY", "LEFT"], &rows, "nobody asks for anything");
+        if asked.is_empty() {
+            output::narrate("nobody asks for anything");
+        }
+        // Whole, however long: what is allowed must have been seen.
+        asked.iter().for_each(|question| output::facts(&facts(question, now)));
     }))
 }
 
-fn row(question: &Asked, now_ms: i64) -> Vec<Cell> {
+fn facts(question: &Asked, now_ms: i64) -> Vec<(&'static str, Cell)> {
     let left = question.expires_at_ms.saturating_sub(now_ms).max(0) / 1000;
-    let what = question.command.as_ref().unwrap_or(&question.on);
-    vec![
-        cell(question.id.short()).tone(Tone::Strong),
-        cell(&question.agent),
-        cell(question.run.short()),
-        cell(format_args!("{} {}", question.target, what)),
-        cell(question.why.join("; ")),
-        cell(format_args!("{left} s")),
-    ]
+    let mut facts = vec![
+        ("approval", cell(question.id.short()).tone(Tone::Strong)),
+        ("agent", cell(&question.agent)),
+        ("run", cell(question.run.short())),
+        ("wants", cell(&question.target)),
+    ];
+    facts.extend((!question.on.is_empty()).then(|| ("on", cell(&question.on))));
+    facts.extend(question.command.as_ref().map(|command| ("command", cell(command))));
+    facts.push(("why", cell(question.why.join("; "))));
+    facts.push(("left", cell(format_args!("{left} s"))));
+    facts
 }
 
 pub(super) fn approve(args: ApproveArgs) -> Outcome {

@@ -70,7 +70,16 @@ fn list(args: &ListArgs) -> Outcome {
     Ok(args.answer.give(&servers, |servers| {
         let rows: Vec<_> = servers.iter().map(row).collect();
         let empty = "no MCP servers; agentsup mcp add NAME -- COMMAND adds one";
-        output::table(&["SERVER", "TRANSPORT", "STATE", "TOOLS", "LAST ERROR"], &rows, empty);
+        output::table(&["SERVER", "TRANSPORT", "STATE", "TOOLS"], &rows, empty);
+        for server in servers {
+            if let Some(error) = &server.last_error {
+                output::line(format_args!(
+                    "{}: {}",
+                    output::printable(&server.name),
+                    output::printable(error)
+                ));
+            }
+        }
     }))
 }
 
@@ -82,13 +91,7 @@ fn row(server: &ServerView) -> Vec<Cell> {
         ServerState::Failed => cell("failed").tone(Tone::Bad),
     };
     let tools = server.tools.map_or_else(|| "?".to_owned(), |tools| tools.to_string());
-    vec![
-        cell(&server.name).tone(Tone::Strong),
-        cell(&server.transport),
-        state,
-        cell(tools),
-        cell(server.last_error.as_deref().unwrap_or_default()),
-    ]
+    vec![cell(&server.name).tone(Tone::Strong), cell(&server.transport), state, cell(tools)]
 }
 
 fn add(args: AddArgs) -> Outcome {

@@ -83,6 +83,12 @@ impl Elastic {
         let cost = bound.cost.minus(self.output_token_cost.times(tokens));
         Some(Bound { output_tokens, cost, ..*bound })
     }
+
+    /// The bound with the shortest answer that is of any use.
+    #[must_use]
+    pub fn least(&self, bound: &Bound) -> Option<Bound> {
+        self.cut(bound, bound.output_tokens.checked_sub(self.least_output_tokens)?)
+    }
 }
 
 impl Bound {

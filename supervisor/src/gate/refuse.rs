@@ -17,6 +17,8 @@ pub(super) struct Shortage {
     pub(super) budget: TokenBudget,
     pub(super) balance: Balance,
     pub(super) fit: Fit,
+    /// The least that the call could be made with, where that is less than what it asks for.
+    pub(super) least: Option<Bound>,
 }
 
 /// The refusal of a denied action.
@@ -43,13 +45,16 @@ pub(super) fn denied(
 
 /// Why a call does not fit into a budget of its chain.
 pub(super) fn budget_text(shortage: &Shortage, bound: &Bound) -> String {
-    let Shortage { budget, balance, fit } = shortage;
+    let Shortage { budget, balance, fit, least } = shortage;
     let posted = budget::posted_text(&budget.cap, balance);
     let ceiling = budget::ceiling_text(&budget.cap, balance);
-    let wanted = match budget.cap {
+    let amount = |bound: &Bound| match budget.cap {
         Cap::Money { .. } => bound.cost.to_string(),
         Cap::Tokens { .. } => format!("{} tokens", bound.tokens()),
     };
+    let wanted = amount(bound);
+    let least = least.as_ref().map(|least| format!(", with the shortest answer {}", amount(least)));
+    let least = least.unwrap_or_default();
     let period = match budget::period_end(&budget.period, clock::now_ms()) {
         Some(end) => format!("{}, until {end}", budget.period.name()),
         None => budget.period.name().to_owned(),
@@ -65,7 +70,7 @@ pub(super) fn budget_text(shortage: &Shortage, bound: &Bound) -> String {
         Some(_) => format!("this run has spent {posted} of its own cap of {ceiling}"),
         None => format!("the budget `{}` has spent {posted} of {ceiling} ({period})", budget.name),
     };
-    format!("{spent}{held}; this call could cost up to {wanted}")
+    format!("{spent}{held}; this call could cost up to {wanted}{least}")
 }
 
 /// The refusal at a budget's end, or of a call that has waited long enough for others to turn out cheaper.

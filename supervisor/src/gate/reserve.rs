@@ -280,7 +280,9 @@ fn admit_call(
             let Some((((fit, balance), budget), paying)) = short else {
                 return Err(StoreError::corrupt("chain of budgets", "it is empty"));
             };
-            let shortage = Shortage { budget, balance, fit };
+            let least = elastic.and_then(|elastic| elastic.least(&hold.bound));
+            let shortage =
+                Shortage { budget, balance, fit, least: least.filter(|least| *least != hold.bound) };
             name_payers(&mut entry, std::iter::once(&paying.account));
             entry.decision = Decision::Deny;
             entry.reasons.push(deny("budget", refuse::budget_text(&shortage, &hold.bound)));

@@ -49,6 +49,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     payers: Payers::Either,
     telemetry: Some(Telemetry { provider: "anthropic", read: spent }),
+    login: None,
     wire: Some(&HookWire { read, answer }),
     // Plans are its to write; what it kept of long answers and of the conversation is its to read.
     own: &[("claude/plans", Place::Scratch), ("claude/projects", Place::Outside)],
@@ -135,6 +136,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         args,
         env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         files,
+        login: None,
     })
 }
 

@@ -9,6 +9,12 @@
 //! those parts of the main repository's git directory open that a commit in the worktree needs, and no more: not the
 //! configuration, the hooks or another branch.
 //!
+//! On a subscription its home stays private too; in it, `auth.json` is a link to the user's own, which the client reads and
+//! renews in place, locking it there (tried: an expired login is renewed through the link). Only from a file: in a keyring a
+//! login is kept by the home's path. What calls used it tells in OTLP logs, over HTTP and WebSocket alike, calls that
+//! compact included: one event without counts where a stream over HTTP ends, and one with counts and without an id of the
+//! call. A call that breaks off tells no counts.
+//!
 //! Refusals, measured headless: after a 400 of plain text one request in all, the message as it is, exit 1, whatever the
 //! number of retries. A stream that fails with `rate_limit_exceeded` is asked for six times in all, with just the pause that
 //! the message names, then `rate limit exceeded: <message>`, exit 1; after a 429 as many, but the message is lost; after a
@@ -20,15 +26,19 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolKind, patched, text, texts};
-use super::{
-    Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, brought, hook_command,
-    mcp_url, refuse_links_out, refuse_reserved,
+use super::wire::{
+    Attributes, HookAnswer, HookCall, HookError, HookWire, Spent, Telemetry, ToolCall, ToolKind, patched,
+    text, texts, tokens,
 };
-use crate::core::billing::Payers;
+use super::{
+    Adapter, AdapterError, GaugeStyle, Ground, Login, Prepared, PrivateFile, Program, brought, hook_command,
+    mcp_url, refuse_links_out, refuse_reserved, telemetry_url,
+};
+use crate::core::billing::{Billing, Payers};
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::{Form, RefusalStyle};
 use crate::core::run::HookDuty;
+use crate::core::usage::Usage;
 use crate::sys::grounds::{GitDirs, git_dirs};
 
 pub(super) const ADAPTER: Adapter = Adapter {
@@ -45,8 +55,10 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle { terminal: Form::BadRequestText, transient: Form::FailedStream { after_s: 20 } },
     hooks: HookDuty::Required,
     gauge: GaugeStyle::CodexHeaders,
-    payers: Payers::Keys,
-    telemetry: None,
+    payers: Payers::Either,
+    telemetry: Some(Telemetry { provider: "openai", read: spent }),
+    // In a keyring it is kept by the path of the configuration directory, which is another one here.
+    login: Some(Login { link: "codex/auth.json", command: "codex -c cli_auth_credentials_store=file login" }),
     wire: Some(&HookWire { read, answer }),
     own: &[],
     obeyed: &[],
@@ -78,6 +90,8 @@ const RESERVED: &[&str] = &[
 
 /// Keys of `-c` that the supervision rests on: given twice, the last would win.
 const RESERVED_KEYS: &[&str] = &[
+    "chatgpt_base_url",
+    "cli_auth_credentials_store",
     "default_permissions",
     "features",
     "hooks",
@@ -85,6 +99,8 @@ const RESERVED_KEYS: &[&str] = &[
     "model_provider",
     "model_providers",
     "notice",
+    "openai_base_url",
+    "otel",
     "permissions",
     "profile",
     "projects",
@@ -99,9 +115,20 @@ const INSTRUCTIONS_MAX: u64 = 32 * 1024;
 /// Sub-commands that take the options after their name and need no terminal.
 const HEADLESS: &[&str] = &["exec", "e", "review"];
 
+/// Sub-commands with which the user's login would leave the run, or the run its telemetry.
+const LEAVING: &[&str] =
+    &["agents", "app-server", "cloud", "exec-server", "login", "logout", "remote-control"];
+
 fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     refuse_reserved(ground.args, RESERVED)?;
     refuse_reserved_keys(ground.args)?;
+    let (login, told) = match ground.billing {
+        Billing::Keys => (None, Vec::new()),
+        Billing::Subscription => {
+            refuse_leaving(ground.args)?;
+            (Some(own_login(ground)?), telemetry(ground))
+        }
+    };
     refuse_links_out(ground, &["AGENTS.md", "AGENTS.override.md"])?;
     let mut args = Vec::new();
     let mut rest = ground.args;
@@ -118,7 +145,72 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     args.extend(rest.iter().cloned());
     let home = ground.dir.join("codex").to_string_lossy().into_owned();
     let files = if headless { untold() } else { trust(ground) };
-    Ok(Prepared { program: "codex".to_owned(), args, env: vec![("CODEX_HOME".to_owned(), home)], files })
+    let env = std::iter::once(("CODEX_HOME".to_owned(), home)).chain(told).collect();
+    Ok(Prepared { program: "codex".to_owned(), args, env, files, login })
+}
+
+fn refuse_leaving(args: &[String]) -> Result<(), AdapterError> {
+    match args.first().filter(|first| LEAVING.contains(&first.as_str())) {
+        Some(first) => Err(AdapterError::ReservedArgument(first.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Where the user's own Codex keeps its login, in a file. Nobody looks into it here.
+fn own_login(ground: &Ground<'_>) -> Result<PathBuf, AdapterError> {
+    let set = ground.inherited.get("CODEX_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let (variable, home) = match set {
+        Some(home) => ("CODEX_HOME", Some(home)),
+        None => ("HOME", ground.home.map(|home| home.join(".codex"))),
+    };
+    let home = home.filter(|home| home.is_absolute()).ok_or(AdapterError::NoLoginPlace(variable))?;
+    Ok(home.join("auth.json"))
+}
+
+/// What its exporter takes from its environment, where other users of the machine do not see the token. An event that
+/// does not fit into its queue is lost, and a large batch may be more than is taken in here.
+fn telemetry(ground: &Ground<'_>) -> Vec<(String, String)> {
+    [
+        ("OTEL_EXPORTER_OTLP_HEADERS", format!("Authorization=Bearer%20{}", ground.token)),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "65536".to_owned()),
+        ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "64".to_owned()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "1000".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// A call of a model, as its telemetry tells of it. That its stream ended is told too, without counts.
+fn spent(event: &str, attributes: &Attributes) -> Option<Result<Spent, HookError>> {
+    let is_end = attributes.get("event.kind").is_some_and(|kind| kind == "response.completed");
+    let counts = is_end && attributes.contains_key("input_token_count");
+    (event == "codex.sse_event" && counts).then(|| response(attributes))
+}
+
+/// It gives a call no id. What was read from the cache and what was written to it is within the input, reasoning within
+/// the output. Where nothing is said of what was written it is all that was not read, which is dearer.
+fn response(attributes: &Attributes) -> Result<Spent, HookError> {
+    let of = |name| tokens(attributes, name);
+    let require = |name| attributes.get(name).cloned().ok_or(HookError(name));
+    require("output_token_count")?;
+    let input = of("input_token_count")?;
+    let read = of("cached_token_count")?.min(input);
+    let new = input - read;
+    let written = match attributes.contains_key("cache_write_token_count") {
+        true => of("cache_write_token_count")?.min(new),
+        false => new,
+    };
+    Ok(Spent {
+        call: None,
+        model: require("model")?,
+        usage: Usage {
+            input_tokens: new - written,
+            cache_write_5m_tokens: written,
+            cache_write_1h_tokens: 0,
+            cache_read_tokens: read,
+            output_tokens: of("output_token_count")?,
+        },
+    })
 }
 
 fn refuse_reserved_keys(args: &[String]) -> Result<(), AdapterError> {
@@ -137,21 +229,48 @@ fn refuse_reserved_keys(args: &[String]) -> Result<(), AdapterError> {
     Ok(())
 }
 
+/// Where the models are, and what else depends on who pays for them.
+fn provider(ground: &Ground<'_>) -> Vec<String> {
+    let settings: Vec<String> = match ground.billing {
+        // Retries of streams alone: those of requests would multiply with them.
+        Billing::Keys => vec![
+            "model_provider=agentsup".to_owned(),
+            format!(
+                "model_providers.agentsup={{name=\"agentsup\",base_url=\"{}/llm/openai/v1\",\
+                 env_key=\"AGENTSUP_RUN_TOKEN\",wire_api=\"responses\",request_max_retries=0,stream_max_retries=5}}",
+                ground.origin
+            ),
+            "otel.metrics_exporter=\"none\"".to_owned(),
+        ],
+        // Counts and names; prompts, answers and their pieces are not told.
+        Billing::Subscription => vec![
+            "model_provider=openai".to_owned(),
+            "cli_auth_credentials_store=\"file\"".to_owned(),
+            format!(
+                "otel={{log_user_prompt=false,log_agent_responses=false,log_sse_deltas=false,\
+                 metrics_exporter=\"none\",trace_exporter=\"none\",\
+                 exporter={{otlp-http={{endpoint=\"{}/v1/logs\",protocol=\"json\"}}}}}}",
+                telemetry_url(ground)
+            ),
+        ],
+    };
+    // At a price that no telemetry tells: faster answers, and pictures made at the provider.
+    let off: &[&str] = match ground.billing {
+        Billing::Keys => &[],
+        Billing::Subscription => &["fast_mode", "ultrafast_mode", "image_generation"],
+    };
+    let settings = settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]);
+    settings.chain(off.iter().flat_map(|off| ["--disable", off].map(str::to_owned))).collect()
+}
+
 fn options(ground: &Ground<'_>) -> Vec<String> {
-    let origin = ground.origin;
-    let provider = format!(
-        "model_providers.agentsup={{name=\"agentsup\",base_url=\"{origin}/llm/openai/v1\",\
-         env_key=\"AGENTSUP_RUN_TOKEN\",wire_api=\"responses\",request_max_retries=0,stream_max_retries=5}}"
-    );
-    // Retries of streams alone: those of requests would multiply with them.
     let server = format!(
         "mcp_servers.agentsup={{url=\"{}\",bearer_token_env_var=\"AGENTSUP_RUN_TOKEN\",\
          default_tools_approval_mode=\"approve\"}}",
         mcp_url(ground)
     );
-    let mut options = vec!["-c".to_owned(), "model_provider=agentsup".to_owned()];
+    let mut options = provider(ground);
     let mut set = |value: String| options.extend(["-c".to_owned(), value]);
-    set(provider);
     set(server);
     for (event, timeout) in [
         ("SessionStart", REPORT_TIMEOUT),
@@ -164,14 +283,12 @@ fn options(ground: &Ground<'_>) -> Vec<String> {
             toml_text(&hook_command(ground, ADAPTER.name))
         ));
     }
-    // What the model's shell does not need to see.
-    set("shell_environment_policy={exclude=[\"AGENTSUP_*\",\"*_API_KEY\",\"ANTHROPIC_*\"]}".to_owned());
+    set(shell_environment(ground));
     for quiet in ["analytics.enabled=false", "feedback.enabled=false", "check_for_update_on_startup=false"] {
         set(quiet.to_owned());
     }
     // At nine tenths of a budget it would offer a cheaper model, in the way of what is typed.
     set("notice.hide_rate_limit_model_nudge=true".to_owned());
-    set("otel.metrics_exporter=\"none\"".to_owned());
     // It runs at the provider, at a price that nobody can bound: the gateway refuses it.
     set("web_search=\"disabled\"".to_owned());
     set("default_permissions=\"agentsup\"".to_owned());
@@ -182,6 +299,19 @@ fn options(ground: &Ground<'_>) -> Vec<String> {
     }
     options.push("--dangerously-bypass-hook-trust".to_owned());
     options
+}
+
+/// What the model's shell does not need to see. On a subscription that is the way to the login, too; the empty place that
+/// it is told instead keeps a second Codex from the user's own.
+fn shell_environment(ground: &Ground<'_>) -> String {
+    let exclude = "exclude=[\"AGENTSUP_*\",\"OTEL_*\",\"*_API_KEY\",\"ANTHROPIC_*\"]";
+    match ground.billing {
+        Billing::Keys => format!("shell_environment_policy={{{exclude}}}"),
+        Billing::Subscription => {
+            let none = toml_text(&ground.dir.join("none").to_string_lossy());
+            format!("shell_environment_policy={{{exclude},set={{CODEX_HOME={none}}}}}")
+        }
+    }
 }
 
 /// Headless nobody is asked, and what is said of no project is neither trusted nor refused: its settings are left
@@ -301,122 +431,4 @@ fn answer(answer: &HookAnswer<'_>) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::billing::Billing;
-
-    #[test]
-    fn a_patch_names_every_file_it_touches() {
-        let patch = "*** Begin Patch\n*** Add File: a b.txt\n+x\n*** Update File: ../out\n*** Move to: c\n*** End Patch";
-        let message = json!({
-            "hook_event_name": "PreToolUse", "tool_name": "apply_patch", "tool_use_id": "call_1", "cwd": "/w",
-            "tool_input": { "command": patch },
-        });
-        let Ok(HookCall::Before(call)) = read(&message) else { panic!("not a call") };
-        assert_eq!(call.paths, ["a b.txt", "../out", "c"]);
-        assert_eq!((call.class, call.command), (ToolKind::Builtin(BuiltinClass::Edit), None));
-    }
-
-    #[test]
-    fn a_patch_without_its_text_cannot_be_read() {
-        let message =
-            json!({ "hook_event_name": "PreToolUse", "tool_name": "apply_patch", "tool_input": {} });
-        assert_eq!(read(&message), Err(HookError("tool_input.command")));
-    }
-
-    #[test]
-    fn an_allowance_is_silence() {
-        assert_eq!(answer(&HookAnswer::Allow), Value::Null);
-    }
-
-    #[test]
-    fn a_setting_cannot_empty_the_hooks() {
-        let refused = |text: &str| {
-            let args: Vec<String> = text.split(' ').map(str::to_owned).collect();
-            refuse_reserved_keys(&args).err().map(|error| error.to_string())
-        };
-        for text in ["exec -c hooks.PreToolUse=[] x", "--config=features.hooks=false", "-cmcp_servers.x={}"] {
-            assert!(
-                refused(text).is_some_and(|text| text.contains("cannot be used under agentsup")),
-                "{text}"
-            );
-        }
-        assert_eq!(refused("exec -c model=gpt-6 x -- -c hooks=1"), None);
-    }
-
-    fn ground<'a>(worktree: &'a std::path::Path, args: &'a [String]) -> Ground<'a> {
-        Ground {
-            dir: "/run-dir".as_ref(),
-            worktree,
-            cwd: worktree,
-            origin: "http://127.0.0.1:1",
-            token: "ast_secret",
-            own_program: "/opt/it's".as_ref(),
-            home: None,
-            billing: Billing::Keys,
-            version: None,
-            args,
-            models: &[],
-            endpoints: &[],
-        }
-    }
-
-    #[test]
-    fn headless_options_come_after_the_sub_command() {
-        let args = vec!["exec".to_owned(), "do it".to_owned()];
-        let prepared = prepare(&ground("/work tree".as_ref(), &args)).unwrap();
-        assert_eq!(
-            (prepared.args.first().unwrap().as_str(), prepared.args.last().unwrap().as_str()),
-            ("exec", "do it")
-        );
-        assert!(!prepared.args.contains(&"-a".to_owned()));
-        assert_eq!(prepared.files[0].content, "", "neither trusted nor refused");
-        assert!(prepared.args.iter().any(|arg| arg.contains(r"'/opt/it'\\''s' hook codex || {")));
-    }
-
-    #[test]
-    fn settings_of_any_directory_above_are_not_trusted_and_instructions_come_all_the_same() {
-        let dir = tempfile::tempdir().unwrap();
-        let worktree = dir.path();
-        let name = toml_text(&worktree.to_string_lossy());
-        std::fs::create_dir_all(worktree.join("a/b")).unwrap();
-        std::fs::write(worktree.join("AGENTS.md"), "Remember.").unwrap();
-        let cwd = worktree.join("a/b");
-        let ground = Ground { cwd: &cwd, ..ground(worktree, &[]) };
-        let trusted = format!("[projects.{name}]\ntrust_level = \"trusted\"\n");
-        assert_eq!(trust(&ground).into_iter().map(|file| file.content).collect::<Vec<_>>(), [trusted]);
-        std::fs::create_dir(worktree.join("a/.codex")).unwrap();
-        let untrusted = format!("[projects.{name}]\ntrust_level = \"untrusted\"\n");
-        let files = trust(&ground);
-        assert_eq!(
-            (files[0].content.as_str(), files[1].path.to_str(), files[1].content.as_str()),
-            (untrusted.as_str(), Some("codex/AGENTS.md"), "Remember.")
-        );
-    }
-
-    #[test]
-    fn of_the_repository_only_what_a_commit_writes_is_open() {
-        let dir = tempfile::tempdir().unwrap();
-        let git = dir.path().canonicalize().unwrap().join("repo/.git");
-        let worktree = dir.path().join("w");
-        for made in ["worktrees/w", "objects", "refs/heads/agentsup", "hooks"] {
-            std::fs::create_dir_all(git.join(made)).unwrap();
-        }
-        std::fs::create_dir(&worktree).unwrap();
-        std::fs::write(worktree.join(".git"), format!("gitdir: {}/worktrees/w\n", git.display())).unwrap();
-        std::fs::write(git.join("worktrees/w/commondir"), "../..\n").unwrap();
-        let git = git.display();
-        assert_eq!(
-            sandbox(&ground(&worktree, &[])),
-            format!(
-                "permissions.agentsup={{extends=\":workspace\",filesystem={{\"{git}/objects\"=\"write\",\
-                 \"{git}/refs/heads/agentsup\"=\"write\",\"{git}/worktrees/w/commondir\"=\"read\",\
-                 \"{git}/worktrees/w\"=\"write\"}}}}"
-            )
-        );
-        assert_eq!(
-            sandbox(&ground("/none".as_ref(), &[])),
-            "permissions.agentsup={extends=\":workspace\",filesystem={}}"
-        );
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     payers: Payers::Keys,
     telemetry: None,
+    login: None,
     wire: None,
     own: &[],
     obeyed: &[],

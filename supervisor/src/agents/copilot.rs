@@ -50,6 +50,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     payers: Payers::Keys,
     telemetry: None,
+    login: None,
     wire: Some(&HookWire { read, answer }),
     own: &[],
     obeyed: SETTINGS,
@@ -162,7 +163,13 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         file("copilot/settings.json", json!({ "banner": "never", "memory": false })),
         file("copilot-mcp.json", server(ground)),
     ];
-    Ok(Prepared { program: "copilot".to_owned(), args, env: environment(ground, &choice), files })
+    Ok(Prepared {
+        program: "copilot".to_owned(),
+        args,
+        env: environment(ground, &choice),
+        files,
+        login: None,
+    })
 }
 
 fn is_short(arg: &str, letter: char) -> bool {

@@ -19,6 +19,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     payers: Payers::Keys,
     telemetry: None,
+    login: None,
     wire: Some(&HookWire { read, answer }),
     own: &[],
     obeyed: &[],
@@ -31,6 +32,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         args: vec!["__demo-agent".to_owned()],
         env: vec![("ANTHROPIC_BASE_URL".to_owned(), format!("{}/llm/demo", ground.origin))],
         files: Vec::new(),
+        login: None,
     })
 }
 

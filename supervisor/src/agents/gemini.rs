@@ -47,6 +47,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     payers: Payers::Keys,
     telemetry: None,
+    login: None,
     wire: Some(&HookWire { read, answer }),
     // Plans, to-do lists and what it kept of long answers; and what is only for a while.
     own: &[("gemini/.gemini/tmp", Place::Scratch), ("tmp", Place::Scratch)],
@@ -150,6 +151,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         args,
         env: env.map(|(name, value)| (name.to_owned(), value)).collect(),
         files,
+        login: None,
     })
 }
 
@@ -329,6 +331,7 @@ mod tests {
             token: "ast_secret",
             own_program: "/opt/it's".as_ref(),
             home: None,
+            inherited: &crate::agents::tests::NOTHING,
             billing: crate::core::billing::Billing::Keys,
             version: Some("0.61.0"),
             args: &[],

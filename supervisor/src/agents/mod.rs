@@ -7,7 +7,6 @@
 
 mod claude;
 mod codex;
-
 mod command;
 mod copilot;
 mod demo;
@@ -18,6 +17,7 @@ mod qwen;
 pub mod models;
 pub mod wire;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::core::action::Place;
@@ -67,6 +67,8 @@ pub struct Adapter {
     pub payers: Payers,
     /// How it tells what its calls on a subscription cost; none where it does not.
     pub telemetry: Option<Telemetry>,
+    /// How it finds the user's own login in a private configuration; none where it needs no help or has none.
+    pub login: Option<Login>,
     /// The wire of its hooks, if it has hooks.
     pub wire: Option<&'static HookWire>,
     /// What of the run's directory the agent's own tools use, and as what; the rest of it is closed to them.
@@ -84,6 +86,16 @@ pub enum GaugeStyle {
     None,
     /// By headers of a model's answer, as Codex does.
     CodexHeaders,
+}
+
+/// A login of the user's own that an agent looks for in its configuration directory, where a run has a private one: there
+/// it is a link. Nothing but the link is made here; what it leads to only the agent reads, and only the agent renews.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Login {
+    /// The link, relative to the run's directory.
+    pub link: &'static str,
+    /// The command that makes a login where a link can lead to it.
+    pub command: &'static str,
 }
 
 /// A program that must be installed.
@@ -129,6 +141,8 @@ pub struct Ground<'a> {
     pub own_program: &'a Path,
     /// The human's home directory.
     pub home: Option<&'a Path>,
+    /// What the agent inherits of the user's environment.
+    pub inherited: &'a BTreeMap<String, String>,
     /// Who pays for its model calls.
     pub billing: Billing,
     /// The program's version as `major.minor.patch`; none where the adapter has no program.
@@ -152,6 +166,8 @@ pub struct Prepared {
     pub env: Vec<(String, String)>,
     /// Files to be written below the run's directory, mode 0600, before the start.
     pub files: Vec<PrivateFile>,
+    /// Where the user's login is that the adapter's link is to lead to.
+    pub login: Option<PathBuf>,
 }
 
 /// A file of the run's private directory.
@@ -175,6 +191,9 @@ pub enum AdapterError {
     /// An argument would switch off what the supervision rests on.
     #[error("`{0}` cannot be used under agentsup, which sets it itself")]
     ReservedArgument(String),
+    /// Where the user's login is cannot be told.
+    #[error("`{0}` is not an absolute path, so that your login cannot be found")]
+    NoLoginPlace(&'static str),
     /// The repository carries code that the agent would run inside itself, beside the hooks.
     #[error("the repository's `{0}` would run inside the agent, past its hooks")]
     RepositoryCode(String),
@@ -196,6 +215,7 @@ impl AdapterError {
                 "agentsup run ADAPTER -- --model NAME, or name one without `*` in `models` of the manifest"
             }
             Self::ReservedArgument(_) => "leave the argument out",
+            Self::NoLoginPlace(_) => "set the variable to the whole path of the directory",
             Self::RepositoryCode(_) | Self::RepositoryEnvironment(_) | Self::RepositoryLink(_) => {
                 "remove it from the commit you start from, or use another agent"
             }

@@ -41,6 +41,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     payers: Payers::Keys,
     telemetry: None,
+    login: None,
     wire: Some(&HookWire { read, answer }),
     // What it kept of long answers is its to read.
     own: &[("data/opencode/tool-output", Place::Outside)],
@@ -82,7 +83,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     let plugin = PLUGIN.replace("@HOOK_URL@", &hook_url(ground, ADAPTER.name));
     let mut files = vec![PrivateFile { path: "agentsup.js".into(), content: plugin }];
     files.extend(plugin_package(ground.version.unwrap_or_default()));
-    Ok(Prepared { program: "opencode".to_owned(), args: ground.args.to_vec(), env, files })
+    Ok(Prepared { program: "opencode".to_owned(), args: ground.args.to_vec(), env, files, login: None })
 }
 
 fn config(ground: &Ground<'_>) -> Value {
@@ -207,6 +208,7 @@ mod tests {
             token: "ast_secret",
             own_program: "/opt/agentsup".as_ref(),
             home: None,
+            inherited: &crate::agents::tests::NOTHING,
             billing: Billing::Keys,
             version: Some("1.18.33"),
             args: &[],

@@ -49,6 +49,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     gauge: GaugeStyle::None,
     wire: Some(&HookWire { read, answer }),
     telemetry: None,
+    login: None,
     // What it kept of long answers is its to read.
     own: &[("qwen/tmp", Place::Outside)],
     obeyed: &[".agents", ".mcp.json", ".qwen"],
@@ -129,7 +130,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         file("qwen-system.json", settings(ground, &choice, kind)),
         file("qwen/settings.json", json!({})),
     ];
-    Ok(Prepared { program: "qwen".to_owned(), args, env: environment(ground, &choice), files })
+    Ok(Prepared { program: "qwen".to_owned(), args, env: environment(ground, &choice), files, login: None })
 }
 
 fn environment(ground: &Ground<'_>, choice: &Choice) -> Vec<(String, String)> {

@@ -6,6 +6,8 @@ use super::*;
 
 static ANY_MODEL: LazyLock<Vec<String>> = LazyLock::new(|| vec!["*".to_owned()]);
 
+pub(super) static NOTHING: BTreeMap<String, String> = BTreeMap::new();
+
 pub(super) fn ground(args: &[String]) -> Ground<'_> {
     Ground {
         dir: Path::new("/run-dir"),
@@ -14,7 +16,8 @@ pub(super) fn ground(args: &[String]) -> Ground<'_> {
         origin: "http://127.0.0.1:4100",
         token: "ast_secret",
         own_program: Path::new("/opt/agentsup"),
-        home: None,
+        home: Some(Path::new("/user")),
+        inherited: &NOTHING,
         billing: Billing::Keys,
         version: Some("1.0.0"),
         args,
@@ -84,7 +87,13 @@ fn every_adapter_is_refused_as_its_program_understands() {
 fn a_run_on_a_subscription_is_told_of_no_gateway_and_gets_nothing_that_looks_like_a_key() {
     let ground = Ground { billing: Billing::Subscription, ..ground(&[]) };
     for adapter in ADAPTERS.iter().filter(|adapter| adapter.payers.permit(Billing::Subscription)) {
+        assert!(adapter.telemetry.is_some(), "{}: nobody would know what it costs", adapter.name);
         let prepared = (adapter.prepare)(&ground).unwrap();
+        assert_eq!(prepared.login.is_some(), adapter.login.is_some(), "{}", adapter.name);
+        for arg in &prepared.args {
+            let told = arg.contains("ast_secret") || arg.contains("/llm");
+            assert!(!told, "{}: {arg}", adapter.name);
+        }
         let env = contract_env(&ground, "run_1").into_iter().chain(prepared.env);
         for (name, value) in env {
             let of_a_model = ["_BASE_URL", "_AUTH_TOKEN", "_API_KEY"].iter().any(|end| name.ends_with(end));

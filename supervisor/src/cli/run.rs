@@ -51,7 +51,7 @@ Examples:
   agentsup run --detach command -- ./long      in the background; prints the run's id
   agentsup run --agent code-review-bot claude  as another registered agent
   agentsup run --cap '2.00 USD' claude         with a cap of its own
-  agentsup run --subscription claude           paid by your own Claude login
+  agentsup run --subscription claude           paid by your own login; codex can, too
 
 Ctrl-\\ then d detaches; `agentsup attach RUN` comes back. The exit code is the agent's own.")]
 pub(super) struct Args {
@@ -67,7 +67,7 @@ pub(super) struct Args {
     /// The most this run may spend, such as '2.00 USD' or '100000 tokens', whatever its agent's budget leaves
     #[arg(long, value_name = "AMOUNT")]
     cap: Option<Amount>,
-    /// Let your own login pay, such as Claude Pro or Max: metered at list prices and not enforced
+    /// Let your own login pay, such as Claude Max or ChatGPT: metered at list prices and not enforced
     ///
     /// The agent uses your login by itself, straight to its provider; agentsup never sees it. What it used is told
     /// afterwards, and a run whose budget is used up is killed. The agent's manifest must say `billing: either` or

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 const INHERITED: &[&str] = &[
     // Where the user's own login of Claude Code is; a run that is paid by keys gets a private one instead.
     "CLAUDE_CONFIG_DIR",
+    // And that of Codex, likewise.
+    "CODEX_HOME",
     "COLORFGBG",
     "COLORTERM",
     "COLUMNS",

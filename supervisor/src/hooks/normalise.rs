@@ -33,6 +33,11 @@ pub(super) fn normalise(
         .obeyed
         .iter()
         .fold(own, |grounds, path| grounds.with(&real(&run.worktree).join(path), Place::GitMetadata));
+    // Wherever the user keeps it.
+    let own = match adapter.login {
+        Some(login) => own.with(&real(&run.dir.join(login.link)), Place::Secret),
+        None => own,
+    };
     let dir = call.cwd.as_deref().map_or(run.worktree.as_path(), Path::new);
     let mut facts = Facts { command: call.command.clone(), ..Facts::default() };
     facts.paths.extend(call.paths.iter().map(|path| fact(Path::new(path), dir, &own)));

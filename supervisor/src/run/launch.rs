@@ -313,12 +313,12 @@ fn prepare(
     let internal = |error: &dyn std::fmt::Display| Failure::internal(error);
     socket::require_private_dir(&run.dir).map_err(|error| internal(&error))?;
     let own_program = spawn::own_program().map_err(|error| internal(&error))?;
-    let mut env = environ::inherited(params.environment);
-    let version = require_program(adapter, &env)?;
+    let inherited = environ::inherited(params.environment);
+    let version = require_program(adapter, &inherited)?;
     if run.billing == Billing::Keys {
         means::require_key(runs, adapter)?;
     }
-    let home = env.get("HOME").map(PathBuf::from);
+    let home = inherited.get("HOME").map(PathBuf::from);
     let cwd = working_directory(run, &params.directory);
     let snapshot = runs.registry().current();
     let endpoints: Vec<Endpoint> = snapshot
@@ -335,17 +335,22 @@ fn prepare(
         token,
         own_program: &own_program,
         home: home.as_deref(),
+        inherited: &inherited,
         billing: run.billing,
         version: version.as_deref(),
         args: &params.args,
         models: snapshot.agent(&run.agent.to_string()).map_or(&[], |agent| &agent.models),
         endpoints: &endpoints,
     };
-    let Prepared { program, args, env: own, files } =
+    let Prepared { program, args, env: own, files, login } =
         (adapter.prepare)(&ground).map_err(|error| unprepared(&error))?;
     for file in &files {
         write_private(&run.dir, file).map_err(|error| internal(&error))?;
     }
+    if let (Some(login), Some(place)) = (adapter.login, login) {
+        means::link_login(&run.dir, &login, &place)?;
+    }
+    let mut env = inherited.clone();
     env.extend(agents::contract_env(&ground, &run.id.to_string()));
     // So that agentsup's own commands inside the run find this daemon, which refuses them and says so on the record.
     if let Some(home) = Env::current().text("AGENTSUP_HOME") {

@@ -1,8 +1,11 @@
 //! What a run's model calls are paid with: that it is there, and that it may pay. Better told before the start than by
 //! the agent, in the middle of its first answer.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
 use super::Runs;
-use crate::agents::Adapter;
+use crate::agents::{Adapter, Login};
 use crate::core::billing::Billing;
 use crate::core::error::{Code, Failure};
 use crate::gate::LiveRun;
@@ -27,6 +30,15 @@ pub(super) async fn require(runs: &Runs, live: &LiveRun, adapter: &Adapter) -> R
         return Err(Failure::new(Code::Budget, over).hint(format!("agentsup budget show {name}")));
     }
     Ok(())
+}
+
+/// Lets the agent find the user's own login in its private configuration. That it is there is all that is asked of it here.
+pub(super) fn link_login(dir: &Path, login: &Login, place: &Path) -> Result<(), Failure> {
+    if !place.is_file() {
+        let message = format!("there is no login in `{}`", place.display());
+        return Err(Failure::new(Code::Usage, message).hint(login.command));
+    }
+    symlink(place, dir.join(login.link)).map_err(|error| Failure::internal(&error))
 }
 
 /// A refusal, with what helps where it is the way of paying that the manifest does not permit.

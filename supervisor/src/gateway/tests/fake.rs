@@ -181,9 +181,9 @@ impl World {
         Self::of(config, cap, run(style)).await
     }
 
-    /// With a run of Claude Code that is paid like this, and no provider.
-    pub(super) async fn billed(cap: i64, billing: Billing) -> Self {
-        let run = Run { adapter: "claude".into(), billing, ..run(RefusalStyle::PLAIN) };
+    /// With a run of this agent that is paid like this, and no provider.
+    pub(super) async fn billed(adapter: &str, cap: i64, billing: Billing) -> Self {
+        let run = Run { adapter: adapter.into(), billing, ..run(RefusalStyle::PLAIN) };
         Self::of(Config::default(), cap, run).await
     }
 

@@ -9,7 +9,7 @@ const EXPORT: &str = include_str!("../golden/claude-telemetry.json");
 const COST: i64 = 800_000 + 1_000_000 + 300_000 + 80_000 + 800_000;
 
 async fn world(billing: Billing, cap: i64) -> World {
-    World::billed(cap, billing).await
+    World::billed("claude", cap, billing).await
 }
 
 async fn tell(world: &World, token: &str, path: &str, kind: &str, body: &str) -> (u16, String) {
@@ -44,6 +44,28 @@ async fn a_call_is_posted_once_at_list_price_and_nothing_of_the_person_is_kept()
     let bytes = world.database();
     for secret in ["secret prompt", "person@example.invalid"] {
         assert!(EXPORT.contains(secret));
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+    }
+    world.verified().await;
+}
+
+/// As Codex 0.169.0 sent it, over HTTP and over WebSocket, the person and the file made up: 300 at 2000, 600 at 100, 100 at
+/// 2500, 50 at 10 000 nano-USD, twice.
+const CODEX: &str = include_str!("../golden/codex-telemetry.json");
+
+#[tokio::test]
+async fn codexs_calls_are_told_apart_without_an_id_and_count_once() {
+    let world = World::billed("codex", 100_000_000, Billing::Subscription).await;
+    for _ in 0..2 {
+        assert_eq!(told(&world, CODEX).await, (200, "{}".into()));
+    }
+    assert_eq!(world.balance().await, (2 * (600_000 + 60_000 + 250_000 + 500_000), 0));
+    let told = "called the model `gpt-6.1-sol` past the gateway on a subscription (list-price equivalent, metered, not \
+                enforced) in dev at TIME, 1050 tokens, 0.00141 USD.";
+    assert_eq!(world.sentences().await, [told; 2]);
+    let bytes = world.database();
+    for secret in ["secret output", "secret file", "person@example.invalid", "acc-made-up"] {
+        assert!(CODEX.contains(secret));
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
     world.verified().await;

@@ -136,6 +136,8 @@ pub enum ToolSource {
     Builtin(BuiltinClass),
     /// An MCP server, by its name in the configuration.
     Mcp(String),
+    /// An MCP server that the agent found somewhere else: in no scope, whatever a manifest says.
+    Foreign,
 }
 
 /// Normalised facts about a tool call: what policies judge, never raw arguments.
@@ -202,6 +204,7 @@ impl Action {
             Self::Tool(tool) => match &tool.source {
                 ToolSource::Builtin(_) => tool.tool.clone(),
                 ToolSource::Mcp(server) => format!("{server}/{}", tool.tool),
+                ToolSource::Foreign => format!("foreign/{}", tool.tool),
             },
             Self::Egress(egress) => format!("{}:{}", egress.host, egress.port),
         }

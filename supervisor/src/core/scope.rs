@@ -72,6 +72,7 @@ fn objection_to_tool(agent: &Agent, tool: &ToolAction) -> Option<String> {
             let outside = !any(&agent.tools.mcp, &name);
             outside.then(|| format!("the tool `{name}` is not in the agent's scope"))
         }
+        ToolSource::Foreign => Some(format!("`{}` is a tool of a server that is not agentsup's", tool.tool)),
     }
 }
 
@@ -122,6 +123,7 @@ mod tests {
     use crate::core::billing::{Billing, Payers};
     use proptest::prelude::*;
 
+    use super::super::action::Facts;
     use super::super::fixture::{agent, run};
     use super::super::principal::AgentRef;
     use super::*;
@@ -204,6 +206,28 @@ mod tests {
         let allowed = [Reason { source: "scope".into(), decision: Decision::Allow, text: String::new() }];
         assert_eq!(reasons(&agent, Billing::Subscription), allowed);
         assert_eq!(reasons(&agent, Billing::Keys), allowed);
+    }
+
+    #[test]
+    fn no_manifest_holds_the_tools_of_a_foreign_server() {
+        let mut agent = agent();
+        agent.tools.mcp = vec!["*".into()];
+        let tool = |source| {
+            let tool = ToolAction {
+                source,
+                tool: "mcp__evil__run".into(),
+                args_digest: [0; 32],
+                facts: Facts::default(),
+                call_id: None,
+            };
+            check(&agent, &run(), &Action::Tool(tool)).remove(0)
+        };
+        assert_eq!(tool(ToolSource::Mcp("foreign".into())).decision, Decision::Allow);
+        let text = "`mcp__evil__run` is a tool of a server that is not agentsup's".to_owned();
+        assert_eq!(
+            tool(ToolSource::Foreign),
+            Reason { source: "scope".into(), decision: Decision::Deny, text }
+        );
     }
 
     #[test]

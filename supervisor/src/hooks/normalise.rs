@@ -48,8 +48,8 @@ pub(super) fn normalise(
     facts.hosts = call.urls.iter().map(|address| host(address).unwrap_or_else(|| address.clone())).collect();
     let source = match class {
         Some(class) => ToolSource::Builtin(class),
-        // The name has the server in it: `mcp__<server>__<tool>`.
-        None => ToolSource::Mcp("foreign".to_owned()),
+        // Most names have the server in them: `mcp__<server>__<tool>`.
+        None => ToolSource::Foreign,
     };
     let args_digest = canonical::digest(&call.args)?;
     Ok(ToolAction { source, tool: call.tool, args_digest, facts, call_id: call.call_id })
@@ -222,7 +222,7 @@ mod tests {
     fn hosts_are_lower_case_and_arguments_digested() {
         let action = normalise(&homes(), &run(), adapter(), call(&[], None), None).unwrap();
         assert_eq!(action.facts.hosts, ["example.com", "not a url"]);
-        assert_eq!(action.source, ToolSource::Mcp("foreign".into()));
+        assert_eq!(action.source, ToolSource::Foreign);
         assert_eq!(action.args_digest, canonical::digest(&json!({ "a": 1 })).unwrap());
     }
 }

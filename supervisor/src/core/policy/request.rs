@@ -26,7 +26,7 @@ pub(super) const fn action_name(action: &Action) -> &'static str {
         Action::Launch(_) => "launch",
         Action::Llm(_) => "llm",
         Action::Tool(ToolAction { source: ToolSource::Builtin(class), .. }) => class.name(),
-        Action::Tool(ToolAction { source: ToolSource::Mcp(_), .. }) => "mcp",
+        Action::Tool(ToolAction { source: ToolSource::Mcp(_) | ToolSource::Foreign, .. }) => "mcp",
         Action::Egress(_) => "egress",
     }
 }
@@ -119,7 +119,7 @@ fn resource(loaded: &Loaded, action: &Action) -> Resource {
         }
         Action::Tool(tool) => {
             let parents = match &tool.source {
-                ToolSource::Builtin(_) => HashSet::new(),
+                ToolSource::Builtin(_) | ToolSource::Foreign => HashSet::new(),
                 ToolSource::Mcp(server) => HashSet::from([uid(&types.server, server)]),
             };
             (uid(&types.tool, &action.name()), HashMap::from([text("name", &tool.tool)]), parents)

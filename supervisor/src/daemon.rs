@@ -24,7 +24,7 @@ use crate::core::record::EventEntry;
 use crate::demo;
 use crate::gate::Gate;
 use crate::gateway::Gateway;
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, Meter};
 use crate::mcp::Proxy;
 use crate::registry::{Registry, Switch};
 use crate::run::{AfterRun, Runs, reconcile, stop};
@@ -93,7 +93,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     let gateway = Gateway::new(gate.clone(), registry.clone()).map_err(|error| Failure::internal(&error))?;
     let upstream = Upstream::new().map_err(|error| Failure::internal(&error))?;
     let proxy = Proxy::new(gate.clone(), &registry, &home, upstream);
-    let hooks = Hooks::new(gate.clone(), Homes::new(&home, Env::current()));
+    let hooks = Hooks::new(gate.clone(), Homes::new(&home, Env::current()), meter(&gateway));
     let after_run = forget_hooks(hooks.clone());
     let runs = Runs::new(home.clone(), store.clone(), registry.clone(), gate.clone(), port, after_run);
     let reconciled = reconcile::reconcile(&runs).await?;
@@ -145,6 +145,15 @@ fn offer_demo(registry: &Registry, port: u16) -> Result<(), Failure> {
         registry.offer_demo(parts);
     }
     Ok(())
+}
+
+/// What hooks tell of model calls that went past the gateway is priced there.
+fn meter(gateway: &Gateway) -> Meter {
+    let gateway = gateway.clone();
+    Box::new(move |live, spent| {
+        let gateway = gateway.clone();
+        Box::pin(async move { gateway.hear_spent(&live, spent).await })
+    })
 }
 
 /// Permits whose end the agent's hooks never reported are settled when its run is over.

@@ -224,7 +224,9 @@ impl Default for Manifest {
     fn default() -> Self {
         let list = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect();
         Self {
-            adapters: list(&["claude", "codex", "copilot", "gemini", "opencode", "qwen", "command", "demo"]),
+            adapters: list(&[
+                "claude", "codex", "copilot", "cursor", "gemini", "opencode", "qwen", "command", "demo",
+            ]),
             models: list(&["*"]),
             mcp: list(&["*"]),
             builtin: list(&["read", "edit", "shell"]),

@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 mod alerts;
 mod budgets;
+mod cursor;
 mod daemon;
 mod demo;
 mod keeper;

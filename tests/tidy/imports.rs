@@ -30,7 +30,7 @@ const WORDS_OF_OPS: &[&str] = &[
     "audit::Summary",
 ];
 /// What the binary runs as when it starts itself again.
-const ITSELF: &[&str] = &["run::keeper", "daemon::main", "hooks::command", "demo"];
+const ITSELF: &[&str] = &["run::keeper", "daemon::main", "hooks::command", "hooks::relay", "demo"];
 
 const ROOMS: &[Room] = &[
     room("core", &[]),

@@ -30,7 +30,7 @@ use crate::core::action::Place;
 use crate::core::billing::{Billing, Payers};
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::RefusalStyle;
-use crate::core::run::HookDuty;
+use crate::core::run::{HookDuty, UNTOLD_TOOLS_MAX};
 use crate::core::usage::Usage;
 
 pub(super) const ADAPTER: Adapter = Adapter {
@@ -39,7 +39,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     program: Some(Program {
         binary: "claude",
         minimum: "2.1.295",
-        tested: "2.1.330",
+        tested: Some("2.1.330"),
         install: "npm install -g @anthropic-ai/claude-code",
         runtime: None,
     }),
@@ -48,9 +48,14 @@ pub(super) const ADAPTER: Adapter = Adapter {
     hooks: HookDuty::Required,
     gauge: GaugeStyle::None,
     payers: Payers::Either,
-    telemetry: Some(Telemetry { provider: "anthropic", read: spent }),
+    telemetry: Some(Telemetry {
+        provider: "anthropic",
+        events: Some(spent),
+        untold_tools_max: UNTOLD_TOOLS_MAX,
+        unlisted: None,
+    }),
     login: None,
-    wire: Some(&HookWire { read, answer }),
+    wire: Some(&HookWire::new(read, answer)),
     // Plans are its to write; what it kept of long answers and of the conversation is its to read.
     own: &[("claude/plans", Place::Scratch), ("claude/projects", Place::Outside)],
     obeyed: &[],
@@ -136,7 +141,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         args,
         env: env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         files,
-        login: None,
+        ..Prepared::default()
     })
 }
 
@@ -165,6 +170,7 @@ fn api_request(attributes: &Attributes) -> Result<Spent, HookError> {
     Ok(Spent {
         call: attributes.get("request_id").cloned(),
         model: attributes.get("model").cloned().ok_or(HookError("model"))?,
+        listed_as: Vec::new(),
         usage: Usage {
             input_tokens: of("input_tokens")?,
             // Where it does not say for how long, the shorter time is its own default.
@@ -341,7 +347,12 @@ mod tests {
             cache_read_tokens: 5000,
             output_tokens: 40,
         };
-        let expected = Spent { call: Some("req_1".into()), model: "claude-opus-5-5".into(), usage };
+        let expected = Spent {
+            call: Some("req_1".into()),
+            model: "claude-opus-5-5".into(),
+            listed_as: Vec::new(),
+            usage,
+        };
         assert_eq!(spent("claude_code.api_request", &told), Some(Ok(expected)));
         assert_eq!(spent("claude_code.user_prompt", &told), None);
         let much = attributes(&[("model", "m"), ("output_tokens", "100000001")]);

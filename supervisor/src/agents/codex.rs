@@ -37,7 +37,7 @@ use super::{
 use crate::core::billing::{Billing, Payers};
 use crate::core::manifest::BuiltinClass;
 use crate::core::refusal::{Form, RefusalStyle};
-use crate::core::run::HookDuty;
+use crate::core::run::{HookDuty, UNTOLD_TOOLS_MAX};
 use crate::core::usage::Usage;
 use crate::sys::grounds::{GitDirs, git_dirs};
 
@@ -47,7 +47,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     program: Some(Program {
         binary: "codex",
         minimum: "0.169.0",
-        tested: "0.169.0",
+        tested: Some("0.169.0"),
         install: "npm install -g @openai/codex",
         runtime: None,
     }),
@@ -56,10 +56,15 @@ pub(super) const ADAPTER: Adapter = Adapter {
     hooks: HookDuty::Required,
     gauge: GaugeStyle::CodexHeaders,
     payers: Payers::Either,
-    telemetry: Some(Telemetry { provider: "openai", read: spent }),
+    telemetry: Some(Telemetry {
+        provider: "openai",
+        events: Some(spent),
+        untold_tools_max: UNTOLD_TOOLS_MAX,
+        unlisted: None,
+    }),
     // In a keyring it is kept by the path of the configuration directory, which is another one here.
     login: Some(Login { link: "codex/auth.json", command: "codex -c cli_auth_credentials_store=file login" }),
-    wire: Some(&HookWire { read, answer }),
+    wire: Some(&HookWire::new(read, answer)),
     own: &[],
     obeyed: &[],
     prepare,
@@ -146,7 +151,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     let home = ground.dir.join("codex").to_string_lossy().into_owned();
     let files = if headless { untold() } else { trust(ground) };
     let env = std::iter::once(("CODEX_HOME".to_owned(), home)).chain(told).collect();
-    Ok(Prepared { program: "codex".to_owned(), args, env, files, login })
+    Ok(Prepared { program: "codex".to_owned(), args, env, files, login, ..Prepared::default() })
 }
 
 fn refuse_leaving(args: &[String]) -> Result<(), AdapterError> {
@@ -203,6 +208,7 @@ fn response(attributes: &Attributes) -> Result<Spent, HookError> {
     Ok(Spent {
         call: None,
         model: require("model")?,
+        listed_as: Vec::new(),
         usage: Usage {
             input_tokens: new - written,
             cache_write_5m_tokens: written,

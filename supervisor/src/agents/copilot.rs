@@ -40,7 +40,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     program: Some(Program {
         binary: "copilot",
         minimum: "1.0.102",
-        tested: "1.0.102",
+        tested: Some("1.0.102"),
         install: "npm install -g @github/copilot",
         runtime: None,
     }),
@@ -51,7 +51,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     payers: Payers::Keys,
     telemetry: None,
     login: None,
-    wire: Some(&HookWire { read, answer }),
+    wire: Some(&HookWire::new(read, answer)),
     own: &[],
     obeyed: SETTINGS,
     prepare,
@@ -168,7 +168,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         args,
         env: environment(ground, &choice),
         files,
-        login: None,
+        ..Prepared::default()
     })
 }
 

@@ -20,7 +20,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     payers: Payers::Keys,
     telemetry: None,
     login: None,
-    wire: Some(&HookWire { read, answer }),
+    wire: Some(&HookWire::new(read, answer)),
     own: &[],
     obeyed: &[],
     prepare,
@@ -31,8 +31,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         program: ground.own_program.to_string_lossy().into_owned(),
         args: vec!["__demo-agent".to_owned()],
         env: vec![("ANTHROPIC_BASE_URL".to_owned(), format!("{}/llm/demo", ground.origin))],
-        files: Vec::new(),
-        login: None,
+        ..Prepared::default()
     })
 }
 

@@ -37,7 +37,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     program: Some(Program {
         binary: "gemini",
         minimum: "0.61.0",
-        tested: "0.61.0",
+        tested: Some("0.61.0"),
         install: "npm install -g @google/gemini-cli",
         runtime: None,
     }),
@@ -48,7 +48,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     payers: Payers::Keys,
     telemetry: None,
     login: None,
-    wire: Some(&HookWire { read, answer }),
+    wire: Some(&HookWire::new(read, answer)),
     // Plans, to-do lists and what it kept of long answers; and what is only for a while.
     own: &[("gemini/.gemini/tmp", Place::Scratch), ("tmp", Place::Scratch)],
     obeyed: SETTINGS,
@@ -151,7 +151,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         args,
         env: env.map(|(name, value)| (name.to_owned(), value)).collect(),
         files,
-        login: None,
+        ..Prepared::default()
     })
 }
 
@@ -334,6 +334,7 @@ mod tests {
             inherited: &crate::agents::tests::NOTHING,
             billing: crate::core::billing::Billing::Keys,
             version: Some("0.61.0"),
+            streams: crate::agents::Streams::Terminal,
             args: &[],
             models: &[],
             endpoints: &[],

@@ -9,6 +9,7 @@ mod claude;
 mod codex;
 mod command;
 mod copilot;
+mod cursor;
 mod demo;
 mod gemini;
 mod opencode;
@@ -34,6 +35,7 @@ pub const ADAPTERS: &[&Adapter] = &[
     &codex::ADAPTER,
     &command::ADAPTER,
     &copilot::ADAPTER,
+    &cursor::ADAPTER,
     &demo::ADAPTER,
     &gemini::ADAPTER,
     &opencode::ADAPTER,
@@ -105,8 +107,8 @@ pub struct Program {
     pub binary: &'static str,
     /// The oldest version whose hooks fail closed, `major.minor.patch`.
     pub minimum: &'static str,
-    /// The newest version that the tests run.
-    pub tested: &'static str,
+    /// The newest version that the tests run; none where it cannot be had for them.
+    pub tested: Option<&'static str>,
     /// The command that installs it.
     pub install: &'static str,
     /// What it needs to run beside itself.
@@ -147,12 +149,23 @@ pub struct Ground<'a> {
     pub billing: Billing,
     /// The program's version as `major.minor.patch`; none where the adapter has no program.
     pub version: Option<&'a str>,
+    /// What its standard streams are to be.
+    pub streams: Streams,
     /// What the user typed after `--`.
     pub args: &'a [String],
     /// Globs over the models that the agent may call.
     pub models: &'a [String],
     /// The providers of the configuration.
     pub endpoints: &'a [Endpoint],
+}
+
+/// What an agent's standard streams are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// A terminal.
+    Terminal,
+    /// Pipes.
+    Pipes,
 }
 
 /// What is to be started, and with what.
@@ -168,6 +181,8 @@ pub struct Prepared {
     pub files: Vec<PrivateFile>,
     /// Where the user's login is that the adapter's link is to lead to.
     pub login: Option<PathBuf>,
+    /// Links to be made below the run's directory: the path there, and where it leads.
+    pub links: Vec<(PathBuf, PathBuf)>,
 }
 
 /// A file of the run's private directory.

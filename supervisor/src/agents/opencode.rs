@@ -31,7 +31,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     program: Some(Program {
         binary: "opencode",
         minimum: "1.18.33",
-        tested: "1.18.33",
+        tested: Some("1.18.33"),
         install: "npm install -g opencode-ai",
         runtime: None,
     }),
@@ -42,7 +42,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     payers: Payers::Keys,
     telemetry: None,
     login: None,
-    wire: Some(&HookWire { read, answer }),
+    wire: Some(&HookWire::new(read, answer)),
     // What it kept of long answers is its to read.
     own: &[("data/opencode/tool-output", Place::Outside)],
     obeyed: &[],
@@ -83,7 +83,13 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
     let plugin = PLUGIN.replace("@HOOK_URL@", &hook_url(ground, ADAPTER.name));
     let mut files = vec![PrivateFile { path: "agentsup.js".into(), content: plugin }];
     files.extend(plugin_package(ground.version.unwrap_or_default()));
-    Ok(Prepared { program: "opencode".to_owned(), args: ground.args.to_vec(), env, files, login: None })
+    Ok(Prepared {
+        program: "opencode".to_owned(),
+        args: ground.args.to_vec(),
+        env,
+        files,
+        ..Prepared::default()
+    })
 }
 
 fn config(ground: &Ground<'_>) -> Value {
@@ -211,6 +217,7 @@ mod tests {
             inherited: &crate::agents::tests::NOTHING,
             billing: Billing::Keys,
             version: Some("1.18.33"),
+            streams: crate::agents::Streams::Terminal,
             args: &[],
             models: &[],
             endpoints: &[],

@@ -38,7 +38,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     program: Some(Program {
         binary: "qwen",
         minimum: "0.24.4",
-        tested: "0.24.4",
+        tested: Some("0.24.4"),
         install: "npm install -g @qwen-code/qwen-code",
         runtime: Some(Runtime { binary: "node", minimum: "22.0.0", install: "install Node.js 22 or newer" }),
     }),
@@ -47,7 +47,7 @@ pub(super) const ADAPTER: Adapter = Adapter {
     refusal: RefusalStyle { terminal: Form::PaymentRequiredJson, transient: Form::PaymentRequiredJson },
     hooks: HookDuty::Required,
     gauge: GaugeStyle::None,
-    wire: Some(&HookWire { read, answer }),
+    wire: Some(&HookWire::new(read, answer)),
     telemetry: None,
     login: None,
     // What it kept of long answers is its to read.
@@ -130,7 +130,13 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
         file("qwen-system.json", settings(ground, &choice, kind)),
         file("qwen/settings.json", json!({})),
     ];
-    Ok(Prepared { program: "qwen".to_owned(), args, env: environment(ground, &choice), files, login: None })
+    Ok(Prepared {
+        program: "qwen".to_owned(),
+        args,
+        env: environment(ground, &choice),
+        files,
+        ..Prepared::default()
+    })
 }
 
 fn environment(ground: &Ground<'_>, choice: &Choice) -> Vec<(String, String)> {

@@ -14,27 +14,54 @@ pub struct HookWire {
     pub read: fn(&Value) -> Result<HookCall, HookError>,
     /// Writes the answer to a tool call; the text goes to the agent.
     pub answer: fn(&HookAnswer<'_>) -> Value,
+    /// Writes the answer to a prompt; the text goes to the person.
+    pub prompt: fn(&HookAnswer<'_>) -> Value,
+    /// What a hook that is a command prints where there is nothing to say.
+    pub silence: &'static [u8],
 }
 
-/// How an adapter tells what its model calls on a subscription cost: events of OTLP logs.
+impl HookWire {
+    /// The wire of an agent whose prompts are not asked about and whose hooks may stay silent.
+    pub(super) const fn new(
+        read: fn(&Value) -> Result<HookCall, HookError>,
+        answer: fn(&HookAnswer<'_>) -> Value,
+    ) -> Self {
+        Self { read, answer, prompt: unasked, silence: b"" }
+    }
+}
+
+fn unasked(_: &HookAnswer<'_>) -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// How an adapter tells what its model calls on a subscription cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Telemetry {
     /// The provider whose list prices count.
     pub provider: &'static str,
-    /// Reads an event by its name and attributes; none if it is about something else.
-    pub read: fn(&str, &Attributes) -> Option<Result<Spent, HookError>>,
+    /// Reads an event of OTLP logs by its name and attributes; none where its hooks tell.
+    pub events: Option<ReadEvent>,
+    /// How many tools it may call without telling anything: beyond that, it tells nothing any more.
+    pub untold_tools_max: u32,
+    /// The name under which it tells of a model that it chose by itself, if that is one without a list price.
+    pub unlisted: Option<&'static str>,
 }
+
+/// Reads an event by its name and attributes; none if it is about something else.
+pub type ReadEvent = fn(&str, &Attributes) -> Option<Result<Spent, HookError>>;
 
 /// The attributes of an event: texts, and numbers as they were written.
 pub type Attributes = BTreeMap<String, String>;
 
-/// A model call that went past the gateway, as its client tells of it: counts and names, nothing else.
+/// A model call that went past the gateway, or a turn of several, as its client tells of it: counts and names, nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spent {
     /// The provider's id of the call, if the client knows it.
     pub call: Option<String>,
     /// The model.
     pub model: String,
+    /// Under which names its list price may stand, where that is not the model's own.
+    pub listed_as: Vec<String>,
     /// Its tokens.
     pub usage: Usage,
 }
@@ -44,6 +71,8 @@ pub struct Spent {
 pub enum HookCall {
     /// The hooks are alive.
     Announced,
+    /// A prompt is about to go to a model, or a session begins that will send one. The hooks are alive.
+    Prompt,
     /// The agent wants to call one of its tools.
     Before(ToolCall),
     /// A tool has ended.
@@ -53,6 +82,14 @@ pub enum HookCall {
         /// How it ended.
         status: ToolEnd,
     },
+    /// What model calls past the gateway used.
+    Spent(Spent),
+    /// Model calls past the gateway are over, and their client does not say what they used.
+    Untold,
+    /// A headless agent has ended, and this is what its model calls used, if it says so.
+    Ended(Option<Spent>),
+    /// The agent's own output says that a tool was called: by then its hooks were heard, if there are any.
+    Acting,
     /// Nothing to decide.
     Other,
 }
@@ -146,7 +183,7 @@ pub(crate) fn fixed_part(glob: &str) -> String {
 }
 
 /// More tokens than any call has: beyond it a number is not believed.
-const TOKENS_MAX: u64 = 100_000_000;
+pub(super) const TOKENS_MAX: u64 = 100_000_000;
 
 /// The number of tokens in an attribute; zero if it is not there.
 pub(crate) fn tokens(attributes: &Attributes, name: &'static str) -> Result<u64, HookError> {

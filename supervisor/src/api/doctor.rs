@@ -148,11 +148,14 @@ fn agent(adapter: &agents::Adapter) -> Option<ProgramView> {
         path: None,
         version: None,
         minimum: program.minimum.to_owned(),
-        tested: Some(program.tested.to_owned()),
+        tested: program.tested.map(str::to_owned),
         state: ProgramState::Missing,
         hint: Some(program.install.to_owned()),
     };
-    let view = probed(program.binary, view);
+    let mut view = probed(program.binary, view);
+    if program.tested.is_none() && view.state == ProgramState::Usable {
+        view.state = ProgramState::Untested;
+    }
     let lacks = |runtime: &agents::Runtime| {
         let wanted = ProgramView { minimum: runtime.minimum.to_owned(), ..view.clone() };
         probed(runtime.binary, wanted).state != ProgramState::Usable

@@ -87,8 +87,11 @@ fn program(view: &ProgramView) -> Cell {
     match view.state {
         ProgramState::Usable => cell(version).tone(Tone::Good),
         ProgramState::Untested => {
-            let tested = view.tested.as_deref().unwrap_or_default();
-            cell(format_args!("{version}, newer than the tested {tested}")).tone(Tone::Warning)
+            let why = view.tested.as_ref().map_or_else(
+                || "not tested with the real program".to_owned(),
+                |tested| format!("newer than the tested {tested}"),
+            );
+            cell(format_args!("{version}, {why}")).tone(Tone::Warning)
         }
         ProgramState::TooOld => {
             let hint = view.hint.as_deref().unwrap_or_default();

@@ -23,6 +23,7 @@ mod mcp;
 mod output;
 mod prices;
 mod ps;
+mod relay;
 mod run;
 mod statusline;
 mod stop;
@@ -115,6 +116,7 @@ pub fn main(desktop: Option<Window>) -> ExitCode {
         Some(keeper::VERB) => return keeper::main(),
         Some(DAEMON_ARGUMENT) => return crate::daemon::main(),
         Some(hook::VERB) => return hook::perform(),
+        Some(relay::VERB) => return relay::perform(),
         Some(statusline::VERB) if env::arguments().count() == 1 => return statusline::perform(),
         Some(demo::AGENT_ARGUMENT) => return demo::agent(),
         Some(demo::SERVER_ARGUMENT) => return demo::server(),

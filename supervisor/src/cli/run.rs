@@ -79,7 +79,7 @@ pub(super) struct Args {
     detach_keys: DetachKeys,
     #[command(flatten)]
     answer: Answer,
-    /// What to start: claude, codex, copilot, gemini, opencode, qwen, …, or `command` for any program
+    /// What to start: claude, codex, copilot, cursor, gemini, opencode, qwen, …, or `command` for any program
     adapter: String,
     /// The agent's own arguments
     #[arg(last = true, value_name = "ARGS")]
@@ -221,6 +221,9 @@ fn tell_started(started: &Started) {
         started.branch,
         started.worktree.display()
     ));
+    for note in &started.notes {
+        output::warn(note);
+    }
 }
 
 fn end(started: &Started, attached: Attached, format: Format) -> Outcome {

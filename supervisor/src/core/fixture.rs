@@ -47,6 +47,7 @@ pub(crate) fn run() -> Run {
         refusal: RefusalStyle::PLAIN,
         hooks: HookDuty::Required,
         billing: Billing::Keys,
+        untold_tools_max: crate::core::run::UNTOLD_TOOLS_MAX,
         cap: None,
         started_at_ms: 0,
     }

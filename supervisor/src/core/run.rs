@@ -44,11 +44,21 @@ pub struct Run {
     /// Who pays for its model calls.
     #[serde(default)]
     pub billing: Billing,
+    /// How many tools it may call on a subscription without a word of what its model calls cost.
+    #[serde(default = "untold_tools_max")]
+    pub untold_tools_max: u32,
     /// What it may spend itself, whatever its agent's budget leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap: Option<Amount>,
     /// Milliseconds since 1970.
     pub started_at_ms: i64,
+}
+
+/// So many tool calls without a word of what the models cost are no chance, where a client tells within seconds.
+pub const UNTOLD_TOOLS_MAX: u32 = 50;
+
+const fn untold_tools_max() -> u32 {
+    UNTOLD_TOOLS_MAX
 }
 
 /// How the end of a run begins that was killed because its budget was used up.

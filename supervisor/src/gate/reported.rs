@@ -14,7 +14,7 @@ use crate::core::budget::{self, Balance};
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::money::NanoUsd;
 use crate::core::record::{Entry, EventEntry};
-use crate::core::run::{OVER_BUDGET, Run};
+use crate::core::run::{OVER_BUDGET, Run, RunState};
 use crate::core::usage::Usage;
 use crate::store::hold::Account;
 use crate::store::reported::{self, Row};
@@ -33,6 +33,8 @@ pub struct Reported {
     pub provider: String,
     /// The model.
     pub model: String,
+    /// The model whose price counts, where it is not its own.
+    pub priced_as: Option<String>,
     /// The version of the prices.
     pub prices: String,
     /// Its tokens.
@@ -41,8 +43,6 @@ pub struct Reported {
     pub cost: NanoUsd,
 }
 
-/// So many tool calls without a word of what the models cost are no chance: a client tells within seconds.
-const TOOLS_UNTOLD_MAX: u32 = 50;
 /// How a suspension for that begins.
 const SILENT: &str = "its telemetry is silent";
 
@@ -97,6 +97,25 @@ impl Gate {
         read.await
     }
 
+    /// Why nothing more may go to a model past the gateway; none while something may.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn refuse_prompt(&self, live: &LiveRun) -> Result<Option<String>, StoreError> {
+        if let Some(over) = live.overspent() {
+            return Ok(Some(over));
+        }
+        let state = live.state();
+        if state == RunState::Suspended {
+            let why = live.suspension().unwrap_or_default();
+            return Ok(Some(format!("the run is suspended: {why}")));
+        }
+        if !state.may_act() {
+            return Ok(Some(format!("the run is over ({})", state.name())));
+        }
+        self.used_up(&live.run).await
+    }
+
     /// Looks again at a run that outlived an earlier daemon.
     ///
     /// # Errors
@@ -122,10 +141,21 @@ impl Gate {
             return;
         }
         let tools = live.count_untold_tool();
-        if tools != TOOLS_UNTOLD_MAX {
+        if tools != live.run.untold_tools_max {
             return;
         }
-        let why = format!("{SILENT}: {tools} tool calls, and no word of what its model calls cost");
+        self.close(live, &format!("{tools} tool calls, and no word of what its model calls cost")).await;
+    }
+
+    /// Suspends a run on a subscription whose client made model calls and did not tell what they used.
+    pub async fn miss(&self, live: &LiveRun) {
+        if live.run.billing == Billing::Subscription {
+            self.close(live, "its model calls ended, and no word of what they used").await;
+        }
+    }
+
+    async fn close(&self, live: &LiveRun, what: &str) {
+        let why = format!("{SILENT}: {what}");
         if let Err(error) = self.suspend(live, &why).await {
             tracing::error!(%error, run = %live.run.id, "a suspended run could not be recorded");
         }
@@ -153,7 +183,7 @@ fn post(
         }
         let record = ids::new_record_id()?;
         let event = event(run, &call, &accounts);
-        let Reported { call, provider, model, prices, usage, cost } = call;
+        let Reported { call, provider, model, prices, usage, cost, .. } = call;
         let row = Row { run: run.id, call, record, at_ms: now_ms, provider, model, prices, usage, cost };
         reported::post(tx, &row, &accounts)?;
         records::append_as(tx, record, now_ms, Entry::Event(event))?;
@@ -171,8 +201,10 @@ fn post(
 
 /// Its facts are what `audit verify` compares with the ledger.
 fn event(run: &Run, call: &Reported, accounts: &[Account]) -> EventEntry {
+    let priced =
+        call.priced_as.as_ref().map_or_else(String::new, |model| format!("; at the price of `{model}`"));
     let text = format!(
-        "called the model `{}` past the gateway on a subscription (list-price equivalent, metered, not enforced)",
+        "called the model `{}` past the gateway on a subscription (list-price equivalent, metered, not enforced{priced})",
         call.model
     );
     let named: Vec<String> =

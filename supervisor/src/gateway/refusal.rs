@@ -152,6 +152,7 @@ const fn in_general(kind: RefusalKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use crate::core::billing::Billing;
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -243,7 +244,8 @@ mod tests {
         let providers = providers::wires();
         let provider =
             |name: &str| providers.iter().copied().find(|provider| provider.name() == name).unwrap();
-        for adapter in crate::agents::ADAPTERS {
+        let refusable = |one: &&&crate::agents::Adapter| one.payers.permit(Billing::Keys);
+        for adapter in crate::agents::ADAPTERS.iter().filter(refusable) {
             let wire = provider(adapter.provider.unwrap_or("anthropic"));
             for kind in [RefusalKind::Budget, RefusalKind::Busy] {
                 let refusal = Refusal { kind, ..refusal("agentsup: no.", None) };

@@ -39,7 +39,8 @@ impl Gateway {
             return refused(StatusCode::UNAUTHORIZED, "the run's token is missing, unknown or revoked");
         };
         let telemetry = agents::by_name(&live.run.adapter).and_then(|adapter| adapter.telemetry);
-        let Some(telemetry) = telemetry.filter(|_| live.run.billing == Billing::Subscription) else {
+        let told = |one: &Telemetry| live.run.billing == Billing::Subscription && one.events.is_some();
+        let Some(telemetry) = telemetry.filter(told) else {
             return refused(StatusCode::NOT_FOUND, "only a run on a subscription is heard here");
         };
         if rest != "/v1/logs" {
@@ -82,6 +83,17 @@ impl Gateway {
         Ok(())
     }
 
+    /// Posts what an agent's hook tells that it used.
+    ///
+    /// # Errors
+    /// Those of the store; the hook may tell of it again.
+    pub async fn hear_spent(&self, live: &Arc<LiveRun>, spent: Spent) -> Result<(), StoreError> {
+        let Some(telemetry) = agents::by_name(&live.run.adapter).and_then(|adapter| adapter.telemetry) else {
+            return Ok(());
+        };
+        self.report(live, &telemetry, vec![spent]).await
+    }
+
     async fn report_some(
         &self,
         live: &Arc<LiveRun>,
@@ -90,13 +102,17 @@ impl Gateway {
     ) -> Result<(), StoreError> {
         let snapshot = self.registry.current();
         let mut reported = Vec::with_capacity(calls.len());
-        for Spent { call, model, usage } in calls {
-            let price = prices::price(telemetry.provider, &model, &snapshot.config).or_else(prices::dearest);
-            let Some(price) = price else { continue };
-            let prices = prices::version(&price, &model);
+        for Spent { call, model, listed_as, usage } in calls {
+            let priced = |name: &String| {
+                Some((name.clone(), prices::price(telemetry.provider, name, &snapshot.config)?))
+            };
+            let known = priced(&model).or_else(|| listed_as.iter().find_map(priced));
+            let Some((name, price)) = known.or_else(prices::dearest) else { continue };
+            let (prices, cost) = (prices::version(&price, &name), price.cost(&usage));
+            let priced_as = Some(name).filter(|name| *name != model);
             let (call, provider) = (call.unwrap_or_default(), telemetry.provider.to_owned());
-            let (model, cost) = (shown(&model), price.cost(&usage));
-            reported.push(Reported { call, provider, model, prices, usage, cost });
+            let model = shown(&model);
+            reported.push(Reported { call, provider, model, priced_as, prices, usage, cost });
         }
         self.gate.report(live, reported).await.map(drop)
     }
@@ -125,7 +141,7 @@ fn call(record: &Value, telemetry: &Telemetry) -> Option<Spent> {
     let attributes = attributes(record);
     let event = record.pointer("/body/stringValue").and_then(Value::as_str);
     let event = event.or_else(|| attributes.get("event.name").map(String::as_str))?;
-    match (telemetry.read)(event, &attributes)? {
+    match (telemetry.events?)(event, &attributes)? {
         Ok(spent) => Some(Spent { call: Some(id(spent.call.as_deref(), record)), ..spent }),
         Err(error) => {
             // What cannot be read is missed; that a run calls tools and tells nothing is noticed elsewhere.

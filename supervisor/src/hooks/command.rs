@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use crate::agents;
 use crate::sys::env::Env;
 use crate::sys::post::post;
 
@@ -37,9 +38,7 @@ pub fn ask(
     message: impl Read,
     deadline: Option<Duration>,
 ) -> Result<Vec<u8>, HookCommandError> {
-    let var = |name: &'static str| env.text(name).ok_or(HookCommandError::Environment(name));
-    let (mcp_url, token) = (var("AGENTSUP_MCP_URL")?, var("AGENTSUP_RUN_TOKEN")?);
-    let origin = mcp_url.strip_suffix("/mcp").unwrap_or(mcp_url);
+    let door = Door::find(adapter, env)?;
     let mut body = Vec::new();
     message
         .take(MESSAGE_MAX + 1)
@@ -48,14 +47,39 @@ pub fn ask(
     if body.len() as u64 > MESSAGE_MAX {
         return Err(HookCommandError::Message(format!("it is longer than {MESSAGE_MAX} bytes")));
     }
-    let answer = post(&format!("{origin}/hook/{adapter}"), token, &body, deadline.unwrap_or(TIMEOUT))
-        .map_err(|error| HookCommandError::Daemon(error.to_string()))?;
-    if answer.status != 200 {
-        let text = String::from_utf8_lossy(&answer.body).into_owned();
-        return Err(HookCommandError::Daemon(format!("status {}: {text}", answer.status)));
+    let answer = door.post(&body, deadline.unwrap_or(TIMEOUT))?;
+    if matches!(answer.as_slice(), b"null" | b"{}" | b"") {
+        let wire = agents::by_name(adapter).and_then(|adapter| adapter.wire);
+        return Ok(wire.map_or_else(Vec::new, |wire| wire.silence.to_vec()));
     }
-    let silent = matches!(answer.body.as_slice(), b"null" | b"{}" | b"");
-    Ok(if silent { Vec::new() } else { answer.body })
+    Ok(answer)
+}
+
+/// Where a run's hooks are answered.
+pub(super) struct Door<'e> {
+    address: String,
+    token: &'e str,
+}
+
+impl<'e> Door<'e> {
+    /// As the run's environment says.
+    pub(super) fn find(adapter: &str, env: &'e Env) -> Result<Self, HookCommandError> {
+        let var = |name: &'static str| env.text(name).ok_or(HookCommandError::Environment(name));
+        let (mcp_url, token) = (var("AGENTSUP_MCP_URL")?, var("AGENTSUP_RUN_TOKEN")?);
+        let origin = mcp_url.strip_suffix("/mcp").unwrap_or(mcp_url);
+        Ok(Self { address: format!("{origin}/hook/{adapter}"), token })
+    }
+
+    /// Posts a message; only an answer without failure counts.
+    pub(super) fn post(&self, body: &[u8], deadline: Duration) -> Result<Vec<u8>, HookCommandError> {
+        let answer = post(&self.address, self.token, body, deadline)
+            .map_err(|error| HookCommandError::Daemon(error.to_string()))?;
+        if answer.status != 200 {
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            return Err(HookCommandError::Daemon(format!("status {}: {text}", answer.status)));
+        }
+        Ok(answer.body)
+    }
 }
 
 #[cfg(test)]

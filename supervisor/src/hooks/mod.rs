@@ -7,19 +7,23 @@
 pub mod command;
 pub mod normalise;
 mod pending;
+pub mod relay;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use crate::agents::wire::{HookAnswer, HookCall, HookWire, ToolCall, ToolEnd, ToolKind};
+use crate::agents::wire::{HookAnswer, HookCall, HookWire, Spent, ToolCall, ToolEnd, ToolKind};
 use crate::agents::{self, Adapter};
 use crate::core::action::{Action, ToolAction};
 use crate::core::manifest::BuiltinClass;
 use crate::core::usage::Outcome;
 use crate::gate::{Gate, LiveRun};
+use crate::store::StoreError;
 use crate::sys::http::{Body, bearer, json as json_response, read_body};
 use normalise::normalise;
 use pending::Pending;
@@ -30,18 +34,24 @@ const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 /// A run's adapter and the wire of its hooks.
 type Agent = (&'static Adapter, &'static HookWire);
 
+/// What keeps the books of calls that went past the gateway: prices are the gateway's business.
+pub type Meter = Box<dyn Fn(Arc<LiveRun>, Spent) -> Metering + Send + Sync>;
+/// A call on its way into the books.
+pub type Metering = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
 /// The hooks' front. Clones share it.
 #[derive(Clone)]
 pub struct Hooks {
     gate: Gate,
     homes: Arc<normalise::Homes>,
     pending: Arc<Pending>,
+    meter: Arc<Meter>,
 }
 
 impl Hooks {
     /// Over a gate.
-    pub fn new(gate: Gate, homes: normalise::Homes) -> Self {
-        Self { gate, homes: Arc::new(homes), pending: Arc::new(Pending::default()) }
+    pub fn new(gate: Gate, homes: normalise::Homes, meter: Meter) -> Self {
+        Self { gate, homes: Arc::new(homes), pending: Arc::new(Pending::default()), meter: Arc::new(meter) }
     }
 
     /// Answers one message of a hook of the adapter named in the path.
@@ -82,7 +92,26 @@ impl Hooks {
                 self.gate.hear_hooks(live);
                 json_response(StatusCode::OK, &json!({}))
             }
-            HookCall::Other => json_response(StatusCode::OK, &json!({})),
+            HookCall::Prompt => {
+                self.gate.hear_hooks(live);
+                self.ask_for_prompt(live, agent.1).await
+            }
+            HookCall::Spent(spent) => match self.count(live, Some(spent)).await {
+                Ok(()) => json_response(StatusCode::OK, &json!({})),
+                Err(refused) => refused,
+            },
+            HookCall::Untold => match self.count(live, None).await {
+                Ok(()) => json_response(StatusCode::OK, &json!({})),
+                Err(refused) => refused,
+            },
+            HookCall::Ended(spent) => match self.count(live, spent).await {
+                Ok(()) => self.ask_for_prompt(live, agent.1).await,
+                Err(refused) => refused,
+            },
+            HookCall::Acting if !live.hooks_heard() => {
+                refused(StatusCode::CONFLICT, "it called a tool, and its hooks had not been heard")
+            }
+            HookCall::Acting | HookCall::Other => json_response(StatusCode::OK, &json!({})),
             HookCall::After { call_id, status } => {
                 if let Some(permit) = self.pending.take(live.run.id, &call_id) {
                     settle(permit, if status == ToolEnd::Done { "done" } else { "failed" }).await;
@@ -94,6 +123,27 @@ impl Hooks {
                 self.gate.hear_hooks(live);
                 self.decide(live, agent, call).await
             }
+        }
+    }
+
+    async fn count(&self, live: &Arc<LiveRun>, spent: Option<Spent>) -> Result<(), Response<Body>> {
+        let Some(spent) = spent else {
+            self.gate.miss(live).await;
+            return Ok(());
+        };
+        let counted = (self.meter)(Arc::clone(live), spent).await;
+        counted.map_err(|error| refused(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()))
+    }
+
+    /// A budget that is used up ends a run, but the prompt may be quicker.
+    async fn ask_for_prompt(&self, live: &Arc<LiveRun>, wire: &HookWire) -> Response<Body> {
+        match self.gate.refuse_prompt(live).await {
+            Ok(None) => json_response(StatusCode::OK, &(wire.prompt)(&HookAnswer::Allow)),
+            Ok(Some(why)) => {
+                let reason = format!("agentsup: {why}");
+                json_response(StatusCode::OK, &(wire.prompt)(&HookAnswer::Deny { reason: &reason }))
+            }
+            Err(error) => refused(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         }
     }
 

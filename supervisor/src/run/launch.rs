@@ -4,9 +4,6 @@
 //! what the next daemon does with a run whose launch was cut off.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::finish::{self, End};
 use super::keeper::{FirstClient, Io, KeeperClient, KeeperRecord, KeeperSpec, Nascent, StartError};
 use super::worktrees::{self, Start, blocking};
-use super::{Runs, SCROLLBACK_MAX_BYTES, means, reconcile};
+use super::{Runs, SCROLLBACK_MAX_BYTES, means, private, reconcile};
 use crate::agents::models::Endpoint;
-use crate::agents::{self, Adapter, AdapterError, Ground, Prepared, PrivateFile};
+use crate::agents::{self, Adapter, AdapterError, Ground, Prepared, Streams};
 use crate::core::action::{Action, LaunchAction};
 use crate::core::amount::Amount;
 use crate::core::billing::{Billing, Payers};
@@ -28,7 +25,7 @@ use crate::core::ids::RunId;
 use crate::core::manifest::{Agent, Environment};
 use crate::core::principal::{AgentRef, Owner};
 use crate::core::record::EventEntry;
-use crate::core::run::Run;
+use crate::core::run::{Run, UNTOLD_TOOLS_MAX};
 use crate::core::usage::Outcome;
 use crate::gate::LiveRun;
 use crate::sys::env::Env;
@@ -86,6 +83,9 @@ pub struct Started {
     pub worktree: PathBuf,
     /// Its own directory, where its keeper listens.
     pub dir: PathBuf,
+    /// What whoever starts it should know.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Starts a run.
@@ -124,7 +124,7 @@ pub async fn start(runs: &Runs, params: StartParams) -> Result<Started, Failure>
     match launch(runs, &live, adapter, &params, start, &token).await {
         Ok(()) => {
             reconcile::follow(runs.clone(), Arc::clone(&live));
-            Ok(started(&live.run))
+            Ok(started(&live.run, means::notes(runs, &live.run, adapter)))
         }
         Err(failure) => {
             finish::finish(runs, &live, End::failed(failure.message.clone())).await;
@@ -194,6 +194,7 @@ fn describe(
         refusal: adapter.refusal,
         hooks: adapter.hooks,
         billing: Billing::Keys,
+        untold_tools_max: adapter.telemetry.map_or(UNTOLD_TOOLS_MAX, |telemetry| telemetry.untold_tools_max),
         cap: None,
         started_at_ms: clock::now_ms(),
     })
@@ -338,14 +339,21 @@ fn prepare(
         inherited: &inherited,
         billing: run.billing,
         version: version.as_deref(),
+        streams: match params.io {
+            Io::Pty { .. } => Streams::Terminal,
+            Io::Pipes => Streams::Pipes,
+        },
         args: &params.args,
         models: snapshot.agent(&run.agent.to_string()).map_or(&[], |agent| &agent.models),
         endpoints: &endpoints,
     };
-    let Prepared { program, args, env: own, files, login } =
+    let Prepared { program, args, env: own, files, links, login } =
         (adapter.prepare)(&ground).map_err(|error| unprepared(&error))?;
     for file in &files {
-        write_private(&run.dir, file).map_err(|error| internal(&error))?;
+        private::write(&run.dir, file).map_err(|error| internal(&error))?;
+    }
+    for (path, target) in &links {
+        private::link(&run.dir, path, target).map_err(|error| internal(&error))?;
     }
     if let (Some(login), Some(place)) = (adapter.login, login) {
         means::link_login(&run.dir, &login, &place)?;
@@ -410,16 +418,6 @@ fn require_runtime<'v>(
     )))
 }
 
-/// Writes a file of the run's directory, mode 0600, never over another one.
-fn write_private(dir: &Path, file: &PrivateFile) -> io::Result<()> {
-    let path = dir.join(&file.path);
-    if let Some(parent) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    }
-    let mut open = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-    open.write_all(file.content.as_bytes())
-}
-
 /// Where the user stood, seen in the worktree; its top if that is not in the commit.
 fn working_directory(run: &Run, directory: &Path) -> PathBuf {
     let inside = directory.canonicalize().ok().and_then(|directory| {
@@ -451,7 +449,7 @@ fn unstarted(adapter: &Adapter, program: &str, error: &StartError) -> Failure {
     }
 }
 
-fn started(run: &Run) -> Started {
+fn started(run: &Run, notes: Vec<String>) -> Started {
     Started {
         id: run.id,
         agent: run.agent.clone(),
@@ -460,6 +458,7 @@ fn started(run: &Run) -> Started {
         branch: run.branch.clone(),
         worktree: run.worktree.clone(),
         dir: run.dir.clone(),
+        notes,
     }
 }
 

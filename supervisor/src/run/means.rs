@@ -8,6 +8,7 @@ use super::Runs;
 use crate::agents::{Adapter, Login};
 use crate::core::billing::Billing;
 use crate::core::error::{Code, Failure};
+use crate::core::run::Run;
 use crate::gate::LiveRun;
 use crate::sys::secrets;
 
@@ -50,6 +51,21 @@ pub(super) fn unpermitted(runs: &Runs, live: &LiveRun, failure: Failure) -> Fail
         }
         _ => failure,
     }
+}
+
+/// What should be known of how it is paid.
+pub(super) fn notes(runs: &Runs, run: &Run, adapter: &Adapter) -> Vec<String> {
+    let unlisted = adapter.telemetry.and_then(|telemetry| telemetry.unlisted);
+    let snapshot = runs.registry().current();
+    let unpriced = unlisted.filter(|model| !snapshot.config.prices.contains_key(*model));
+    let note = unpriced.filter(|_| run.billing == Billing::Subscription).map(|model| {
+        format!(
+            "a model without a list price, such as one that `{}` chooses by itself, counts as the dearest that is known, \
+             unless [prices.\"{model}\"] in config.toml says what it costs",
+            adapter.name
+        )
+    });
+    note.into_iter().collect()
 }
 
 /// That the key is there without which the adapter can do nothing.

@@ -12,6 +12,7 @@ mod finish;
 pub mod keeper;
 pub mod launch;
 mod means;
+mod private;
 pub mod reconcile;
 pub mod stop;
 pub mod suspend;

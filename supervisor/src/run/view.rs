@@ -250,6 +250,7 @@ mod tests {
             refusal: RefusalStyle::PLAIN,
             hooks: HookDuty::None,
             billing: Billing::Keys,
+            untold_tools_max: crate::core::run::UNTOLD_TOOLS_MAX,
             cap: None,
             started_at_ms: 0,
         };

@@ -15,6 +15,7 @@ pub mod log;
 pub mod notification;
 pub mod paths;
 pub mod peer;
+pub mod piped;
 pub mod post;
 pub mod process;
 pub mod secrets;

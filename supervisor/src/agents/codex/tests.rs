@@ -51,6 +51,7 @@ fn ground<'a>(worktree: &'a std::path::Path, args: &'a [String]) -> Ground<'a> {
         inherited: &crate::agents::tests::NOTHING,
         billing: Billing::Keys,
         version: None,
+        streams: crate::agents::Streams::Terminal,
         args,
         models: &[],
         endpoints: &[],
@@ -140,7 +141,7 @@ fn what_telemetry_counts_twice_counts_once() {
         cache_read_tokens: 600,
         output_tokens: 50,
     };
-    let expected = Spent { call: None, model: "gpt-6.1-sol".into(), usage };
+    let expected = Spent { call: None, model: "gpt-6.1-sol".into(), listed_as: Vec::new(), usage };
     assert_eq!(spent("codex.sse_event", &attributes), Some(Ok(expected)));
     assert_eq!(spent("codex.turn_cost", &attributes), None);
     assert_eq!(spent("codex.sse_event", &told(&[("duration_ms", "3")])), None, "only that the stream ended");

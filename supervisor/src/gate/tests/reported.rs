@@ -9,6 +9,7 @@ fn told(call: &str, cost: i64) -> Reported {
         call: call.into(),
         provider: "anthropic".into(),
         model: "model-a".into(),
+        priced_as: None,
         prices: "v1".into(),
         usage: Usage { input_tokens: 3, output_tokens: 4, ..Usage::default() },
         cost: nano(cost),

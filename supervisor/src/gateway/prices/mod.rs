@@ -162,9 +162,10 @@ pub(super) fn price(provider: &str, model: &str, config: &Config) -> Option<Pric
     Some(Price { multiplier_bp, ..price })
 }
 
-/// What the dearest model of the table costs: no less is taken for one that nobody knows.
-pub(super) fn dearest() -> Option<Price> {
-    PRICES.values().max_by_key(|price| (price.rates.output, price.rates.input)).copied()
+/// The dearest model of the table and what it costs: no less is taken for one that nobody knows.
+pub(super) fn dearest() -> Option<(String, Price)> {
+    let (model, price) = PRICES.iter().max_by_key(|(_, price)| (price.rates.output, price.rates.input))?;
+    Some((model.clone(), *price))
 }
 
 /// A list price that is newer than the table.

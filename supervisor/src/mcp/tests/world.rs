@@ -213,6 +213,7 @@ fn run(dir: &Path) -> Run {
         refusal: RefusalStyle::PLAIN,
         hooks: HookDuty::None,
         billing: crate::core::billing::Billing::Keys,
+        untold_tools_max: crate::core::run::UNTOLD_TOOLS_MAX,
         cap: None,
         started_at_ms: 0,
     }

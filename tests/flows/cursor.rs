@@ -284,8 +284,24 @@ fn hooks_that_are_not_called_end_a_headless_run_and_a_turn_without_a_count_is_to
 }
 
 #[test]
+fn a_headless_run_that_is_stopped_tells_that_nobody_counted() {
+    let turns =
+        json!([turn(json!([{ "read": "README.md" }, { "wait_file": "never" }]), json!([1, 1, 1, 1]))]);
+    let world = World::new(&subscribed(), json!({ "turns": turns }));
+    world.run(&["run", "--detach", "cursor", "--", "-p", "Look"]).ok();
+    assert!(until(PATIENCE, || !world.tools().is_empty()));
+    assert_eq!(world.home.run(&["stop", "latest", "--json"]).ok().json()["state"], "exited");
+    let untold = "made model calls past the gateway, and no word of what they used";
+    assert!(world.sentences().iter().any(|line| line.contains(untold)), "{:#?}", world.sentences());
+}
+
+#[test]
 fn it_is_not_started_without_leave_without_a_login_or_where_a_repository_brings_hooks() {
     let world = World::new(&Manifest::default(), json!({ "turns": [] }));
+    let seen = world.run(&["doctor", "--json"]).json();
+    let cursor = seen["agents"].as_array().unwrap().iter().find(|agent| agent["name"] == "cursor").unwrap();
+    let told = (&cursor["version"], &cursor["tested"], &cursor["state"]);
+    assert_eq!(told, (&json!("2026.09.23-86fc751"), &Value::Null, &json!("untested")));
     let refused = world.run(&["run", "cursor", "--", "-p", "Look"]);
     refused.exits(90);
     assert!(refused.stderr.contains("hint: `billing: either` in the manifest of "), "{refused}");

@@ -20,6 +20,11 @@
 //! else in the user's, where the login lies too (`~/.config/cursor`, or the keychain below `~/Library`): it is neither read
 //! nor copied. A repository that brings such files is refused.
 //!
+//! Tried with that package's own local agent, up to the first request for a model: it read such a file in such a home
+//! directory, called the hooks with its own environment, and made no such request after `continue: false`, exit 2 or a
+//! program that was not there. What an account or a team has at Cursor (plugins with hooks and servers) comes from there
+//! and counts as well: such servers' tools are denied.
+//!
 //! Unknown: whether a turn's count includes its subagents', and whether it is there for a turn that was broken off.
 
 use std::path::PathBuf;
@@ -105,6 +110,7 @@ const INSTRUCTIONS: &[&str] = &[
     ".cursor/rules",
     ".cursor/skills",
     ".cursorrules",
+    ".grok/agents",
 ];
 
 const RESERVED: &[&str] = &[

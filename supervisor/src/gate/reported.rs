@@ -149,9 +149,14 @@ impl Gate {
 
     /// Suspends a run on a subscription whose client made model calls and did not tell what they used.
     pub async fn miss(&self, live: &LiveRun) {
-        if live.run.billing == Billing::Subscription {
-            self.close(live, "its model calls ended, and no word of what they used").await;
+        if live.run.billing != Billing::Subscription {
+            return;
         }
+        let text = "made model calls past the gateway, and no word of what they used";
+        if let Err(error) = self.note(EventEntry::of_run(&live.run, "usage-untold", text)).await {
+            tracing::error!(%error, run = %live.run.id, "calls that were not counted could not be recorded");
+        }
+        self.close(live, "its model calls ended, and no word of what they used").await;
     }
 
     async fn close(&self, live: &LiveRun, what: &str) {

@@ -75,6 +75,7 @@ pub fn run(spec: &Spec, env: &Env, print: &mut dyn FnMut(&[u8])) -> Result<u8, R
     let door = Door::find(&spec.adapter, env)?;
     let failed = |error| RelayError::Program(spec.program.clone(), error);
     let mut agent = Piped::start(&spec.program, &spec.args).map_err(failed)?;
+    agent.outlive().map_err(failed)?;
     let mut told = Told { door: &door, model: spec.model.clone(), acts: false, result: None };
     let read = told.read(spec.format, &mut BufReader::new(agent.output()), print);
     if let Err(error) = read {

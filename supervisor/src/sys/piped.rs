@@ -9,6 +9,8 @@ use std::io::{self, Read};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use nix::sys::signal::{SigHandler, Signal};
+
 /// A program that runs.
 pub struct Piped {
     child: Child,
@@ -27,6 +29,7 @@ impl Piped {
         // SAFETY: the closure only makes system calls.
         unsafe {
             command.pre_exec(move || {
+                super::spawn::default_signals();
                 #[cfg(target_os = "linux")]
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) != 0 {
                     return Err(io::Error::last_os_error());
@@ -40,6 +43,18 @@ impl Piped {
             Some(stdout) => Ok(Self { child, stdout }),
             None => Err(io::Error::other("its standard output is missing")),
         }
+    }
+
+    /// From then on this process outlives what asks both to end, as a stop does, so that it can tell how that went.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn outlive(&self) -> io::Result<()> {
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+            // SAFETY: ignoring a signal runs no code of ours.
+            unsafe { nix::sys::signal::signal(signal, SigHandler::SigIgn) }?;
+        }
+        Ok(())
     }
 
     /// What it writes.

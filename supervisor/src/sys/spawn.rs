@@ -381,7 +381,7 @@ pub fn spawn_agent(command: &AgentCommand<'_>, terminal: Option<OwnedFd>) -> io:
 }
 
 /// Ignored signals survive exec; an agent starts with none.
-fn default_signals() {
+pub(super) fn default_signals() {
     for signal in 1..32 {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
             // SAFETY: sets a default disposition; async-signal-safe.

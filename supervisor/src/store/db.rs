@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
@@ -35,6 +36,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Else SQLite plans some statements anew for each value that is given to them.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     migrate(&mut connection)?;
@@ -104,6 +107,8 @@ fn open_reader(path: &Path) -> Result<Connection, StoreError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use rusqlite::StatementStatus;
+
     use super::*;
 
     /// A file as the first version left it: a run, its records and its reservations.
@@ -157,6 +162,19 @@ INSERT INTO records (seq, id, at_ms, run, body, hash) VALUES
                 ("rsv_open  open 50".to_owned(), vec![90, 0, 0, 0, 0, 40]),
             ]
         );
+    }
+
+    #[test]
+    fn a_statement_that_is_kept_is_not_prepared_again_for_other_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = open_writer(&dir.path().join("agentsup.db")).unwrap();
+        let ask = |reservation: &str| {
+            let mut statement =
+                connection.prepare_cached("SELECT budget FROM holds WHERE reservation = ?1").unwrap();
+            assert!(!statement.exists([reservation]).unwrap());
+            statement.get_status(StatementStatus::RePrepare)
+        };
+        assert_eq!(["rsv_1", "rsv_2", "rsv_3"].map(ask), [0, 0, 0]);
     }
 
     #[test]

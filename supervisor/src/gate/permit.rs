@@ -1,6 +1,7 @@
 //! The permit: proof of a decision. Made only by the gate, consumed by exactly one effect, settled with its outcome.
 
 use super::{Alert, Gate};
+use crate::core::action::Bound;
 use crate::core::breaker::Seen;
 use crate::core::budget::{self, Gauge};
 use crate::core::ids::{RecordId, ReservationId, RunId};
@@ -48,8 +49,8 @@ impl Claim {
 pub(super) struct Held {
     pub(super) reservation: ReservationId,
     pub(super) chain: Vec<TokenBudget>,
-    /// Whether the call can cost anything.
-    pub(super) is_billed: bool,
+    /// How much it is.
+    pub(super) bound: Bound,
     /// What would be frozen if it cost more than was held.
     pub(super) priced: Priced,
     /// How full the fullest of the budgets was before.
@@ -106,23 +107,77 @@ impl Permit {
     /// Those of the store. The reservation then stays open and is taken as spent at the daemon's next start.
     pub async fn settle(mut self, outcome: Outcome) -> Result<(), StoreError> {
         let Some(claim) = self.claim.take() else { return Ok(()) };
-        let at_ms = self.gate.now_ms();
+        let (gate, at_ms) = (self.gate.clone(), self.gate.now_ms());
+        let (run, seen) = (claim.run, seen(&claim, &outcome));
         let overrun = |closing: &Closing| closing.overran;
-        let store = self.gate.store();
-        let billed = claim.held.as_ref().filter(|held| held.is_billed);
-        let seen = billed.and(match outcome.charge {
-            Some(Charge::Settled { cost, .. }) => Some(Seen::Answered(cost)),
-            Some(Charge::Void) => Some(Seen::Failed),
-            // Broken off, by whomever: that says nothing about the run.
-            Some(Charge::Assumed | Charge::AtMost { .. }) | None => None,
+        let work = move |tx: &Transaction<'_>| close(tx, &claim, &outcome, at_ms);
+        let closed = gate.store().write_synced_if(overrun, work).await;
+        gate.settled(run, seen, closed).await
+    }
+
+    /// As [`Permit::settle`] for what the reservation [covers](Permit::covers), without waiting for the commit: once this
+    /// returns, whatever is decided is decided after it. Until the commit a crash leaves the reservation open, as a
+    /// power cut does.
+    ///
+    /// # Errors
+    /// Of the future, as [`Permit::settle`].
+    pub fn settle_behind(
+        mut self,
+        outcome: Outcome,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let gate = self.gate.clone();
+        let queued = self.claim.take().map(|claim| {
+            let at_ms = gate.now_ms();
+            let (run, seen) = (claim.run, seen(&claim, &outcome));
+            let work = move |tx: &Transaction<'_>| close(tx, &claim, &outcome, at_ms);
+            (run, seen, gate.store().write_behind(work))
         });
-        let run = claim.run;
-        let result = store.write_synced_if(overrun, move |tx| close(tx, &claim, &outcome, at_ms)).await;
-        self.gate.tell_settled();
-        if let (Some(live), Some(seen)) = (self.gate.live(run), seen) {
-            self.gate.watch(&live, seen).await;
+        async move {
+            let Some((run, seen, queued)) = queued else { return Ok(()) };
+            let closed = match queued {
+                Ok(written) => written.await,
+                Err(work) => gate.store().write_soon(work).await,
+            };
+            gate.settled(run, seen, closed).await
         }
-        result.map(|closing| self.gate.tell(closing.alerts))
+    }
+
+    /// Whether no more is posted for this charge than was held.
+    pub fn covers(&self, charge: &Charge) -> bool {
+        let Some(held) = self.claim.as_ref().and_then(|claim| claim.held.as_ref()) else { return true };
+        match charge {
+            Charge::Settled { usage, cost } | Charge::AtMost { usage, cost } => {
+                *cost <= held.bound.cost && usage.total() <= held.bound.tokens()
+            }
+            Charge::Assumed | Charge::Void => true,
+        }
+    }
+}
+
+/// What the run's breaker sees of a call that ends so.
+fn seen(claim: &Claim, outcome: &Outcome) -> Option<Seen> {
+    claim.held.as_ref().filter(|held| held.bound.is_billed())?;
+    match outcome.charge {
+        Some(Charge::Settled { cost, .. }) => Some(Seen::Answered(cost)),
+        Some(Charge::Void) => Some(Seen::Failed),
+        // Broken off, by whomever: that says nothing about the run.
+        Some(Charge::Assumed | Charge::AtMost { .. }) | None => None,
+    }
+}
+
+impl Gate {
+    /// Tells whom it concerns that a permit was settled.
+    async fn settled(
+        &self,
+        run: RunId,
+        seen: Option<Seen>,
+        closed: Result<Closing, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.tell_settled();
+        if let (Some(live), Some(seen)) = (self.live(run), seen) {
+            self.watch(&live, seen).await;
+        }
+        closed.map(|closing| self.tell(closing.alerts))
     }
 }
 

@@ -264,8 +264,7 @@ fn admit_call(
             let gauges =
                 chain.iter().zip(&weighed).map(|(of, (_, balance))| budget::gauge(of, balance, hold.at_ms));
             let gauge = gauges.max_by_key(|gauge| gauge.used_percent);
-            let is_billed = hold.bound.is_billed();
-            let held = Held { reservation: hold.id, chain, is_billed, priced, gauge };
+            let held = Held { reservation: hold.id, chain, bound: hold.bound, priced, gauge };
             let (record, run, names) = (hold.record, hold.run, Vec::new());
             let claim = Claim { record, run, held: Some(held), granted_output, names };
             Ok(Admission::Held(claim, hold.bound))

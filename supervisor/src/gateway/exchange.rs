@@ -343,7 +343,7 @@ impl Exchange {
             response.headers_mut().remove(header::CONTENT_LENGTH);
         }
         answer(reply, response);
-        relay.run(&self.gateway.learnt).await;
+        relay.run(&self.gateway).await;
     }
 
     /// The request as the provider gets it: these bytes, its own address, its own key.

@@ -1,10 +1,11 @@
 //! Passes an answer on, chunk by chunk as it comes, while the meter watches; settles the call with what it learnt.
 //!
 //! Invariants: nothing is held back but the last piece of an answer that is not streamed, the event under way of a
-//! stream that is sieved, and the chunk that completes a bill until the bill is posted (so that the client's next call
-//! finds the money free); memory is bounded; a client
-//! that leaves does not end the call, a run that ends does, at once.
+//! stream that is sieved, and the chunk that completes a bill until the bill is queued ahead of whatever is decided next
+//! (so that the client's next call finds the money free), or, where it is more than was held, until it is on the disk;
+//! memory is bounded; a client that leaves does not end the call, a run that ends does, at once.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::core::usage::{Charge, Outcome, Usage};
 use crate::gate::{LiveRun, Permit};
 use crate::registry::Snapshot;
+use crate::store::StoreError;
 use crate::sys::http::{Body, BodyError};
 
+use super::Gateway;
 use super::bound::Surcharge;
-use super::learnt::{Learning, Learnt};
+use super::learnt::Learning;
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
 use super::providers::Provider;
@@ -60,8 +63,9 @@ impl Ledger {
         }
     }
 
-    /// Posts what the provider said. What it did not say counts as the most it can be.
-    async fn settle(self, note: &str, learnt: &Learnt) {
+    /// Posts what the provider said; what it did not say counts as the most it can be. Gives what is left of it to be
+    /// done once the client has its answer.
+    async fn settle(self, note: &str, gateway: &Gateway) -> Option<Settling> {
         let broken_off = self.broken_off();
         let Self { meter, permit, price, status, learning, .. } = self;
         let (provider, snapshot) = self.prices;
@@ -82,15 +86,20 @@ impl Ledger {
             tracing::error!(problem, "a model call's usage is not known; its reservation counts as spent");
         }
         if let (Some(prompt_tokens), Charge::Settled { usage, .. }) = (anchor, charge) {
-            learnt.learn(learning, prompt_tokens, usage.output_tokens);
+            gateway.learnt.learn(learning, prompt_tokens, usage.output_tokens);
         }
         let mut status = if note.is_empty() { status } else { format!("{status}, {note}") };
         if let Some((told, cost)) = told.zip(cost) {
             status.push_str(&format!(", billed {told} by the provider where its price makes {cost}"));
         }
-        if let Err(error) = permit.settle(Outcome::charged(status, charge)).await {
-            tracing::error!(%error, "a model call could not be settled; its reservation counts as spent");
+        let is_covered = permit.covers(&charge);
+        let outcome = Outcome::charged(status, charge);
+        if !is_covered {
+            tell(permit.settle(outcome).await);
+            return None;
         }
+        let settling = permit.settle_behind(outcome);
+        Some(Box::pin(async { tell(settling.await) }))
     }
 
     /// What is posted if the answer has ended before the provider said what it bills.
@@ -100,6 +109,15 @@ impl Ledger {
         let usage = Usage { output_tokens, ..prompt };
         let cost = self.price.cost(&usage).scaled_up(surcharge.numerator, surcharge.denominator);
         Charge::AtMost { usage, cost }
+    }
+}
+
+/// A settlement that has its place before whatever is decided next, and is still to be written.
+type Settling = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn tell(settled: Result<(), StoreError>) {
+    if let Err(error) = settled {
+        tracing::error!(%error, "a model call could not be settled; its reservation counts as spent");
     }
 }
 
@@ -123,6 +141,7 @@ pub(super) struct Relay {
     framing: Framing,
     /// Until the call is settled; none for what costs nothing.
     ledger: Option<Ledger>,
+    settling: Option<Settling>,
     /// Whether the provider has said all that matters; what ends then ends well.
     complete: bool,
     client: mpsc::Sender<Result<Bytes, BodyError>>,
@@ -148,22 +167,37 @@ impl Relay {
         let stream = futures_util::stream::poll_fn(move |cx| chunks.poll_recv(cx));
         let frames = futures_util::StreamExt::map(stream, |chunk| chunk.map(Frame::data));
         let body = StreamBody::new(frames).boxed_unsync();
-        let (complete, drain_until, held) = (false, None, None);
-        let relay =
-            Self { upstream, live, provider, framing, ledger, complete, client, drain_until, held, sieve };
+        let (settling, complete, drain_until, held) = (None, false, None, None);
+        let relay = Self {
+            upstream,
+            live,
+            provider,
+            framing,
+            ledger,
+            settling,
+            complete,
+            client,
+            drain_until,
+            held,
+            sieve,
+        };
         (relay, body)
     }
 
     /// Relays to the end, whatever that is.
-    pub(super) async fn run(mut self, learnt: &Learnt) {
+    pub(super) async fn run(mut self, gateway: &Gateway) {
         let end = loop {
             match self.next().await {
-                Ok(Some(data)) => self.take(data, learnt).await,
+                Ok(Some(data)) => {
+                    self.take(data, gateway).await;
+                    self.let_settle(gateway).await;
+                }
                 Ok(None) => {}
                 Err(end) => break end,
             }
         };
-        self.finish(end, learnt).await;
+        self.finish(end, gateway).await;
+        self.let_settle(gateway).await;
     }
 
     /// Waits for what the provider sends next; none if it was nothing, or the client left.
@@ -188,16 +222,16 @@ impl Relay {
         }
     }
 
-    async fn take(&mut self, data: Bytes, learnt: &Learnt) {
+    async fn take(&mut self, data: Bytes, gateway: &Gateway) {
         if let Some(ledger) = &mut self.ledger {
             ledger.meter.feed(&data);
             ledger.name();
-            if !ledger.meter.is_complete() {
+            if self.framing == Framing::Events && !ledger.meter.is_complete() {
                 ledger.permit.keep_names();
             }
             if ledger.meter.is_complete() {
                 self.complete = true;
-                self.settle("", learnt).await;
+                self.settle("", gateway).await;
             }
         }
         match self.framing {
@@ -239,23 +273,31 @@ impl Relay {
         self.drain_until = Some(Instant::now() + wait);
     }
 
-    async fn settle(&mut self, note: &str, learnt: &Learnt) {
+    async fn settle(&mut self, note: &str, gateway: &Gateway) {
         if let Some(ledger) = self.ledger.take() {
             let note = if self.drain_until.is_some() && note.is_empty() { "the client left" } else { note };
-            ledger.settle(note, learnt).await;
+            self.settling = ledger.settle(note, gateway).await;
         }
     }
 
-    async fn finish(mut self, end: End, learnt: &Learnt) {
+    /// Writes the settlement after the client's connection has had its turn: nobody waits for it.
+    async fn let_settle(&mut self, gateway: &Gateway) {
+        if let Some(settling) = self.settling.take() {
+            tokio::task::yield_now().await;
+            gateway.underway.spawn(settling);
+        }
+    }
+
+    async fn finish(&mut self, end: End, gateway: &Gateway) {
         let between_events = self.ledger.as_ref().is_some_and(|ledger| ledger.meter.between_events());
         let problem = match end {
-            End::Whole => self.whole(learnt).await,
+            End::Whole => self.whole(gateway).await,
             End::Cut(problem) => Some(problem),
             End::Cancelled => Some("the run is over".to_owned()),
             End::Abandoned => Some("the client left and the answer did not end in time".to_owned()),
         };
         let Some(problem) = problem.filter(|_| !self.complete) else { return };
-        self.settle(&problem, learnt).await;
+        self.settle(&problem, gateway).await;
         // The client must not take this for all of the answer.
         let last = if between_events {
             let _ = timeout_at(Instant::now() + BREATH, self.client.closed()).await;
@@ -268,7 +310,7 @@ impl Relay {
     }
 
     /// The provider has ended its answer; says what is missing from it.
-    async fn whole(&mut self, learnt: &Learnt) -> Option<String> {
+    async fn whole(&mut self, gateway: &Gateway) -> Option<String> {
         if let Some(ledger) = &mut self.ledger {
             ledger.meter.end();
             ledger.name();
@@ -276,7 +318,7 @@ impl Relay {
                 return Some("the provider ended its answer too early".to_owned());
             }
         }
-        self.settle("", learnt).await;
+        self.settle("", gateway).await;
         let unended = self.sieve.as_mut().map(Sieve::rest).filter(|rest| !rest.is_empty());
         if let Some(last) = self.held.take().or(unended) {
             self.pass(Ok(last)).await;

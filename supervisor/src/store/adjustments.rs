@@ -2,10 +2,10 @@
 //!
 //! Invariant: a row is written with its record in one transaction, and never changes.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
-use super::StoreError;
 use super::ledger::Account;
+use super::{StoreError, Transaction};
 use crate::core::ids::RecordId;
 
 /// The event's name in the log; the facts of such a record say the same as its row here.

@@ -3,10 +3,10 @@
 //! Invariants: a row is written with its record and with every account of the call in one transaction, in the periods
 //! that were fixed when the call was held, and never changes.
 
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Row, params};
 
 use super::ledger::{Account, held_in};
-use super::{StoreError, runs, usage};
+use super::{StoreError, Transaction, runs, usage};
 use crate::core::ids::{RecordId, ReservationId, RunId};
 use crate::core::money::NanoUsd;
 use crate::core::reconcile::{Known, Standing};

@@ -1,9 +1,9 @@
 //! Models at prices that turned out too low: a call was billed more than the most it could cost, so the bound is not to
 //! be believed until the prices change.
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
+use super::{StoreError, Transaction};
 use crate::core::ids::{RecordId, ReservationId};
 use crate::core::money::NanoUsd;
 

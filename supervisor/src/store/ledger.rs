@@ -5,10 +5,10 @@
 //! the same transaction of the one writer. `pending` is the sum of the holds of open reservations, `posted` what the
 //! closed ones came to.
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 pub use super::hold::{Account, Hold, Paying};
-use super::{StoreError, usage};
+use super::{StoreError, Transaction, usage};
 use crate::core::budget::{Balance, Fit, fit};
 use crate::core::ids::{RecordId, ReservationId, RunId};
 use crate::core::money::NanoUsd;

@@ -1,8 +1,8 @@
 //! Small facts that outlive the daemon: the loopback port, the greatest time seen.
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::StoreError;
+use super::{StoreError, Transaction};
 
 pub(super) const SCHEMA: &str = "
 CREATE TABLE meta (

@@ -16,6 +16,7 @@ pub mod records;
 pub mod reported;
 pub mod runs;
 pub mod time;
+mod transaction;
 pub mod upstream;
 pub mod usage;
 mod writer;
@@ -23,8 +24,9 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use rusqlite::{Connection, Transaction};
+pub use rusqlite::Connection;
 
+pub use transaction::Transaction;
 pub use writer::{CommitError, WriteQueueError};
 
 /// Why the store did not do what it was asked.
@@ -134,6 +136,23 @@ impl Store {
         self.writer.write(work, |_| false).await
     }
 
+    /// As [`Store::write_soon`], but `work` has its place when this returns: whatever is written from then on is written
+    /// after it, and whatever is read sees it. It is written once the future is polled or gone, or somebody else writes.
+    /// Gives `work` back where too much waits already.
+    ///
+    /// # Errors
+    /// Of the future, as [`Store::write`].
+    pub fn write_behind<T, F>(
+        &self,
+        work: F,
+    ) -> Result<impl Future<Output = Result<T, StoreError>> + Send + use<T, F>, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.write_behind(work)
+    }
+
     /// As [`Store::write`] where `needs_sync` says so of what `work` answers, else as [`Store::write_soon`].
     ///
     /// # Errors
@@ -152,7 +171,7 @@ impl Store {
     /// # Errors
     /// As [`Store::write`].
     pub async fn sync(&self) -> Result<(), StoreError> {
-        self.writer.write(|_| Ok(()), |()| true).await
+        self.writer.sync().await
     }
 
     /// Queues `work` as [`Store::write_soon`] does, without waiting for it: for destructors, where nobody can wait.
@@ -166,7 +185,7 @@ impl Store {
         self.writer.enqueue(work)
     }
 
-    /// Runs `work` on a read-only connection, on a thread that may block.
+    /// Runs `work` on a read-only connection, on a thread that may block. It sees all that was queued before.
     ///
     /// # Errors
     /// Those of `work`, or when no connection can be opened.
@@ -175,6 +194,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
+        self.writer.catch_up().await;
         db::Readers::read(&self.readers, work).await
     }
 }

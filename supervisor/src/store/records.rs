@@ -1,8 +1,8 @@
 //! The audit log: append-only rows of canonical bytes, chained by hash.
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
+use super::{StoreError, Transaction};
 use crate::core::ids::{RecordId, RunId};
 use crate::core::record::{Entry, GENESIS, Record, hash};
 use crate::sys::{clock, ids};

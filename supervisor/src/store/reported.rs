@@ -5,10 +5,10 @@
 //! record in one transaction; a row never changes. Nothing was held for it, so an account may pass its ceiling here and
 //! only here.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
-use super::StoreError;
 use super::hold::Account;
+use super::{StoreError, Transaction};
 use crate::core::ids::{RecordId, RunId};
 use crate::core::money::NanoUsd;
 use crate::core::usage::Usage;

@@ -1,8 +1,8 @@
 //! Runs: what was started, in which state it is, how to find its keeper again.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
+use super::{StoreError, Transaction};
 use crate::core::ids::RunId;
 use crate::core::run::{Run, RunState};
 

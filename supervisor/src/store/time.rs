@@ -3,9 +3,9 @@
 //! Invariant: it never goes back by more than [`TOLERANCE_MS`] behind the greatest time at which the ledger was asked,
 //! unless a person accepts the clock as it is.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 
-use super::{StoreError, meta};
+use super::{StoreError, Transaction, meta};
 
 /// So much a clock may be corrected backwards without more ado.
 pub const TOLERANCE_MS: i64 = 5 * 60 * 1000;

@@ -3,9 +3,9 @@
 //! Invariants: a name is the provider's word and may be anything, so that two calls may have the same; it is written
 //! late, because a lost name only means that a call cannot be found in a statement.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, params};
 
-use super::StoreError;
+use super::{StoreError, Transaction};
 use crate::core::ids::ReservationId;
 
 pub(super) const SCHEMA: &str = "

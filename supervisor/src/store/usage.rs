@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, OptionalExtension as _, Row, Rows, Transaction, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Row, Rows, params, params_from_iter};
 
-use super::StoreError;
 use super::hold::{Account, Hold};
+use super::{StoreError, Transaction};
 use crate::core::breaker::Usual;
 use crate::core::ids::{ReservationId, RunId};
 use crate::core::money::NanoUsd;

@@ -1,28 +1,34 @@
 //! Writing: one connection, one writer at a time. Whoever finds it free writes at once, on its own thread; what comes
 //! meanwhile is queued for the writer's thread, which runs it in one transaction, commits and answers. That thread
-//! alone waits for the disk.
+//! alone waits for the disk. What nobody waits for yet is left behind, for whoever writes next, and first in their
+//! transaction.
 //!
 //! A commit is in the write-ahead log, where it outlives the process. On the disk, where it outlives a power cut too,
 //! it is once that file is synced: before the answer for what asks for it, within [`SYNC_WITHIN`] for the rest. A power
 //! cut takes the log's unsynced end, never something before it. Each piece of work has a savepoint, so that one failure
 //! does not take its neighbours down. Nobody is answered before the commit; if the disk fails, everybody is told.
 
-use std::ffi::OsString;
-use std::fs::File;
+mod disk;
+mod work;
+
 use std::future::{Pending as Never, pending};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rusqlite::hooks::Wal;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Timeout, timeout};
 
-use super::StoreError;
+use super::{StoreError, Transaction};
+use disk::{Disk, LogFile};
+pub use work::CommitError;
+use work::{Asked, OnDisk, Pending, Work};
 
 /// Writes waiting at most; beyond that writers wait for room.
 const QUEUE: usize = 1024;
@@ -30,103 +36,16 @@ const QUEUE: usize = 1024;
 const GROUP: usize = 64;
 /// The longest that a commit is not on the disk, but for the time that the sync itself takes.
 const SYNC_WITHIN: Duration = Duration::from_millis(100);
-/// The length of the log at which it is moved into the main file.
-const CHECKPOINT_PAGES: usize = 1000;
 
 /// Why a write could not be queued.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue of the store's writer is full or closed")]
 pub struct WriteQueueError;
 
-/// Why what was written may not be there tomorrow.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum CommitError {
-    /// SQLite did not commit.
-    #[error("{0}")]
-    Sqlite(Arc<rusqlite::Error>),
-    /// It is committed, but the disk did not take it. Nothing is believed of that file any more: after a failed sync
-    /// the system may call pages clean that it has lost.
-    #[error("the disk did not take it: {0}; restart the daemon once the disk works")]
-    Disk(Arc<io::Error>),
-}
-
-/// When a piece of work must be on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum OnDisk {
-    Soon,
-    BeforeAnswer,
-}
-
-trait Work: Send {
-    fn run(&mut self, tx: &Transaction<'_>) -> OnDisk;
-    fn answer(self: Box<Self>, commit: Result<(), CommitError>);
-}
-
-struct Pending<T, F, S> {
-    work: Option<F>,
-    needs_sync: S,
-    result: Option<Result<T, StoreError>>,
-    reply: Option<oneshot::Sender<Result<T, StoreError>>>,
-}
-
-impl<T, F, S> Work for Pending<T, F, S>
-where
-    T: Send,
-    F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send,
-    S: Fn(&T) -> bool + Send,
-{
-    fn run(&mut self, tx: &Transaction<'_>) -> OnDisk {
-        let Some(work) = self.work.take() else { return OnDisk::Soon };
-        let result = in_savepoint(tx, work);
-        let needs_sync = result.as_ref().is_ok_and(&self.needs_sync);
-        self.result = Some(result);
-        if needs_sync { OnDisk::BeforeAnswer } else { OnDisk::Soon }
-    }
-
-    fn answer(self: Box<Self>, commit: Result<(), CommitError>) {
-        let result = match (self.result, commit) {
-            (Some(Ok(value)), Ok(())) => Ok(value),
-            (Some(Ok(_)), Err(error)) => Err(StoreError::Commit(error)),
-            (Some(Err(error)), _) => Err(error),
-            (None, _) => Err(StoreError::Closed),
-        };
-        match self.reply {
-            // Who hung up does not need the answer; the write is done all the same.
-            Some(reply) => drop(reply.send(result)),
-            None => {
-                if let Err(error) = result {
-                    tracing::error!(%error, "a write that nobody waits for failed");
-                }
-            }
-        }
-    }
-}
-
-fn in_savepoint<T, F>(tx: &Transaction<'_>, work: F) -> Result<T, StoreError>
-where
-    F: FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
-{
-    run_cached(tx, "SAVEPOINT work")?;
-    match work(tx) {
-        Ok(value) => {
-            run_cached(tx, "RELEASE work")?;
-            Ok(value)
-        }
-        Err(error) => {
-            tx.execute_batch("ROLLBACK TO work; RELEASE work")?;
-            Err(error)
-        }
-    }
-}
-
-fn run_cached(tx: &Transaction<'_>, sql: &str) -> Result<(), rusqlite::Error> {
-    tx.prepare_cached(sql)?.execute([]).map(drop)
-}
-
 /// The writing side.
 #[derive(Clone)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Box<dyn Work>>,
+    queue: mpsc::Sender<Asked>,
     shared: Arc<Shared>,
 }
 
@@ -135,8 +54,12 @@ struct Shared {
     disk: Mutex<Disk>,
     /// Writes queued and not yet committed: nobody overtakes them.
     queued: AtomicUsize,
-    /// Tells the thread that something is unsynced now.
-    unsynced: Notify,
+    /// Writes for whoever writes next: nobody overtakes them either. Emptied by who has the disk.
+    behind: Mutex<Vec<Box<dyn Work>>>,
+    /// How many of those are not yet committed.
+    left: AtomicUsize,
+    /// Tells the thread that there is something to be done that is not in its queue.
+    told: Notify,
 }
 
 impl Writer {
@@ -173,7 +96,7 @@ impl Writer {
             Here::Busy(work) => work,
             Here::Done(result, OnDisk::Soon) => return result,
             Here::Done(result, OnDisk::BeforeAnswer) => {
-                self.queue(|_| Ok(()), |()| true).await?;
+                self.sync().await?;
                 return result;
             }
         };
@@ -186,11 +109,10 @@ impl Writer {
         F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
         S: Fn(&T) -> bool + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let pending = Pending { work: Some(work), needs_sync, result: None, reply: Some(reply) };
+        let (pending, answer) = Pending::awaited(work, needs_sync);
         let room = self.queue.reserve().await.map_err(|_| StoreError::Closed)?;
         self.shared.queued.fetch_add(1, Ordering::AcqRel);
-        room.send(Box::new(pending));
+        room.send(Asked::Write(Box::new(pending)));
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -198,12 +120,49 @@ impl Writer {
     where
         F: FnOnce(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
     {
-        let needs_sync = |_: &()| false;
-        let pending = Pending { work: Some(work), needs_sync, result: None, reply: None };
+        let pending = Pending::unawaited(work, |_: &()| false);
         let room = self.queue.try_reserve().map_err(|_| WriteQueueError)?;
         self.shared.queued.fetch_add(1, Ordering::AcqRel);
-        room.send(Box::new(pending));
+        room.send(Asked::Write(Box::new(pending)));
         Ok(())
+    }
+
+    /// Leaves `work` behind for whoever writes next: at the latest for the thread, once its future is polled or gone.
+    /// Gives `work` back where that would be too much or too late.
+    pub(super) fn write_behind<T, F>(&self, work: F) -> Result<Behind<T>, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    {
+        let mut behind = self.shared.behind();
+        if behind.len() >= QUEUE || self.queue.is_closed() {
+            return Err(work);
+        }
+        let (pending, answer) = Pending::awaited(work, |_: &T| false);
+        self.shared.left.fetch_add(1, Ordering::AcqRel);
+        behind.push(Box::new(pending));
+        drop(behind);
+        Ok(Behind { answer, shared: Arc::clone(&self.shared), has_told: false })
+    }
+
+    /// Answers once what is committed by now is on the disk.
+    pub(super) async fn sync(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        // Asked before anything is waited for: who gives up waiting has asked all the same.
+        if let Err(TrySendError::Full(asked)) = self.queue.try_send(Asked::Sync(reply)) {
+            self.shared.told.notify_one();
+            let _closed = self.queue.send(asked).await;
+        }
+        let synced = answer.await.map_err(|_| StoreError::Closed)?;
+        synced.map_err(StoreError::Commit)
+    }
+
+    /// Waits until what was queued or left behind is committed.
+    pub(super) async fn catch_up(&self) {
+        if self.shared.queued.load(Ordering::Acquire) > 0 || self.shared.left.load(Ordering::Acquire) > 0 {
+            // A reader is not the one to be told that a write failed.
+            let _written = self.queue(|_| Ok(()), |()| false).await;
+        }
     }
 
     /// Writes on this thread where nobody else is writing or about to: that takes less than telling another thread.
@@ -220,13 +179,24 @@ impl Writer {
         if disk.log.failed.is_some() {
             return Here::Busy(work);
         }
-        let was_synced = !disk.unsynced;
-        let result = disk.run_one(work);
-        drop(disk);
-        if was_synced {
-            self.shared.unsynced.notify_one();
-        }
+        let mut behind = self.shared.take_behind();
+        let committed = disk.run_one(&mut behind, work);
+        self.shared.left.fetch_sub(behind.len(), Ordering::AcqRel);
+        let (result, commit) = match committed {
+            Ok(result) => (result, Ok(())),
+            Err(error) => {
+                let error = CommitError::Sqlite(Arc::new(error));
+                (Err(StoreError::Commit(error.clone())), Err(error))
+            }
+        };
         let needs_sync = result.as_ref().is_ok_and(needs_sync);
+        let is_news = disk.unsynced && !disk.watched && !needs_sync;
+        disk.watched |= is_news;
+        drop(disk);
+        behind.into_iter().for_each(|work| work.answer(commit.clone()));
+        if is_news {
+            self.shared.told.notify_one();
+        }
         Here::Done(result, if needs_sync { OnDisk::BeforeAnswer } else { OnDisk::Soon })
     }
 }
@@ -238,10 +208,46 @@ enum Here<T, F> {
     Done(Result<T, StoreError>, OnDisk),
 }
 
+/// The answer to what was left behind.
+pub(super) struct Behind<T> {
+    answer: oneshot::Receiver<Result<T, StoreError>>,
+    shared: Arc<Shared>,
+    /// Whether the thread knows of it.
+    has_told: bool,
+}
+
+impl<T> Behind<T> {
+    fn tell(&mut self) {
+        if !std::mem::replace(&mut self.has_told, true) {
+            self.shared.told.notify_one();
+        }
+    }
+}
+
+impl<T> Future for Behind<T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = Pin::new(&mut self.answer).poll(context);
+        match polled {
+            Poll::Pending => self.tell(),
+            // Somebody else wrote it.
+            Poll::Ready(_) => self.has_told = true,
+        }
+        polled.map(|answer| answer.unwrap_or(Err(StoreError::Closed)))
+    }
+}
+
+impl<T> Drop for Behind<T> {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
 type Deadline = Pin<Box<Timeout<Never<()>>>>;
 
-async fn write_until_closed(shared: Arc<Shared>, mut queue: mpsc::Receiver<Box<dyn Work>>) {
-    let mut group: Vec<Box<dyn Work>> = Vec::with_capacity(GROUP);
+async fn write_until_closed(shared: Arc<Shared>, mut queue: mpsc::Receiver<Asked>) {
+    let mut group: Vec<Asked> = Vec::with_capacity(GROUP);
     let mut due: Option<Deadline> = None;
     loop {
         let late = async {
@@ -253,56 +259,90 @@ async fn write_until_closed(shared: Arc<Shared>, mut queue: mpsc::Receiver<Box<d
         tokio::select! {
             biased;
             () = late => {
-                shared.sync_late();
+                shared.look();
                 due = None;
             }
             first = queue.recv() => {
                 let Some(first) = first else { break };
                 group.push(first);
             }
-            // Somebody has written without this thread.
-            () = shared.unsynced.notified() => {}
+            () = shared.told.notified() => {}
         }
         while group.len() < GROUP {
             let Ok(next) = queue.try_recv() else { break };
             group.push(next);
         }
-        if !group.is_empty() {
-            let commit = shared.commit(&mut group);
-            for work in group.drain(..) {
-                work.answer(commit.clone());
-            }
-        }
-        shared.checkpoint();
-        // The oldest unsynced commit counts.
+        shared.write(&mut group);
+        shared.disk().checkpoint();
         let arm = || Box::pin(timeout(SYNC_WITHIN, pending()));
-        due = if shared.is_unsynced() { due.or_else(|| Some(arm())) } else { None };
+        due = if shared.is_watched() { due.or_else(|| Some(arm())) } else { None };
     }
-    shared.sync_late();
+    shared.write(&mut group);
+    shared.look();
 }
 
 impl Shared {
     fn of(disk: Disk) -> Self {
-        Self { disk: Mutex::new(disk), queued: AtomicUsize::new(0), unsynced: Notify::new() }
+        Self {
+            disk: Mutex::new(disk),
+            queued: AtomicUsize::new(0),
+            behind: Mutex::default(),
+            left: AtomicUsize::new(0),
+            told: Notify::new(),
+        }
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_unsynced(&self) -> bool {
-        let disk = self.disk();
-        disk.unsynced && disk.log.failed.is_none()
+    fn behind(&self) -> MutexGuard<'_, Vec<Box<dyn Work>>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commit(&self, group: &mut [Box<dyn Work>]) -> Result<(), CommitError> {
-        let committed = self.disk().run(group);
-        self.queued.fetch_sub(group.len(), Ordering::AcqRel);
-        let on_disk = committed.map_err(|error| CommitError::Sqlite(Arc::new(error)))?;
-        if on_disk == OnDisk::BeforeAnswer || self.disk().log.failed.is_some() {
-            self.sync().map_err(CommitError::Disk)?;
+    fn take_behind(&self) -> Vec<Box<dyn Work>> {
+        std::mem::take(&mut *self.behind())
+    }
+
+    /// Commits what was left behind and asked for, and answers. Empties the group.
+    fn write(&self, group: &mut Vec<Asked>) {
+        let mut disk = self.disk();
+        let mut behind = self.take_behind();
+        let commit = self.commit(&mut disk, &mut behind, group);
+        drop(disk);
+        let commit = commit.and_then(|on_disk| match on_disk {
+            OnDisk::BeforeAnswer => self.sync().map_err(CommitError::Disk),
+            OnDisk::Soon => Ok(()),
+        });
+        behind.into_iter().for_each(|work| work.answer(commit.clone()));
+        group.drain(..).for_each(|asked| asked.answer(commit.clone()));
+    }
+
+    fn commit(
+        &self,
+        disk: &mut Disk,
+        behind: &mut [Box<dyn Work>],
+        group: &mut [Asked],
+    ) -> Result<OnDisk, CommitError> {
+        let mut asked_for = OnDisk::Soon;
+        let mut writes = Vec::with_capacity(group.len());
+        for asked in group {
+            match asked {
+                Asked::Write(work) => writes.push(work),
+                Asked::Sync(_) => asked_for = OnDisk::BeforeAnswer,
+            }
         }
-        Ok(())
+        let (queued, left) = (writes.len(), behind.len());
+        let is_empty = queued + left == 0;
+        if !is_empty {
+            let committed = disk.run(behind.iter_mut().chain(writes));
+            self.queued.fetch_sub(queued, Ordering::AcqRel);
+            self.left.fetch_sub(left, Ordering::AcqRel);
+            asked_for = asked_for.max(committed.map_err(|error| CommitError::Sqlite(Arc::new(error)))?);
+        }
+        // Then everybody is to be told.
+        let has_failed = disk.log.failed.is_some() && !is_empty;
+        Ok(if has_failed { OnDisk::BeforeAnswer } else { asked_for })
     }
 
     /// Syncs what is committed by now. Others may write meanwhile.
@@ -315,125 +355,25 @@ impl Shared {
         file.sync_data().map_err(|error| self.disk().log.fail(error))
     }
 
-    fn sync_late(&self) {
-        if self.is_unsynced()
-            && let Err(error) = self.sync()
+    /// Syncs what is unsynced; if nothing is, it need not be looked at again until somebody tells.
+    fn look(&self) {
         {
+            let mut disk = self.disk();
+            if !disk.unsynced || disk.log.failed.is_some() {
+                disk.watched = false;
+                return;
+            }
+        }
+        if let Err(error) = self.sync() {
             tracing::error!(%error, "the store could not be synced; nothing is allowed any more");
         }
     }
 
-    /// Moves what the log holds into the main file, so that the log begins anew; between writes, not within one.
-    fn checkpoint(&self) {
-        let disk = self.disk();
-        if disk.log_pages.load(Ordering::Acquire) < CHECKPOINT_PAGES {
-            return;
-        }
-        disk.log_pages.store(0, Ordering::Release);
-        let moved = disk.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        if let Err(error) = moved {
-            tracing::warn!(%error, "the store's log could not be moved into its main file");
-        }
-    }
-}
-
-/// The database as whoever writes has it.
-struct Disk {
-    connection: Connection,
-    log: LogFile,
-    /// How long the log is.
-    log_pages: Arc<AtomicUsize>,
-    /// Whether something is committed that is not on the disk, or not for certain.
-    unsynced: bool,
-}
-
-impl Disk {
-    fn new(mut connection: Connection, log: LogFile) -> Result<Self, StoreError> {
-        let log_pages = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&log_pages);
-        // This takes the place of SQLite's own checkpoints, which would come within a commit.
-        connection.wal_hook(Some(move |_: &mut Wal, pages| {
-            counted.store(usize::try_from(pages).unwrap_or(0), Ordering::Release);
-            Ok(())
-        }))?;
-        Ok(Self { connection, log, log_pages, unsynced: false })
-    }
-
-    fn run(&mut self, group: &mut [Box<dyn Work>]) -> Result<OnDisk, rusqlite::Error> {
-        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut on_disk = OnDisk::Soon;
-        for work in group {
-            on_disk = on_disk.max(work.run(&tx));
-        }
-        tx.commit()?;
-        self.unsynced = true;
-        Ok(on_disk)
-    }
-
-    fn run_one<T>(
-        &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let result = work(&tx)?;
-        tx.commit().map_err(|error| StoreError::Commit(CommitError::Sqlite(Arc::new(error))))?;
-        self.unsynced = true;
-        Ok(result)
-    }
-}
-
-/// SQLite's write-ahead log as a file, which exists as long as the connection that writes does.
-struct LogFile {
-    path: PathBuf,
-    file: Option<Arc<File>>,
-    /// Why a sync failed: from then on none succeeds.
-    failed: Option<Arc<io::Error>>,
-    #[cfg(test)]
-    syncs: Arc<AtomicUsize>,
-}
-
-impl LogFile {
-    fn of(database: &Path) -> Self {
-        let mut path = OsString::from(database);
-        path.push("-wal");
-        Self {
-            path: path.into(),
-            file: None,
-            failed: None,
-            #[cfg(test)]
-            syncs: Arc::default(),
-        }
-    }
-
-    /// The file, to be synced.
-    fn file(&mut self) -> Result<Arc<File>, Arc<io::Error>> {
-        #[cfg(test)]
-        self.syncs.fetch_add(1, Ordering::SeqCst);
-        if let Some(error) = &self.failed {
-            return Err(Arc::clone(error));
-        }
-        if let Some(file) = &self.file {
-            return Ok(Arc::clone(file));
-        }
-        match self.open() {
-            Ok(file) => Ok(Arc::clone(self.file.insert(Arc::new(file)))),
-            Err(error) => Err(self.fail(error)),
-        }
-    }
-
-    /// Opens it and puts its name on the disk, without which its content would be nobody's after a power cut.
-    fn open(&self) -> io::Result<File> {
-        let file = File::options().write(true).open(&self.path)?;
-        if let Some(dir) = self.path.parent() {
-            File::open(dir)?.sync_all()?;
-        }
-        Ok(file)
-    }
-
-    fn fail(&mut self, error: io::Error) -> Arc<io::Error> {
-        let error = Arc::new(error);
-        self.failed = Some(Arc::clone(&error));
-        error
+    /// Whether there is something to be looked at in time.
+    fn is_watched(&self) -> bool {
+        let mut disk = self.disk();
+        disk.watched |= disk.unsynced;
+        disk.watched && disk.log.failed.is_none()
     }
 }
 

@@ -43,7 +43,7 @@ impl Book {
             branch: branch.into(),
             ..fixture::run()
         };
-        let tx = self.connection.transaction().unwrap();
+        let tx = Transaction::begin(&mut self.connection).unwrap();
         runs::insert(&tx, &run, [number; 32]).unwrap();
         tx.commit().unwrap();
         run.id
@@ -66,14 +66,14 @@ impl Book {
             bound: Bound { input_tokens: 60, output_tokens: 40, cost: nano(100) },
             at_ms,
         };
-        let tx = self.connection.transaction().unwrap();
+        let tx = Transaction::begin(&mut self.connection).unwrap();
         ledger::reserve(&tx, &hold).unwrap();
         tx.commit().unwrap();
         hold.id
     }
 
     fn close(&mut self, id: ReservationId, charge: Charge) {
-        let tx = self.connection.transaction().unwrap();
+        let tx = Transaction::begin(&mut self.connection).unwrap();
         ledger::close(&tx, id, charge, i64::MAX).unwrap();
         tx.commit().unwrap();
     }
@@ -105,7 +105,7 @@ impl Book {
             cost: nano(cost),
         };
         let account = Account { budget: "team/purse".into(), period: "total".into() };
-        let tx = self.connection.transaction().unwrap();
+        let tx = Transaction::begin(&mut self.connection).unwrap();
         reported::post(&tx, &row, &[account]).unwrap();
         tx.commit().unwrap();
     }

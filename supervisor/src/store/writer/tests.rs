@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use super::*;
 use crate::store::{db, meta};
 
@@ -93,4 +95,49 @@ async fn after_the_disk_has_failed_nothing_is_believed_any_more() {
     assert!(world.set("soon", false).await.is_err());
     std::fs::write(world.database.with_file_name("unrelated"), "x").unwrap();
     assert!(world.set("soon", false).await.is_err());
+}
+
+/// What is in the file, as another connection sees it.
+fn kept(world: &World) -> Option<String> {
+    let connection = Connection::open(&world.database).unwrap();
+    meta::load(&connection, "key").unwrap()
+}
+
+#[tokio::test]
+async fn what_is_left_behind_is_written_first_by_whoever_writes_next() {
+    let world = World::new();
+    let seen = world.writer.write_behind(|tx| meta::set(tx, "key", "behind")).ok().unwrap();
+    assert_eq!(kept(&world), None);
+    let before = world.writer.write(|tx| meta::load(tx, "key"), |_| false).await.unwrap();
+    assert_eq!(before.as_deref(), Some("behind"));
+    seen.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_left_behind_is_written_though_nobody_writes_or_waits() {
+    for waits in [true, false] {
+        let world = World::new();
+        let behind = world.writer.write_behind(|tx| meta::set(tx, "key", "behind")).ok().unwrap();
+        if waits {
+            timeout(PATIENCE, behind).await.unwrap().unwrap();
+        } else {
+            drop(behind);
+            timeout(PATIENCE, world.writer.catch_up()).await.unwrap();
+        }
+        assert_eq!(kept(&world).as_deref(), Some("behind"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_behind_and_fails_takes_nothing_else_with_it() {
+    let world = World::new();
+    let fails = world.writer.write_behind(|tx| {
+        meta::set(tx, "key", "half")?;
+        Err::<(), _>(StoreError::Closed)
+    });
+    let works = world.writer.write_behind(|tx| meta::set(tx, "other", "whole")).ok().unwrap();
+    let failed: Result<(), _> = world.writer.write(|_| Err(StoreError::Closed), |()| false).await;
+    assert!(failed.is_err() && fails.ok().unwrap().await.is_err());
+    works.await.unwrap();
+    assert_eq!(kept(&world), None);
 }

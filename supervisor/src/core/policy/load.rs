@@ -14,6 +14,7 @@ use miette::Diagnostic;
 
 use super::super::decision::Decision;
 use super::super::problem::{Problem, position};
+use super::known::Known;
 use super::request::ACTION_NAMES;
 use super::{Layer, Loaded, Meta, Origin, PolicySet, PolicySource, Slice, Types};
 
@@ -258,5 +259,5 @@ fn assemble(schema: Schema, checked: Vec<Checked>) -> Result<Loaded, String> {
         slices.insert(name, slice);
     }
     let policies = checked.into_iter().map(|one| (one.policy.id().clone(), one.meta)).collect();
-    Ok(Loaded { schema, types, slices, policies })
+    Ok(Loaded { schema, types, slices, policies, known: Known::default() })
 }

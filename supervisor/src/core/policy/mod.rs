@@ -5,6 +5,7 @@
 //! `<layer>/<id>`, with its `@reason` as text. A `forbid` with `@decision("ask")` asks a person instead of refusing;
 //! it permits nothing by itself.
 
+mod known;
 mod load;
 mod request;
 #[cfg(test)]
@@ -87,6 +88,7 @@ struct Loaded {
     types: Types,
     slices: BTreeMap<&'static str, Slice>,
     policies: HashMap<PolicyId, Meta>,
+    known: known::Known,
 }
 
 /// The policies that can apply to one action, by what they say.
@@ -160,6 +162,9 @@ impl PolicySet {
         let Some(loaded) = &self.0 else {
             return Ok(vec![deny(NOTHING_PERMITS, "no policies are in force".into())]);
         };
+        if let Some(reasons) = loaded.known.find(agent, run, action, in_scope) {
+            return Ok(reasons);
+        }
         let slice =
             loaded.slices.get(request::action_name(action)).ok_or("the action is not in the schema")?;
         let questions = request::questions(loaded, slice, agent, run, action, in_scope)?;
@@ -171,6 +176,7 @@ impl PolicySet {
                 }
             }
         }
+        loaded.known.keep(agent, run, action, in_scope, &reasons);
         Ok(reasons)
     }
 }

@@ -352,4 +352,54 @@ proptest! {
         let after = load(&[(layer, &tighter)]).evaluate(&agent(), &run(), &action).decision;
         prop_assert!(after >= before, "{before:?} became {after:?}");
     }
+
+    /// What was answered before is answered only to the same question.
+    #[test]
+    fn an_answer_is_that_of_its_own_question(asked in proptest::collection::vec(any_question(), 1..24)) {
+        let texts = [
+            r#"@id("dev") forbid (principal, action, resource) when { context.environment == "production" };"#,
+            r#"@id("why") @decision("ask") forbid (principal, action, resource) when { principal.purpose == "Other" };
+            "#,
+            r#"@id("who") forbid (principal, action, resource) when { context.adapter == "codex" };"#,
+            r#"@id("m") forbid (principal, action == Action::"llm", resource == Model::"gpt-1");"#,
+            r#"@id("p") forbid (principal, action == Action::"llm", resource) when { context.provider == "other" };"#,
+        ]
+        .join("\n");
+        let (set, forgetful) = (load(&[(Layer::User, &texts)]), load(&[(Layer::User, &texts)]));
+        for (agent, run, action) in asked.iter().chain(&asked) {
+            forgetful.0.as_ref().unwrap().known.forget();
+            let first = forgetful.evaluate(agent, run, action);
+            prop_assert_eq!(set.evaluate(agent, run, action), first);
+        }
+    }
+}
+
+/// Questions that may differ in everything that a policy can read.
+fn any_question() -> impl Strategy<Value = (Agent, Run, Action)> {
+    let few =
+        prop_oneof![any_action(), Just(llm("gpt-1")), Just(llm("gpt-2")), Just(mcp("jira", "read", &[]))];
+    (few, any::<[bool; 5]>()).prop_map(
+        |(mut action, [purpose, environment, adapter, repository, provider])| {
+            let (mut agent, mut run) = (agent(), run());
+            agent.environments = vec![Environment::Dev, Environment::Production];
+            if purpose {
+                agent.purpose = "Other".into();
+            }
+            if environment {
+                run.environment = Environment::Production;
+            }
+            if adapter {
+                run.adapter = "codex".into();
+            }
+            if repository {
+                run.repository = "/other".into();
+            }
+            if let Action::Llm(llm) = &mut action
+                && provider
+            {
+                llm.provider = "other".into();
+            }
+            (agent, run, action)
+        },
+    )
 }

@@ -1,0 +1,112 @@
+//! Answers that were given before: an agent asks about the same model with every call, and policies give the same answer
+//! to the same question.
+//!
+//! Invariants: a question is the same only if everything is the same that [`super::request`] reads of it; what is
+//! read of arguments (paths, hosts, commands) is judged anew each time. The answers are those of one set of policies
+//! and go with it. Bounded: the oldest is forgotten.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use super::super::action::{Action, Facts, ToolSource};
+use super::super::decision::Reason;
+use super::super::manifest::{Agent, Environment};
+use super::super::run::Run;
+
+/// Twenty busy agents with a few models and tools each.
+const KEPT: usize = 64;
+
+/// The answers.
+#[derive(Default)]
+pub(super) struct Known(Mutex<VecDeque<(Question, Vec<Reason>)>>);
+
+struct Question {
+    agent: Agent,
+    environment: Environment,
+    adapter: String,
+    repository: PathBuf,
+    in_scope: bool,
+    about: About,
+}
+
+#[derive(PartialEq, Eq)]
+enum About {
+    Model { provider: String, model: String },
+    Tool { source: ToolSource, tool: String },
+}
+
+impl Known {
+    /// The answer, if this was asked before.
+    pub(super) fn find(
+        &self,
+        agent: &Agent,
+        run: &Run,
+        action: &Action,
+        in_scope: bool,
+    ) -> Option<Vec<Reason>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.iter().find(|(question, _)| question.is(agent, run, action, in_scope));
+        found.map(|(_, reasons)| reasons.clone())
+    }
+
+    /// Keeps an answer, if the question may be asked again.
+    pub(super) fn keep(&self, agent: &Agent, run: &Run, action: &Action, in_scope: bool, reasons: &[Reason]) {
+        let Some(about) = About::of(action) else { return };
+        let question = Question {
+            agent: agent.clone(),
+            environment: run.environment,
+            adapter: run.adapter.clone(),
+            repository: run.repository.clone(),
+            in_scope,
+            about,
+        };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KEPT {
+            known.pop_front();
+        }
+        known.push_back((question, reasons.to_vec()));
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Question {
+    fn is(&self, agent: &Agent, run: &Run, action: &Action, in_scope: bool) -> bool {
+        self.about.is(action)
+            && self.in_scope == in_scope
+            && self.environment == run.environment
+            && self.adapter == run.adapter
+            && self.repository == run.repository
+            && self.agent == *agent
+    }
+}
+
+impl About {
+    fn of(action: &Action) -> Option<Self> {
+        match action {
+            Action::Llm(llm) => {
+                Some(Self::Model { provider: llm.provider.clone(), model: llm.model.clone() })
+            }
+            Action::Tool(tool) if tool.facts == Facts::default() => {
+                Some(Self::Tool { source: tool.source.clone(), tool: tool.tool.clone() })
+            }
+            Action::Tool(_) | Action::Launch(_) | Action::Egress(_) => None,
+        }
+    }
+
+    fn is(&self, action: &Action) -> bool {
+        match (self, action) {
+            (Self::Model { provider, model }, Action::Llm(llm)) => {
+                *model == llm.model && *provider == llm.provider
+            }
+            (Self::Tool { source, tool }, Action::Tool(asked)) => {
+                *tool == asked.tool && *source == asked.source && asked.facts == Facts::default()
+            }
+            _ => false,
+        }
+    }
+}

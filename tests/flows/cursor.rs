@@ -140,6 +140,7 @@ fn headless_its_tools_are_decided_and_its_turn_is_counted_by_what_it_prints() {
         { "mcp": "docs_echo", "args": { "text": "hello" } },
         { "mcp": "echo", "args": {}, "server": "https://evil.example/mcp" },
         { "shell": "git config user.name; ls ~/.cursor" },
+        { "shell": "cat ~/.config/cursor/auth.json" },
     ]);
     let mut world =
         World::new(&subscribed(), json!({ "turns": [turn(steps, json!([14_125, 111, 28_224, 0]))] }));
@@ -158,6 +159,7 @@ fn headless_its_tools_are_decided_and_its_turn_is_counted_by_what_it_prints() {
     assert!(tools[2]["output"].as_str().unwrap().contains("hello"), "{tools:?}");
     assert!(tools[3]["denied"].is_string(), "a server that is not ours: {tools:?}");
     assert_eq!(tools[4]["output"], "Test User\nhooks.json\nmcp.json\n", "the rest of its home is the user's");
+    assert!(tools[5]["denied"].is_string(), "its own login: {tools:?}");
     notes.stop();
 
     let sentences = world.sentences();

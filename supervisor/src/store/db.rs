@@ -169,8 +169,8 @@ INSERT INTO records (seq, id, at_ms, run, body, hash) VALUES
         let dir = tempfile::tempdir().unwrap();
         let connection = open_writer(&dir.path().join("agentsup.db")).unwrap();
         let ask = |reservation: &str| {
-            let mut statement =
-                connection.prepare_cached("SELECT budget FROM holds WHERE reservation = ?1").unwrap();
+            let sql = "SELECT budget, period FROM holds WHERE reservation = ?1 ORDER BY budget";
+            let mut statement = connection.prepare_cached(sql).unwrap();
             assert!(!statement.exists([reservation]).unwrap());
             statement.get_status(StatementStatus::RePrepare)
         };

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::{SCREEN_TIMEOUT, SECRET, assert_denied};
+use super::super::{SCREEN_TIMEOUT, SECRET, assert_denied, price};
 use super::World;
+use crate::fakes::ask::Ask;
 use crate::fakes::home::Manifest;
 use crate::fakes::model::{Block, ModelServer, Script, Turn, Usage};
 use crate::fakes::pty::Pty;
@@ -117,6 +118,33 @@ fn its_calls_are_counted_afterwards_its_tools_are_decided_and_its_login_is_left_
         "of the user's settings nothing is read"
     );
     world.assert_no_login_inside(LOGIN);
+}
+
+#[test]
+fn what_its_subagents_ask_is_counted_too() {
+    let collaborate = |name: &str, input: Value| {
+        let tool = Block::Tool { namespace: Some("collaboration".to_owned()), name: name.to_owned(), input };
+        Turn::text("Two see more.").and(tool)
+    };
+    let is_below = |ask: &Ask| {
+        let about = ask.request.header("x-codex-turn-metadata").unwrap_or_default();
+        about.contains("\"agent_name\":\"/root/second\"")
+    };
+    let script = Script::new(LOGIN)
+        .step(move |ask| {
+            if is_below(ask) {
+                return Turn::text("I see it as well.").usage(Usage::new(7000, 70));
+            }
+            collaborate("spawn_agent", json!({ "task_name": "second", "message": "Look as well" }))
+        })
+        .turn(collaborate("wait_agent", json!({})));
+    let manifest = Manifest::default().billing("subscription").builtin(&["read", "shell", "other"]);
+    let world = set_up(&manifest, script, "");
+    let run = world.run(&["run", "codex", "--", "exec", "Look"]);
+    run.ok();
+    let billed = world.assert_books();
+    let below = Usage::new(7000, 70).cost_nano_usd(&price(MODEL));
+    assert!(billed > below && world.model.bills().len() >= 4, "{run}\n{:?}", world.model.bills());
 }
 
 #[test]

@@ -267,11 +267,15 @@ impl Gate {
         if let Action::Tool(_) = &action {
             self.watch_telemetry(live).await;
         }
-        // A kill that fell between the decision and its record comes first.
-        if live.state().is_final() {
-            let charge = matches!(action, Action::Llm(_)).then_some(Charge::Void);
-            let settled = permit.settle(Outcome { status: "killed before it began".into(), charge }).await;
-            return Err(settled.map_or_else(|error| refuse::unwritten(&error), |()| refuse::killed()));
+        // What fell between the decision and its record comes first: a kill, and for what costs money a suspension, which
+        // this very call may have brought about.
+        let state = live.state();
+        let asks_model = matches!(action, Action::Llm(_));
+        if state.is_final() || (asks_model && state == RunState::Suspended) {
+            let status = format!("{} before it began", state.name());
+            let outcome = Outcome { status, charge: asks_model.then_some(Charge::Void) };
+            let settled = permit.settle(outcome).await;
+            return Err(settled.map_or_else(|error| refuse::unwritten(&error), |()| refuse::closed(live)));
         }
         Ok(permit)
     }

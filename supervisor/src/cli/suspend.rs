@@ -8,7 +8,7 @@ use crate::run::view::RunParams;
 
 /// Deny a run its models and tools until it is resumed
 ///
-/// Its processes go on and find every call refused. A run that behaves like a runaway is suspended by itself; the limits
+/// Its processes go on and find every call refused; a model's answer under way ends at once. A run that behaves like a runaway is suspended by itself; the limits
 /// are in `[breakers]` of config.toml.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

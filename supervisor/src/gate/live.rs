@@ -95,6 +95,18 @@ impl LiveRun {
         let _ = state.wait_for(|state| state.is_final()).await;
     }
 
+    /// Completes when it may not ask models any more, for good or for now, and says why: whatever it is being told by one
+    /// ends then, at once.
+    pub async fn closed(&self) -> &'static str {
+        let mut state = self.state.subscribe();
+        let is_closed = |state: &RunState| state.is_final() || *state == RunState::Suspended;
+        // As above.
+        match state.wait_for(is_closed).await.map(|state| *state) {
+            Ok(RunState::Suspended) => "the run is suspended",
+            _ => "the run is over",
+        }
+    }
+
     /// Changes the state if the change makes sense; answers whether it did.
     pub(super) fn become_state(&self, next: RunState) -> bool {
         self.state.send_if_modified(|state| {

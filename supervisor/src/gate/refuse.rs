@@ -2,12 +2,13 @@
 
 use std::fmt::Display;
 
+use super::{LiveRun, state_text};
 use crate::core::action::{Action, Bound};
 use crate::core::budget::{self, Balance, Fit};
 use crate::core::decision::{Evaluation, Refusal, RefusalKind};
 use crate::core::ids::RecordId;
 use crate::core::manifest::{Cap, TokenBudget};
-use crate::core::run::Run;
+use crate::core::run::{Run, RunState};
 use crate::store::StoreError;
 use crate::store::frozen::Priced;
 use crate::sys::clock;
@@ -120,14 +121,13 @@ pub(super) fn frozen(model: &str, text: &str, record: RecordId) -> Refusal {
     }
 }
 
-/// The run was killed in the middle of a decision.
-pub(super) fn killed() -> Refusal {
-    Refusal {
-        kind: RefusalKind::Killed,
-        message: "agentsup: the run was killed".to_owned(),
-        hint: None,
-        record: None,
-    }
+/// The run was killed or suspended in the middle of a decision.
+pub(super) fn closed(live: &LiveRun) -> Refusal {
+    let (kind, text) = match live.state() {
+        RunState::Suspended => (RefusalKind::Denied, state_text(live, RunState::Suspended)),
+        _ => (RefusalKind::Killed, "the run was killed".to_owned()),
+    };
+    Refusal { kind, message: format!("agentsup: {text}"), hint: None, record: None }
 }
 
 /// The store did not take the decision, so nothing happens. A daemon that is ending closes its store; the next one opens

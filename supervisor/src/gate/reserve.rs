@@ -93,7 +93,7 @@ impl Gate {
             }
             tokio::select! {
                 waited = timeout_at(deadline, settled.changed()) => drop(waited),
-                () = live.cancelled() => return Err(refuse::killed()),
+                _ = live.closed() => return Err(refuse::closed(live)),
             }
         }
     }

@@ -304,7 +304,7 @@ impl Exchange {
         }
     }
 
-    /// Sends the request, until the run is over, or the client has long gone.
+    /// Sends the request, until the run is over or suspended, or the client has long gone.
     async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -316,7 +316,7 @@ impl Exchange {
         };
         tokio::select! {
             biased;
-            () = self.live.cancelled() => Err(Failure::after_sending("the run is over")),
+            why = self.live.closed() => Err(Failure::after_sending(why)),
             sent = self.gateway.upstream.send(request) => sent.map_err(Failure::from),
             () = long_gone => Err(Failure::after_sending("the client left and the provider did not answer")),
         }

@@ -3,7 +3,8 @@
 //! Invariants: nothing is held back but the last piece of an answer that is not streamed, the event under way of a
 //! stream that is sieved, and the chunk that completes a bill until the bill is queued ahead of whatever is decided next
 //! (so that the client's next call finds the money free), or, where it is more than was held, until it is on the disk;
-//! memory is bounded; a client that leaves does not end the call, a run that ends does, at once.
+//! memory is bounded; a client that leaves does not end the call, a run that ends or is
+//! suspended does, at once.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -127,8 +128,8 @@ enum End {
     Whole,
     /// Before that.
     Cut(String),
-    /// The run is over.
-    Cancelled,
+    /// The run may not hear any more of it.
+    Closed(&'static str),
     /// The client has left, and nothing is to be learnt any more.
     Abandoned,
 }
@@ -206,7 +207,7 @@ impl Relay {
         let deadline = self.drain_until.map_or(silent_from, |until| until.min(silent_from));
         let frame = tokio::select! {
             biased;
-            () = self.live.cancelled() => return Err(End::Cancelled),
+            why = self.live.closed() => return Err(End::Closed(why)),
             frame = timeout_at(deadline, self.upstream.frame()) => frame,
             () = self.client.closed(), if self.drain_until.is_none() => {
                 self.leave();
@@ -260,7 +261,7 @@ impl Relay {
         let sent = tokio::select! {
             sent = timeout_at(deadline, self.client.send(chunk)) => matches!(sent, Ok(Ok(()))),
             // The next wait ends at once for the same reason.
-            () = self.live.cancelled() => true,
+            _ = self.live.closed() => true,
         };
         if !sent {
             self.leave();
@@ -293,7 +294,7 @@ impl Relay {
         let problem = match end {
             End::Whole => self.whole(gateway).await,
             End::Cut(problem) => Some(problem),
-            End::Cancelled => Some("the run is over".to_owned()),
+            End::Closed(why) => Some(why.to_owned()),
             End::Abandoned => Some("the client left and the answer did not end in time".to_owned()),
         };
         let Some(problem) = problem.filter(|_| !self.complete) else { return };

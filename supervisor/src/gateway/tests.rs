@@ -281,10 +281,11 @@ async fn a_client_that_leaves_before_the_answer_still_pays_what_it_cost() {
 }
 
 #[tokio::test]
-async fn a_killed_run_ends_its_calls_at_once_and_at_most() {
+async fn a_run_that_is_killed_or_suspended_ends_its_calls_at_once_and_at_most() {
     let never = Arc::new(Notify::new());
     let boundary = memchr::memmem::find(STREAM, b"\n\n").unwrap() + 2;
-    for cut in [boundary, 500] {
+    let states = [(RunState::Killed, "over"), (RunState::Suspended, "suspended")];
+    for (cut, (state, said)) in [boundary, 500].into_iter().flat_map(|cut| states.map(|state| (cut, state))) {
         let wait = Arc::clone(&never);
         let fake =
             Fake::start(move |_| vec![stream_head(), chunk(&STREAM[..cut]), Step::Wait(Arc::clone(&wait))])
@@ -292,17 +293,40 @@ async fn a_killed_run_ends_its_calls_at_once_and_at_most() {
         let world = World::new(fake.port, PLENTY, STYLE).await;
         let mut body = world.post(MESSAGES, long_request()).await.into_body();
         assert!(body.frame().await.is_some());
-        world.gate.set_state(&world.live, RunState::Killed, None).await.unwrap();
+        world.gate.set_state(&world.live, state, None).await.unwrap();
         let rest = body.collect().await.map(|rest| rest.to_bytes());
         if cut == boundary {
             let rest = String::from_utf8(rest.unwrap().to_vec()).unwrap();
-            assert!(rest.contains("agentsup: the run is over; the call counts as spent"), "{rest}");
+            let words = format!("agentsup: the run is {said}; the call counts as spent");
+            assert!(rest.contains(&words), "{rest}");
         } else {
             assert!(rest.is_err());
         }
         world.settled().await;
         assert_eq!(world.balance().await, (broken_off(12), 0));
     }
+}
+
+#[tokio::test]
+async fn a_suspended_run_waits_for_no_answer_and_asks_anew_when_it_goes_on() {
+    let (arrived, never) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let steps = {
+        let silent = vec![Step::Tell(Arc::clone(&arrived)), Step::Wait(never)];
+        std::sync::Mutex::new(vec![vec![stream_head(), chunk(STREAM), stream_end()], silent])
+    };
+    let fake = Fake::start(move |_| steps.lock().unwrap().pop().unwrap()).await;
+    let world = World::new(fake.port, PLENTY, STYLE).await;
+    let (answer, ()) = tokio::join!(world.post(MESSAGES, REQUEST), async {
+        arrived.notified().await;
+        assert!(world.gate.suspend(&world.live, "look first").await.unwrap());
+    });
+    let (_, words) = text(answer).await;
+    assert!(words.contains("the run is suspended; the call counts as spent"), "{words}");
+    assert_eq!(world.balance().await, (held(), 0));
+    assert!(world.gate.resume(&world.live).await.unwrap());
+    assert_eq!(bytes(world.post(MESSAGES, REQUEST).await).await, STREAM);
+    world.settled().await;
+    assert_eq!(world.balance().await, (held() + STREAM_COST, 0));
 }
 
 #[tokio::test]

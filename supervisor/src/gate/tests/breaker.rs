@@ -69,6 +69,26 @@ async fn calls_that_fail_in_a_row_suspend() {
     assert_eq!(world.live.suspension().as_deref(), Some("51 model calls in a row failed"));
 }
 
+/// It would be forwarded only to be cut off, and would count as spent.
+#[tokio::test]
+async fn the_call_that_is_one_too_many_is_not_made() {
+    let mut config = Config::default();
+    config.breakers.calls_per_minute = Some(10);
+    let world = world_of(Snapshot { config, ..snapshot(agent(), vec![purse(1000, 0)]) }).await;
+    let mut made = 0;
+    let refusal = loop {
+        match call(&world, 1).await {
+            Ok(()) => made += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(refusal.message.contains("agentsup: the run is suspended: it made "), "{refusal}");
+    assert_eq!((refusal.kind, total(&world.store).await), (RefusalKind::Denied, (made, 0)));
+    let lines = sentences(&world.store).await;
+    assert!(lines.iter().any(|line| line.contains("suspended before it began")), "{lines:?}");
+    verified(&world.store).await;
+}
+
 /// Clients count tokens often, and always for nothing.
 #[tokio::test]
 async fn what_is_free_neither_fails_nor_counts_as_a_call() {

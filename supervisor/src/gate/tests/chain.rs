@@ -130,6 +130,19 @@ async fn a_call_waits_for_whichever_budget_of_the_chain_is_only_pending() {
 }
 
 #[tokio::test]
+async fn whoever_is_suspended_waits_no_longer() {
+    let Team { world, one, two } = team(100, 100, 120).await;
+    let first = world.gate.decide(&one, llm(90)).await.unwrap();
+    let waiting = spawn(&world.gate, &two, 50);
+    in_line(&world.gate, "team/all").await;
+    assert!(world.gate.suspend(&two, "look first").await.unwrap());
+    let refusal = waiting.await.unwrap().err().unwrap();
+    assert!(refusal.message.contains("the run is suspended: look first"), "{refusal}");
+    assert_eq!(balances(&world.store).await, [(0, 90), (0, 0), (0, 90)]);
+    first.settle(settled(10)).await.unwrap();
+}
+
+#[tokio::test]
 async fn whoever_waits_for_the_team_is_not_overtaken_and_whoever_waits_for_itself_holds_nobody_up() {
     let Team { world, one, two } = team(100, 1000, 1000).await;
     let first = world.gate.decide(&one, llm(90)).await.unwrap();

@@ -40,6 +40,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
+    // Else what a savepoint may have to put back goes through a file once a few writes share a commit.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     migrate(&mut connection)?;
     Ok(connection)
 }

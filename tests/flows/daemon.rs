@@ -215,6 +215,15 @@ fn everything_lies_inside_the_home() {
 }
 
 #[test]
+fn doctor_is_the_first_command_of_a_home_as_well_as_any() {
+    let home = Home::new();
+    let nowhere = home.path("nowhere");
+    let report = home.cli(&["doctor", "--json"]).env("AGENTSUP_HOME", &nowhere.display().to_string()).run();
+    assert_eq!(report.ok().json()["problems"], serde_json::json!([]));
+    assert!(!nowhere.exists(), "it looks and changes nothing");
+}
+
+#[test]
 fn a_bad_configuration_is_told_with_its_place_and_nothing_runs() {
     let mut home = Home::new();
     home.config("[providers.anthropic]\nbase_uri = \"https://example.invalid\"");

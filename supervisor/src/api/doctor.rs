@@ -93,10 +93,9 @@ pub enum KeyringView {
 
 /// Looks. Blocks for as long as the programs take to say their version.
 pub fn examine(home: &Home, daemon: Option<Status>) -> Result<Report, Failure> {
-    let snapshot = match home.check() {
-        Ok(()) => Registry::start(home)?.current(),
-        Err(error) => return Err(error.into()),
-    };
+    home.check()?;
+    let files = Registry::read(home);
+    let registered = if files.problems.is_empty() { files.agents.len() } else { 0 };
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         paths: paths(home),
@@ -104,8 +103,8 @@ pub fn examine(home: &Home, daemon: Option<Status>) -> Result<Report, Failure> {
         git: git(),
         agents: ADAPTERS.iter().filter_map(|adapter| agent(adapter)).collect(),
         keyring: keyring(),
-        problems: snapshot.problems.iter().map(ToString::to_string).collect(),
-        registered_agents: u64::try_from(snapshot.agents.len()).unwrap_or(u64::MAX),
+        problems: files.problems.iter().map(ToString::to_string).collect(),
+        registered_agents: u64::try_from(registered).unwrap_or(u64::MAX),
     })
 }
 

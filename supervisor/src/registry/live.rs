@@ -79,6 +79,11 @@ impl Registry {
         Ok(registry)
     }
 
+    /// What the files say now, whoever else follows them; nothing of it is in force. Blocks on the file system.
+    pub fn read(home: &Home) -> Snapshot {
+        load(home)
+    }
+
     /// The given set is in force; for tests of what stands above the registry.
     #[cfg(test)]
     pub(crate) fn fixed(snapshot: Snapshot) -> Self {

@@ -150,7 +150,7 @@ fn accept(
     let mut carried = Vec::new();
     for budget in budgets {
         let present = account(budget, now_ms);
-        for later in ledger::spent_in(tx, &present.budget)? {
+        for later in ledger::periods(tx, &present.budget)? {
             if is_later_period(&later.period, &present.period) {
                 carried.extend(carry(tx, budget, &later, &present, now_ms)?);
             }
@@ -160,7 +160,7 @@ fn accept(
 }
 
 /// What was spent in a period that has not come was spent now: the present period can spend so much less, and that one
-/// so much more. What was carried before is not carried again.
+/// so much more. What was carried away before is not carried again, and what was carried into it is.
 fn carry(
     tx: &Transaction<'_>,
     budget: &TokenBudget,

@@ -298,15 +298,13 @@ pub fn under_way(connection: &Connection) -> Result<u64, StoreError> {
     Ok(nat(count))
 }
 
-/// The periods of a budget in which something was spent.
+/// The periods of a budget in which something was spent, held or changed, in order.
 ///
 /// # Errors
 /// Those of the database.
-pub fn spent_in(connection: &Connection, budget: &str) -> Result<Vec<Account>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT budget, period FROM accounts WHERE budget = ?1 AND (posted_nano_usd > 0 OR posted_tokens > 0)
-         ORDER BY period",
-    )?;
+pub fn periods(connection: &Connection, budget: &str) -> Result<Vec<Account>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT budget, period FROM accounts WHERE budget = ?1 ORDER BY period")?;
     let rows =
         statement.query_map([budget], |row| Ok(Account { budget: row.get(0)?, period: row.get(1)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)

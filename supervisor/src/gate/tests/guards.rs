@@ -193,6 +193,25 @@ async fn a_person_can_accept_a_clock_that_was_ahead() {
     verified(&store).await;
 }
 
+/// What was carried into a month in which nothing else was spent is carried on when that month was ahead as well.
+#[tokio::test]
+async fn what_was_carried_once_is_carried_again_with_the_next_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gate, store, live, shown) = monthly(&dir).await;
+    let spend =
+        async |cost| gate.decide(&live, llm(cost)).await.unwrap().settle(settled(cost)).await.unwrap();
+    let fifty = crate::core::amount::Amount::Money(nano(50));
+    spend(50).await;
+    for (days, month) in [(31, "2025-10@UTC"), (61, "2025-09@UTC")] {
+        shown.store(NOVEMBER_MS - days * DAY_MS, Ordering::Relaxed);
+        let account = Account { budget: "team/purse".into(), period: month.into() };
+        assert_eq!(gate.accept_clock("user:alice".into()).await.unwrap().carried, [(account, fifty)]);
+    }
+    assert_eq!(gate.decide(&live, llm(51)).await.err().unwrap().kind, RefusalKind::Budget);
+    spend(50).await;
+    verified(&store).await;
+}
+
 /// What was carried away from a month must not come back into it as room when it turns out to have been less.
 #[tokio::test]
 async fn a_call_made_while_the_clock_was_ahead_and_stated_later_leaves_its_month_what_it_has() {

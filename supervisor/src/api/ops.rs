@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::SharedApp;
 use super::answers::{
-    approvals, audit, budgets, clock, daemon, figures, keys, manifests, mcp, prices, reconcile, usage,
+    agents, approvals, audit, budgets, clock, daemon, figures, keys, manifests, mcp, prices, reconcile, usage,
 };
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
@@ -127,6 +127,12 @@ ops! {
     McpList "mcp.list" (Nothing) -> Vec<mcp::ServerView> = |app, _params| mcp::list(app);
     /// Adds an MCP server to the configuration.
     McpAdd "mcp.add" (mcp::AddParams) -> mcp::ServerView = |app, params| mcp::add(app, params);
+    /// Lists registered agents.
+    AgentList "agent.list" (Nothing) -> Vec<agents::AgentView> = |app, _params| agents::list(app);
+    /// Shows one agent, field by field.
+    AgentShow "agent.show" (agents::NameParams) -> agents::AgentDetail = |app, params| agents::show(app, params);
+    /// Writes that an agent is retired.
+    AgentRetire "agent.retire" (agents::NameParams) -> agents::Retired = |app, params| agents::retire(app, params);
     /// Writes the personal agent and its budget.
     ManifestInit "manifest.init" (manifests::InitParams) -> manifests::Initialised = |app, params| manifests::init(app, params);
     /// Writes the demo's agent and budget.

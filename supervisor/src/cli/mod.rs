@@ -3,6 +3,7 @@
 //! Invariants: what needs no daemon starts no runtime and contacts nobody; only [`output`] prints; every failure leaves
 //! through [`output::fail`] with the exit code of the contract.
 
+mod agent;
 mod approvals;
 mod attach;
 mod audit;
@@ -25,6 +26,7 @@ mod prices;
 mod ps;
 mod relay;
 mod run;
+mod schema;
 mod statusline;
 mod stop;
 mod suspend;
@@ -90,12 +92,14 @@ enum Verb {
     Approve(approvals::ApproveArgs),
     Deny(approvals::DenyArgs),
     Audit(audit::Args),
+    Agent(agent::Args),
     Budget(budget::Args),
     Usage(usage::Args),
     Prices(prices::Args),
     Statusline(statusline::Args),
     Key(key::Args),
     Mcp(mcp::Args),
+    Schema(schema::Args),
     Doctor(doctor::Args),
     Daemon(daemon::Args),
     /// Open the desktop window
@@ -153,12 +157,14 @@ fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
         Verb::Approve(args) => approvals::approve(args),
         Verb::Deny(args) => approvals::deny(args),
         Verb::Audit(args) => audit::perform(args),
+        Verb::Agent(args) => agent::perform(args),
         Verb::Budget(args) => budget::perform(args),
         Verb::Prices(args) => prices::perform(args),
         Verb::Usage(args) => usage::perform(args),
         Verb::Statusline(_) => Ok(statusline::perform()),
         Verb::Key(args) => key::perform(args),
         Verb::Mcp(args) => mcp::perform(args),
+        Verb::Schema(args) => schema::perform(&args),
         Verb::Doctor(args) => doctor::perform(&args),
         Verb::Daemon(args) => daemon::perform(&args),
         Verb::Desktop => open_window(desktop),

@@ -92,6 +92,20 @@ pub enum Lifecycle {
     Retired,
 }
 
+impl Lifecycle {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Experimental, Self::Production, Self::Retired];
+
+    /// As manifests write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Experimental => "experimental",
+            Self::Production => "production",
+            Self::Retired => "retired",
+        }
+    }
+}
+
 /// Where an action has its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -51,6 +51,7 @@ fn snapshot(agent: Agent, budgets: Vec<TokenBudget>) -> Snapshot {
         agents: vec![agent],
         budgets,
         policies: PolicySet::load(&[PolicySource::default_pack()]).unwrap(),
+        origins: std::collections::BTreeMap::new(),
         digest: [0; 32],
         problems: Vec::new(),
     }

@@ -3,6 +3,7 @@
 //! One thread does all loading. It is told that something changed by a queue of one: more changes while it is busy
 //! are one more load. Editors write in bursts, so it waits until the files are quiet, at most a second.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -203,6 +204,7 @@ fn nothing(problems: Vec<Problem>) -> Snapshot {
         agents: Vec::new(),
         budgets: Vec::new(),
         policies: PolicySet::default(),
+        origins: BTreeMap::new(),
         digest: [0; 32],
         problems,
     }

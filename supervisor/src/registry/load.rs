@@ -9,12 +9,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::core::manifest::{Agent, TokenBudget};
 use crate::core::policy::{Layer, PolicySet, PolicySource};
+use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 use crate::sys::paths::Home;
 
 use super::config::{Config, PriceOverride};
 use super::manifest::{Body, Document, Kind};
-use super::{Snapshot, chain, config_file, manifest};
+use super::{Origin, Snapshot, chain, config_file, manifest};
 
 /// The most files that are read.
 const MAX_FILES: usize = 10_000;
@@ -48,8 +49,9 @@ pub(super) fn load(home: &Home) -> Snapshot {
     chain::check(&documents, &mut problems);
     problems.sort();
     problems.dedup();
+    let origins = origins(&documents);
     let (agents, budgets) = bodies(documents);
-    Snapshot { config, agents, budgets, policies, digest: digest(&root, &files), problems }
+    Snapshot { config, agents, budgets, policies, origins, digest: digest(&root, &files), problems }
 }
 
 fn load_config(path: &Path, problems: &mut Vec<Problem>) -> Config {
@@ -196,6 +198,20 @@ fn check_budgets(documents: &[Document], problems: &mut Vec<Problem>) {
     }
 }
 
+/// Where each agent is declared.
+fn origins(documents: &[Document]) -> BTreeMap<AgentRef, Origin> {
+    let agents = documents.iter().filter_map(|document| match &document.body {
+        Some(Body::Agent { agent, .. }) => Some((agent, document)),
+        _ => None,
+    });
+    let origin = |document: &Document| Origin {
+        file: document.file.clone(),
+        line: document.at.line,
+        given: document.given.clone(),
+    };
+    agents.map(|(agent, document)| (agent.reference.clone(), origin(document))).collect()
+}
+
 fn bodies(documents: Vec<Document>) -> (Vec<Agent>, Vec<TokenBudget>) {
     let (mut agents, mut budgets) = (Vec::new(), Vec::new());
     for body in documents.into_iter().filter_map(|document| document.body) {
@@ -209,7 +225,7 @@ fn bodies(documents: Vec<Document>) -> (Vec<Agent>, Vec<TokenBudget>) {
     (agents, budgets)
 }
 
-fn by_namespace(reference: &crate::core::principal::AgentRef) -> (&str, &str) {
+fn by_namespace(reference: &AgentRef) -> (&str, &str) {
     (reference.namespace(), reference.name())
 }
 

@@ -15,12 +15,13 @@ use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 use crate::core::scope;
 
+use super::fields;
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields, Node};
 use super::units;
 
 /// The version of the documents.
-const API_VERSION: &str = "agentsup.dev/v1alpha1";
+pub(super) const API_VERSION: &str = "agentsup.dev/v1alpha1";
 
 /// How long a run's credential lives unless the manifest says otherwise: 15 minutes.
 const CREDENTIAL_TTL_MS: u64 = 15 * 60 * 1000;
@@ -52,6 +53,8 @@ pub(super) struct Document {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) namespace: String,
+    /// The fields of its `spec` that it names, each with its line.
+    pub(super) given: Vec<(&'static str, u32)>,
     /// Absent if it has problems.
     pub(super) body: Option<Body>,
 }
@@ -116,8 +119,15 @@ fn document(file: &Path, node: &Node, faults: &mut Faults<'_>) -> Option<Documen
         kind,
         name: reference.name().to_owned(),
         namespace: reference.namespace().to_owned(),
+        given: given(kind, node),
         body: body.filter(|_| faults.count() == before),
     })
+}
+
+/// Which fields are written there, and where.
+fn given(kind: Kind, node: &Node) -> Vec<(&'static str, u32)> {
+    let own = fields::of(kind).into_iter().filter(|field| field.path.starts_with("spec."));
+    own.filter_map(|field| Some((field.path, node.entry(field.path)?.at.line))).collect()
 }
 
 /// Name and namespace; what else catalogs keep there is checked and left to them.
@@ -153,14 +163,9 @@ fn metadata(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<(At, AgentRef)
 fn agent(reference: &AgentRef, spec: &mut Fields<'_>, faults: &mut Faults<'_>) -> Option<Body> {
     let owner = spec.require("owner", faults).and_then(|field| field.parse(faults));
     let purpose = spec.require("purpose", faults).and_then(|field| field.text(faults)).map(str::to_owned);
-    let lifecycle = spec.take("lifecycle", faults).map(|field| {
-        let words = [
-            ("experimental", Lifecycle::Experimental),
-            ("production", Lifecycle::Production),
-            ("retired", Lifecycle::Retired),
-        ];
-        field.word(faults, &words)
-    });
+    let lifecycle = spec
+        .take("lifecycle", faults)
+        .map(|field| field.word(faults, &Lifecycle::ALL.map(|lifecycle| (lifecycle.name(), lifecycle))));
     let environments = spec.take("environments", faults).map(|field| field.each(faults, environment));
     let adapters = spec.require("adapters", faults).and_then(|field| field.each(faults, adapter));
     let repositories = spec.take("repositories", faults).map(|field| field.each(faults, glob));

@@ -7,20 +7,28 @@
 mod chain;
 mod config;
 mod config_file;
+pub mod explain;
+mod fields;
 pub mod init;
 mod live;
 mod load;
 mod manifest;
+pub mod retire;
+pub mod schema;
 mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod units;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use crate::core::budget::CHAIN_MAX;
 use crate::core::error::{Code, Failure};
 use crate::core::manifest::{Agent, Lifecycle, TokenBudget};
 use crate::core::policy::PolicySet;
+use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 
 pub use config::{
@@ -41,10 +49,23 @@ pub struct Snapshot {
     pub budgets: Vec<TokenBudget>,
     /// The policies.
     pub policies: PolicySet,
+    /// Where each agent is declared.
+    pub origins: BTreeMap<AgentRef, Origin>,
     /// SHA-256 over the manifests and policies in force.
     pub digest: [u8; 32],
     /// What is wrong with the files as they are now; empty if they are what is in force.
     pub problems: Vec<Problem>,
+}
+
+/// Where an agent is declared, and what its manifest says itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The manifest.
+    pub file: PathBuf,
+    /// The line of the agent's name, from 1.
+    pub line: u32,
+    /// The fields that it names, each with its line.
+    given: Vec<(&'static str, u32)>,
 }
 
 /// Why a name leads to no agent.

@@ -17,7 +17,7 @@ use crate::core::money::NanoUsd;
 use crate::core::principal::AgentRef;
 use crate::sys::paths::Home;
 
-const CONTRACT: &str = "\
+pub(super) const CONTRACT: &str = "\
 apiVersion: agentsup.dev/v1alpha1
 kind: Agent
 metadata:

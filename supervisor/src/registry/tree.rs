@@ -48,6 +48,24 @@ pub(super) struct Entry {
     pub(super) value: Node,
 }
 
+impl Node {
+    /// The entry of a field by its path, dots between its keys; none if it is not written there.
+    pub(super) fn entry(&self, path: &str) -> Option<&Entry> {
+        let Value::Map(entries) = &self.value else { return None };
+        let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
+        let entry = entries.iter().find(|entry| entry.key == key)?;
+        rest.map_or(Some(entry), |rest| entry.value.entry(rest))
+    }
+
+    /// The text of a field by its path.
+    pub(super) fn text_at(&self, path: &str) -> Option<&str> {
+        match &self.entry(path)?.value.value {
+            Value::Plain(text) | Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// The problems of one file, as they are found.
 pub(super) struct Faults<'a> {
     file: &'a Path,

@@ -26,6 +26,14 @@ pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
     duration.filter(|ms| (1..=MAX_DURATION_MS).contains(ms)).ok_or_else(malformed)
 }
 
+/// As it could have been written: in the largest unit that leaves nothing over.
+pub(super) fn duration_text(ms: u64) -> String {
+    let units = [(60 * 60 * 1000, 'h'), (60 * 1000, 'm')];
+    let whole = units.into_iter().find(|(unit_ms, _)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms));
+    let (unit_ms, unit) = whole.unwrap_or((1000, 's'));
+    format!("{}{unit}", ms / unit_ms)
+}
+
 /// `50.00 USD` or `5000000 tokens`.
 pub(super) fn amount(text: &str) -> Result<Amount, String> {
     text.parse().map_err(|error: AmountError| error.to_string())

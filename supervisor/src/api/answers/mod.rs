@@ -1,5 +1,6 @@
 //! Ops that ask a part of the daemon and belong to no flow: what they are asked with, what they answer.
 
+pub mod agents;
 pub mod approvals;
 pub mod audit;
 pub mod budgets;

@@ -27,7 +27,7 @@ use crate::gateway::Gateway;
 use crate::hooks::{Hooks, Meter};
 use crate::mcp::Proxy;
 use crate::registry::{Registry, Switch};
-use crate::run::{AfterRun, Runs, reconcile, stop};
+use crate::run::{AfterRun, Runs, deprovision, reconcile, stop};
 use crate::store::{Store, StoreError, meta, runs};
 use crate::sys::env::Env;
 use crate::sys::grounds::Homes;
@@ -124,6 +124,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::spawn(gateway.clone().reconcile(shutdown.clone()));
     tokio::spawn(tell_alerts(Arc::clone(&app)));
     tokio::spawn(end_overspent(Arc::clone(&app)));
+    tokio::spawn(deprovision::follow(app.runs.clone(), shutdown.clone()));
     let (gateway_door, mcp) = (gateway.clone(), proxy.clone());
     let doors = Arc::new(Doors { port, gateway: gateway_door, mcp, hooks, app: Arc::clone(&app) });
     tokio::join!(loopback::serve(door, doors, shutdown.clone()), server::serve(socket, app, activity));

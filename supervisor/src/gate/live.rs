@@ -19,6 +19,7 @@ pub struct LiveRun {
     questions: AtomicUsize,
     suspension: Mutex<Option<String>>,
     overspent: OnceLock<String>,
+    ending: OnceLock<String>,
     /// Tools that were decided since its client last told what its models cost.
     untold_tools: AtomicU32,
 }
@@ -33,6 +34,7 @@ impl LiveRun {
             questions: AtomicUsize::new(0),
             suspension: Mutex::default(),
             overspent: OnceLock::new(),
+            ending: OnceLock::new(),
             untold_tools: AtomicU32::new(0),
         }
     }
@@ -54,6 +56,16 @@ impl LiveRun {
     pub(super) fn set_overspent(&self, why: &str) {
         // The first reason is as good as the next.
         let _known = self.overspent.set(why.to_owned());
+    }
+
+    /// Why it is being ended, where nobody asked for it by hand.
+    pub fn ending(&self) -> Option<String> {
+        self.ending.get().cloned()
+    }
+
+    /// Tells why it is being ended; the first reason stays.
+    pub fn set_ending(&self, why: &str) {
+        let _known = self.ending.set(why.to_owned());
     }
 
     /// How many tools it called since its client last told what its models cost.

@@ -46,8 +46,11 @@ impl End {
 }
 
 /// Ends the run. The store may fail: then the run is over in memory all the same, and the next daemon finds it again.
-pub(super) async fn finish(runs: &Runs, live: &Arc<LiveRun>, end: End) {
+pub(super) async fn finish(runs: &Runs, live: &Arc<LiveRun>, mut end: End) {
     let run = live.run.clone();
+    if let Some(why) = live.ending() {
+        end.text = format!("{}, because {why}", end.text);
+    }
     if let Err(error) = runs.gate().set_state(live, end.state, Some(end.text.clone())).await {
         tracing::error!(%error, run = %run.id, "the end of a run could not be stored");
     }

@@ -8,6 +8,7 @@
 
 pub mod attach;
 pub mod changes;
+pub mod deprovision;
 mod finish;
 pub mod keeper;
 pub mod launch;

@@ -137,14 +137,16 @@ pub async fn kill(runs: &Runs, params: KillParams) -> Result<Killed, Failure> {
 pub async fn kill_overspent(runs: &Runs) {
     for live in runs.gate().live_runs() {
         let Some(why) = live.overspent().filter(|_| !live.state().is_final()) else { continue };
-        let killed = match revoke(runs, &live, &why).await {
-            Ok(()) => empty(runs, &live).await.map(drop),
-            Err(failure) => Err(failure),
-        };
-        if let Err(failure) = killed {
+        if let Err(failure) = end_by_force(runs, &live, &why).await {
             tracing::error!(%failure, run = %live.run.id, "a run that is over its budget could not be ended");
         }
     }
+}
+
+/// Kills one run, for a reason that goes on the record.
+pub(super) async fn end_by_force(runs: &Runs, live: &Arc<LiveRun>, why: &str) -> Result<(), Failure> {
+    revoke(runs, live, why).await?;
+    empty(runs, live).await.map(drop)
 }
 
 async fn targets(runs: &Runs, target: &Target) -> Result<Vec<Arc<LiveRun>>, Failure> {

@@ -42,6 +42,7 @@ use crate::store::{Store, StoreError, Transaction, records};
 use crate::sys::clock::Clock;
 
 pub use adjust::{AdjustError, Change, Direction};
+pub use ask::Show;
 pub use drift::{Accepted, ClockError};
 pub use live::{LiveRun, token_hash};
 pub use news::Alert;
@@ -187,6 +188,7 @@ impl Gate {
         if state.is_final() {
             self.inner.live.remove(live.run.id);
             self.inner.breakers.forget(live.run.id);
+            self.inner.approvals.forget(live.run.id);
         }
         if !changed {
             return Ok(false);
@@ -219,12 +221,26 @@ impl Gate {
     /// # Errors
     /// The refusal, already recorded.
     pub async fn decide(&self, live: &Arc<LiveRun>, action: Action) -> Result<Permit, Refusal> {
+        self.decide_shown(live, action, None).await
+    }
+
+    /// As [`Gate::decide`]; a person who is asked is shown what the action would do.
+    ///
+    /// # Errors
+    /// As [`Gate::decide`].
+    pub async fn decide_shown(
+        &self,
+        live: &Arc<LiveRun>,
+        action: Action,
+        show: Option<Show>,
+    ) -> Result<Permit, Refusal> {
         let snapshot = self.inner.registry.current();
         let mut evaluation = self.evaluate(&snapshot, live, &action);
         let digest = hex::encode(digest(&action).map_err(|error| refuse::unavailable(&error))?);
         let mut kind = RefusalKind::Denied;
         if evaluation.decision == Decision::Ask {
-            (evaluation, kind) = self.ask(&snapshot, live, &action, &digest, evaluation).await;
+            let wanted = ask::Wanted { action: &action, digest: &digest, show: show.as_ref() };
+            (evaluation, kind) = self.ask(&snapshot, live, &wanted, evaluation).await;
         }
         if live.state().is_final() {
             kind = RefusalKind::Killed;

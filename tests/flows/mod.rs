@@ -3,6 +3,7 @@
 mod agents;
 #[cfg(target_os = "linux")]
 mod alerts;
+mod approvals;
 mod budgets;
 mod cursor;
 mod daemon;

@@ -170,3 +170,27 @@ fn what_the_adapter_sets_cannot_be_set_again() {
     assert_eq!(refuse_reserved(&args("-sfull x"), &["-s"]), short);
     assert_eq!(refuse_reserved(&args("--search -p"), &["-s"]), Ok(()));
 }
+
+/// What a person says with a no is for the model, on every wire.
+#[test]
+fn a_denial_has_its_reason_on_every_wire() {
+    let reason = "agentsup denied `Bash`: use the staging database (rec_1)";
+    let mut wires = 0;
+    for adapter in ADAPTERS {
+        let Some(wire) = adapter.wire else { continue };
+        let answer = (wire.answer)(&wire::HookAnswer::Deny { reason });
+        let texts = texts_of(&answer);
+        assert!(texts.contains(&reason), "{}: {answer}", adapter.name);
+        wires += 1;
+    }
+    assert!(wires >= 7, "only {wires}");
+}
+
+fn texts_of(value: &serde_json::Value) -> Vec<&str> {
+    match value {
+        serde_json::Value::String(text) => vec![text],
+        serde_json::Value::Array(items) => items.iter().flat_map(texts_of).collect(),
+        serde_json::Value::Object(members) => members.values().flat_map(texts_of).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -87,6 +87,12 @@ ops! {
     ApprovalList "approval.list" (Nothing) -> Vec<approvals::Asked> = |app, _params| approvals::list(app);
     /// Answers an open question.
     ApprovalAnswer "approval.answer" (approvals::AnswerParams) -> approvals::Asked = |app, params| approvals::answer(app, params);
+    /// Lists the open questions once others are open than are known.
+    ApprovalWait "approval.wait" (approvals::WaitParams) -> Vec<approvals::Asked> = |app, params| approvals::wait(app, params);
+    /// Lists the answers that last.
+    ApprovalStanding "approval.standing" (Nothing) -> Vec<approvals::Standing> = |app, _params| approvals::standing(app);
+    /// Takes an answer that lasts back.
+    ApprovalRevoke "approval.revoke" (approvals::RevokeParams) -> approvals::Standing = |app, params| approvals::revoke(app, params);
     /// Lists the record.
     AuditList "audit.list" (audit::ListParams) -> Vec<crate::audit::Listed> = |app, params| audit::list(app, params);
     /// Verifies the record.

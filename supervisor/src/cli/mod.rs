@@ -153,7 +153,7 @@ fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
         Verb::Diff(args) => diff::perform(&args),
         Verb::Land(args) => land::perform(args),
         Verb::Discard(args) => discard::perform(&args),
-        Verb::Approvals(args) => approvals::list(&args),
+        Verb::Approvals(args) => approvals::list(args),
         Verb::Approve(args) => approvals::approve(args),
         Verb::Deny(args) => approvals::deny(args),
         Verb::Audit(args) => audit::perform(args),
@@ -245,7 +245,8 @@ mod tests {
         let cli = Cli::command();
         let verb = words.next().and_then(|word| cli.find_subcommand(word).cloned());
         verb.is_some_and(|verb| {
-            !verb.has_subcommands() || words.next().is_some_and(|word| verb.find_subcommand(word).is_some())
+            !verb.is_subcommand_required_set()
+                || words.next().is_some_and(|word| verb.find_subcommand(word).is_some())
         })
     }
 

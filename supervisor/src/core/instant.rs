@@ -6,7 +6,8 @@ use jiff::tz::TimeZone;
 
 /// The longest time ago that is understood: a hundred years.
 const MAX_AGO_DAYS: i64 = 36_525;
-const HOUR_MS: i64 = 60 * 60 * 1000;
+const MINUTE_MS: i64 = 60 * 1000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// A date, meaning its first instant in UTC, or a timestamp with its offset.
@@ -40,6 +41,19 @@ pub fn until_ms(text: &str, now_ms: i64) -> Result<i64, String> {
     match date_ms(text) {
         Some(midnight) => Ok(midnight.saturating_add(DAY_MS)),
         None => since_ms(text, now_ms),
+    }
+}
+
+/// As [`instant_ms`], or so long after `now_ms`: `30m`, `2h`, `7d`.
+///
+/// # Errors
+/// In words, when the text is none of these.
+pub fn ahead_ms(text: &str, now_ms: i64) -> Result<i64, String> {
+    let minutes = text.strip_suffix('m').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let minutes = minutes.and_then(|digits| digits.parse::<i64>().ok()?.checked_mul(MINUTE_MS));
+    match minutes.filter(|ahead| *ahead <= MAX_AGO_DAYS * DAY_MS).or_else(|| ago_ms(text)) {
+        Some(ahead) => Ok(now_ms.saturating_add(ahead)),
+        None => instant_ms(text).map_err(|error| format!("{error}, nor a while (`30m`, `2h`, `7d`)")),
     }
 }
 
@@ -98,6 +112,22 @@ mod tests {
         }
         for text in ["", "d", "-1d", "1.5d", "99999999999999999999d", "40000d", "soon", "2026-13-01", "7m"] {
             assert!(since_ms(text, now).is_err() && until_ms(text, now).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_ahead_are_read() {
+        let now = SUNDAY_MS + 5;
+        for (text, expected) in [
+            ("30m", now + 30 * MINUTE_MS),
+            ("2h", now + 2 * HOUR_MS),
+            ("7d", now + 7 * DAY_MS),
+            ("2026-11-22T01:00:00Z", SUNDAY_MS + HOUR_MS),
+        ] {
+            assert_eq!(ahead_ms(text, now), Ok(expected), "{text}");
+        }
+        for text in ["", "m", "-5m", "1.5m", "99999999999999999999m", "soon", "5"] {
+            assert!(ahead_ms(text, now).is_err(), "{text}");
         }
     }
 

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod burn;
 pub mod canonical;
 pub mod decision;
+pub mod effect;
 pub mod environ;
 pub mod error;
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub mod scope;
 pub mod sentence;
 pub mod statement;
 pub mod usage;
+pub mod visible;

@@ -1,6 +1,7 @@
 //! The gate over a real store: what is denied first, then what is allowed, then what the money does.
 
 mod adjust;
+mod ask;
 mod breaker;
 mod chain;
 mod crash;
@@ -15,7 +16,6 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::approvals::Answer;
 use crate::audit::{self, List};
 use crate::core::action::{
     Bound, Facts, LaunchAction, LlmAction, Objection, PathFact, Place, ToolAction, ToolSource,
@@ -209,57 +209,6 @@ async fn after_a_crash_models_are_open_only_to_runs_that_had_them() {
         assert_eq!(next.readmit(&row).hooks_heard(), heard);
         world.gate.hear_hooks(&live);
         world.gate.decide(&live, llm(1)).await.unwrap().settle(settled(1)).await.unwrap();
-    }
-}
-
-#[test]
-fn an_approval_is_bound_to_everything_that_was_decided_about() {
-    let paths = |names: &[&str]| -> Vec<PathFact> {
-        names.iter().map(|name| PathFact { path: name.into(), place: Place::Worktree }).collect()
-    };
-    let of = |facts: Facts| {
-        let Action::Tool(tool) = tool("notes") else { unreachable!() };
-        digest(&Action::Tool(ToolAction { facts, ..tool })).unwrap()
-    };
-    let all = [
-        Facts { paths: paths(&["/a", "/b"]), ..Facts::default() },
-        Facts { paths: paths(&["/a", "/c"]), ..Facts::default() },
-        Facts { command: Some("a".into()), ..Facts::default() },
-        Facts { hosts: vec!["a".into()], ..Facts::default() },
-    ];
-    let mut digests: Vec<_> = all.into_iter().map(of).collect();
-    digests.sort_unstable();
-    digests.dedup();
-    assert_eq!(digests.len(), 4);
-}
-
-#[tokio::test]
-async fn an_answer_does_not_cover_what_other_policies_ask_since() {
-    let asks = |id: &str| PolicySource {
-        layer: Layer::Org,
-        file: "org.cedar".into(),
-        text: format!(
-            "@id(\"{id}\")\n@decision(\"ask\")\n@reason(\"{id}\")\nforbid (principal, action == Action::\"mcp\", resource);"
-        ),
-    };
-    let with = |id: &str| Snapshot {
-        policies: PolicySet::load(&[PolicySource::default_pack(), asks(id)]).unwrap(),
-        ..snapshot(agent(), vec![purse(100, 0)])
-    };
-    let world = world_of(with("first")).await;
-    for (in_force, allowed) in [("first", true), ("second", false)] {
-        let (gate, live) = (world.gate.clone(), Arc::clone(&world.live));
-        let asked = tokio::spawn(async move { gate.decide(&live, tool("notes")).await.map(drop) });
-        let question = loop {
-            match world.gate.approvals().questions().pop() {
-                Some(question) => break question,
-                None => tokio::task::yield_now().await,
-            }
-        };
-        world.gate.inner.registry.replace(with(in_force));
-        let answer = Answer::Allow { by: "user:alice".into() };
-        world.gate.approvals().answer(question.id, answer).unwrap();
-        assert_eq!(asked.await.unwrap().is_ok(), allowed, "{in_force}");
     }
 }
 

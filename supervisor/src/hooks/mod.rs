@@ -5,6 +5,8 @@
 //! that is not ours is denied. Must not know an agent by name: adapters bring the wire.
 
 pub mod command;
+mod edits;
+mod effect;
 pub mod normalise;
 mod pending;
 pub mod relay;
@@ -159,7 +161,13 @@ impl Hooks {
             Ok(action) => action,
             Err(error) => return refused(StatusCode::BAD_REQUEST, &error),
         };
-        let permit = match self.gate.decide(live, Action::Tool(action.clone())).await {
+        let call = Arc::new(call);
+        let show = {
+            let (live, call) = (Arc::clone(live), Arc::clone(&call));
+            Arc::new(move || effect::of(&call, &live.run))
+        };
+        let decided = self.gate.decide_shown(live, Action::Tool(action.clone()), Some(show)).await;
+        let permit = match decided {
             Ok(permit) => permit,
             Err(refusal) => return reply(HookAnswer::Deny { reason: &refusal.message }),
         };
@@ -169,7 +177,7 @@ impl Hooks {
             let reason = "agentsup denied it: what it touches changed while it was decided";
             return reply(HookAnswer::Deny { reason });
         }
-        match call.call_id {
+        match call.call_id.clone() {
             Some(call_id) => {
                 if let Some(oldest) = self.pending.put(live.run.id, call_id, permit) {
                     settle(oldest, "end not reported").await;

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::edits::without_words;
 use crate::agents::Adapter;
 use crate::agents::wire::ToolCall;
 use crate::core::action::{Facts, PathFact, Place, ToolAction, ToolSource};
@@ -51,7 +52,11 @@ pub(super) fn normalise(
         // Most names have the server in them: `mcp__<server>__<tool>`.
         None => ToolSource::Foreign,
     };
-    let args_digest = canonical::digest(&call.args)?;
+    // What a person is not shown does not make another call of it.
+    let args_digest = match class {
+        Some(BuiltinClass::Shell | BuiltinClass::Edit) => canonical::digest(&without_words(&call.args))?,
+        _ => canonical::digest(&call.args)?,
+    };
     Ok(ToolAction { source, tool: call.tool, args_digest, facts, call_id: call.call_id })
 }
 

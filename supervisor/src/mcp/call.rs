@@ -17,8 +17,9 @@ use super::upstream::ServerError;
 use super::wire::{self, Edit, INVALID_PARAMS, INVALID_REQUEST, Message, Object, WireError, quote};
 use crate::core::action::{Action, ToolAction, ToolSource};
 use crate::core::decision::Refusal;
+use crate::core::effect::{self, Effect, Shown};
 use crate::core::usage::Outcome;
-use crate::gate::{LiveRun, Permit};
+use crate::gate::{LiveRun, Permit, Show};
 
 /// A call as its agent sent it.
 pub(super) struct Call {
@@ -59,7 +60,8 @@ pub(super) async fn run(inner: &Inner, call: Call) -> String {
         Ok(action) => action,
         Err(error) => return wire::error(id, INVALID_PARAMS, &format!("`arguments`: {error}")),
     };
-    let permit = match inner.gate.decide(&call.live, action).await {
+    let show = shown(asked.arguments.unwrap_or("{}").to_owned());
+    let permit = match inner.gate.decide_shown(&call.live, action, Some(show)).await {
         Ok(permit) => permit,
         Err(refusal) => return wire::tool_error(id, &refusal_text(&refusal)),
     };
@@ -109,6 +111,15 @@ fn action(inner: &Inner, live: &LiveRun, target: &Target, asked: &Asked<'_>) -> 
         facts: facts::of(arguments, &live.run, &inner.homes)?,
         call_id: asked.call_id.clone(),
     }))
+}
+
+/// What a person is shown: the arguments as they are digested.
+fn shown(arguments: String) -> Show {
+    Arc::new(move || {
+        let arguments = canonical::canonical(&arguments).map_err(|error| error.to_string())?;
+        let text = effect::pretty(&arguments);
+        Ok(Effect { shown: vec![Shown::Arguments { text }], ..effect::PLAIN })
+    })
 }
 
 /// The effect, under its permit.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::daemon::{detached, registered, view};
 use crate::fakes::home::Home;
+use crate::fakes::pty::Pty;
 use crate::fakes::wait::until;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -148,6 +149,93 @@ fn a_daemon_stops_what_expired_while_there_was_none() {
     edit(&home, "  credentials: { ttl: 15m }\n", "  deprovision: { at: 2020-01-01 }\n");
     let (state, how) = end_of(&home, &run);
     assert_eq!((state.as_str(), how.contains("is over")), ("exited", true), "{how}");
+}
+
+/// Flags that say everything that must be said, but for the name.
+const SAID: [&str; 12] = [
+    "--purpose",
+    "Review: \"all\" of it",
+    "--owner",
+    "user:default/alice",
+    "--tools",
+    "read,shell,notes/*",
+    "--environments",
+    "dev",
+    "--cap",
+    "5.00 USD",
+    "--expires",
+    "2100-01-01",
+];
+
+#[test]
+fn an_agent_is_registered_once_the_reader_has_nothing_against_it() {
+    let mut home = Home::new();
+    let register = |home: &Home, name: &str, more: &[&str]| {
+        home.run(&[&["agent", "register", name], SAID.as_slice(), more].concat())
+    };
+    let file = home.agentsup().join("manifests/teams/team-a/reviewer.yaml");
+    let silent = home.run(&["agent", "register", "reviewer@team-a", "--purpose", "x"]);
+    silent.exits(2);
+    let missing = "nobody is there to be asked for --owner, --tools, --environments, --cap, --expires";
+    assert!(silent.stderr.contains(missing), "{silent}");
+    for bad in [["--models", "[a]"], ["--adapters", "Claude"], ["--repositories", "!x"]] {
+        let refused = register(&home, "reviewer@team-a", &bad);
+        refused.exits(2);
+        assert!(refused.stderr.contains(&bad[0][2..]), "{refused}");
+    }
+    register(&home, "Reviewer", &[]).exits(2);
+    home.manifest("broken.yaml", "kind: Agent\n");
+    let refused = register(&home, "reviewer@team-a", &[]);
+    refused.exits(96);
+    assert!(
+        refused.stderr.contains("so nothing is written") && refused.stderr.contains("broken.yaml"),
+        "{refused}"
+    );
+    assert!(!home.agentsup().join("manifests/teams").exists(), "nothing was written");
+    std::fs::remove_file(home.agentsup().join("manifests/broken.yaml")).unwrap();
+
+    let registered = register(&home, "reviewer@team-a", &["--adapters", "command", "--json"]).ok().json();
+    assert_eq!((&registered["agent"], &registered["file"]), (&json!("agent/reviewer@team-a"), &json!(file)));
+    let agent = home.run(&["agent", "show", "reviewer", "--json"]).ok().json();
+    assert_eq!(agent["purpose"], "Review: \"all\" of it");
+    assert_eq!(field(&agent, "spec.tools.builtin")[0], json!(["read", "shell"]));
+    assert_eq!(agent["problems"], json!(["no MCP server `notes` is configured"]));
+    assert_eq!(agent["budgets"][0]["remaining_nano_usd"], 5_000_000_000_i64);
+    home.run(&["run", "--agent", "reviewer", "command", "--", "true"]).ok();
+    assert_eq!(told(&home, "agent-registered").len(), 1);
+
+    let before = std::fs::read_to_string(&file).unwrap();
+    let again = register(&home, "reviewer@team-a", &[]);
+    again.exits(2);
+    assert!(again.stderr.contains("is registered in"), "{again}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+
+    home.config("[registry]\ngit = \"https://example.invalid/agents.git\"");
+    let elsewhere = register(&home, "other@team-a", &[]);
+    assert!(elsewhere.exits(2).stderr.contains("agents are registered in"), "{elsewhere}");
+    home.run(&["agent", "show", "other"]).exits(2);
+}
+
+#[test]
+fn what_no_flag_says_is_asked_for() {
+    let home = Home::new();
+    let cli = home.cli(&["agent", "register", "--cap", "5.00 USD", "--expires", "2100-01-01"]);
+    let form = Pty::start(&cli, 40, 140);
+    for (question, answer) in [
+        ("of which team", "helper@team-a\r"),
+        ("What is it for?", "Help out\r"),
+        ("Who answers for it? [me]", "group:default/all\r"),
+        ("cannot be accountable", "user:default/bob\r"),
+        ("Which tools", "\r"),
+        ("Where may it act? [dev]", "\r"),
+    ] {
+        form.wait_for(question, PATIENCE);
+        form.keys(answer);
+    }
+    assert_eq!(form.wait_exit(PATIENCE), 0, "{}", form.screen());
+    let agent = home.run(&["agent", "show", "helper@team-a", "--json"]).ok().json();
+    assert_eq!((&agent["owner"], &agent["purpose"]), (&json!("user:default/bob"), &json!("Help out")));
+    assert_eq!(field(&agent, "spec.tools.builtin")[0], json!(["read", "edit", "shell"]));
 }
 
 #[test]

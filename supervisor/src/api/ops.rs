@@ -137,6 +137,8 @@ ops! {
     AgentList "agent.list" (Nothing) -> Vec<agents::AgentView> = |app, _params| agents::list(app);
     /// Shows one agent, field by field.
     AgentShow "agent.show" (agents::NameParams) -> agents::AgentDetail = |app, params| agents::show(app, params);
+    /// Registers an agent.
+    AgentRegister "agent.register" (agents::RegisterParams) -> agents::AgentView = |app, params| agents::register(app, params);
     /// Writes that an agent is retired.
     AgentRetire "agent.retire" (agents::NameParams) -> agents::Retired = |app, params| agents::retire(app, params);
     /// Writes the personal agent and its budget.

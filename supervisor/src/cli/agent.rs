@@ -1,5 +1,7 @@
 //! `agentsup agent`: registered agents, and what their manifests come to.
 
+mod register;
+
 use super::output::{self, Answer, Cell, Tone, cell};
 use super::{Outcome, ask};
 use crate::api::answers::agents::{AgentDetail, AgentView, FieldView, NameParams, Standing};
@@ -7,7 +9,7 @@ use crate::api::answers::budgets::BudgetView;
 use crate::api::ops::{AgentList, AgentRetire, AgentShow, Nothing};
 use crate::sys::clock;
 
-/// Show and retire agents
+/// Show, register and retire agents
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -18,6 +20,7 @@ pub(super) struct Args {
 enum Verb {
     List(ListArgs),
     Show(NameArgs),
+    Register(Box<register::Args>),
     Retire(RetireArgs),
 }
 
@@ -65,6 +68,7 @@ pub(super) fn perform(args: Args) -> Outcome {
     match args.verb {
         Verb::List(args) => list(&args),
         Verb::Show(args) => show(args),
+        Verb::Register(args) => register::perform(*args),
         Verb::Retire(args) => retire(args),
     }
 }
@@ -74,7 +78,7 @@ fn list(args: &ListArgs) -> Outcome {
     Ok(args.answer.give(&agents, |agents| {
         let rows: Vec<_> = agents.iter().map(row).collect();
         let columns = ["AGENT", "OWNER", "STATE", "ENDS", "RUNS", "PURPOSE"];
-        output::table(&columns, &rows, "no agents; agentsup init registers one");
+        output::table(&columns, &rows, "no agents; agentsup init or agentsup agent register writes one");
     }))
 }
 

@@ -68,6 +68,9 @@ pub enum BuiltinClass {
 }
 
 impl BuiltinClass {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Edit, Self::Shell, Self::Web, Self::Other];
+
     /// As manifests and policies write it.
     pub const fn name(self) -> &'static str {
         match self {

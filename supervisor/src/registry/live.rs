@@ -18,8 +18,8 @@ use crate::core::problem::Problem;
 use crate::sys::paths::{CONFIG_NAME, Home, MANIFESTS_NAME, PRICES_NAME};
 
 use super::config::{Config, McpServerConfig, ProviderConfig};
-use super::init::DEMO_AGENT;
-use super::load::load;
+use super::init::{DEMO_AGENT, Draft};
+use super::load::{load, load_with};
 use super::{RegistryError, Snapshot};
 
 /// How long files must be quiet before they are read.
@@ -83,6 +83,11 @@ impl Registry {
     /// What the files say now, whoever else follows them; nothing of it is in force. Blocks on the file system.
     pub fn read(home: &Home) -> Snapshot {
         load(home)
+    }
+
+    /// As [`Registry::read`], as if one more file were there.
+    pub fn read_with(home: &Home, draft: &Draft) -> Snapshot {
+        load_with(home, Some((&draft.path, &draft.text)))
     }
 
     /// The given set is in force; for tests of what stands above the registry.

@@ -26,11 +26,17 @@ const MAX_DEPTH: usize = 16;
 
 /// Reads everything. With problems the rest of the snapshot must not come into force.
 pub(super) fn load(home: &Home) -> Snapshot {
+    load_with(home, None)
+}
+
+/// As [`load`], as if one more file were there.
+pub(super) fn load_with(home: &Home, more: Option<(&Path, &str)>) -> Snapshot {
     let mut problems = Vec::new();
     let mut config = load_config(&home.config_file(), &mut problems);
     config.list_prices = load_prices(&home.prices_file(), &mut problems);
     let root = home.manifests_dir();
-    let files = load_files(&root, &mut problems);
+    let mut files = load_files(&root, &mut problems);
+    files.extend(more.map(|(path, text)| (path.to_owned(), text.to_owned())));
     let mut documents = Vec::new();
     let mut sources = vec![PolicySource::default_pack()];
     for (path, text) in &files {

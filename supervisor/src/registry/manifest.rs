@@ -224,8 +224,7 @@ fn environment(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<Environment
 }
 
 fn builtin(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<BuiltinClass> {
-    use BuiltinClass::{Edit, Other, Read, Shell, Web};
-    field.word(faults, &[Read, Edit, Shell, Web, Other].map(|class| (class.name(), class)))
+    field.word(faults, &BuiltinClass::ALL.map(|class| (class.name(), class)))
 }
 
 fn adapter(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<String> {

@@ -13,6 +13,7 @@ pub mod init;
 mod live;
 mod load;
 mod manifest;
+pub mod register;
 pub mod retire;
 pub mod schema;
 mod syntax;

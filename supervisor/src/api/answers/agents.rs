@@ -6,16 +6,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::budgets::{self, BudgetView};
+use super::manifests;
 use crate::agents;
 use crate::api::App;
+use crate::core::amount::Amount;
 use crate::core::budget::period_end_ms;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
-use crate::core::manifest::{Agent, Lifecycle};
+use crate::core::manifest::{Agent, BuiltinClass, Environment, Lifecycle};
+use crate::core::principal::{AgentRef, Owner, PrincipalError};
+use crate::core::problem::Problem;
 use crate::core::record::EventEntry;
 use crate::core::scope;
+use crate::registry::init::{self, Draft, Written};
+use crate::registry::register::Registration;
 use crate::registry::retire::RetireError;
-use crate::registry::{Snapshot, explain, retire};
+use crate::registry::{Registry, Snapshot, explain, retire};
 use crate::sys::clock;
 
 /// An agent.
@@ -104,6 +110,33 @@ pub struct NameParams {
     pub name: String,
 }
 
+/// Parameters of [`register`]: the six things that must be said, and what narrows them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterParams {
+    /// A name, or `name@namespace`.
+    pub agent: String,
+    /// What it is for.
+    pub purpose: String,
+    /// The accountable human; whoever asks if absent.
+    pub owner: Option<Owner>,
+    /// Classes of built-in tools.
+    pub builtin: Vec<BuiltinClass>,
+    /// Globs over `server/tool`.
+    pub mcp: Vec<String>,
+    /// Where it may act.
+    pub environments: Vec<Environment>,
+    /// What it may spend in a calendar month.
+    pub cap: Amount,
+    /// The date or time that ends it.
+    pub expires: String,
+    /// The kinds of coding agent that it may be launched as; all if empty.
+    pub adapters: Vec<String>,
+    /// Globs over model names.
+    pub models: Vec<String>,
+    /// Globs over repositories.
+    pub repositories: Vec<String>,
+}
+
 /// An agent that was retired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
@@ -149,6 +182,77 @@ pub async fn show(app: &App, params: NameParams) -> Result<AgentDetail, Failure>
         budgets,
         ends,
     })
+}
+
+/// Writes the manifest of an agent and its budget, once the reader of manifests has nothing against it.
+pub async fn register(app: &App, params: RegisterParams) -> Result<AgentView, Failure> {
+    let registration = registration(params)?;
+    let snapshot = app.registry.current();
+    if let Some(origin) = snapshot.origins.get(&registration.agent) {
+        let message = format!("`{}` is registered in `{}`", registration.agent, origin.file.display());
+        return Err(
+            Failure::new(Code::Conflict, message).hint(format!("agentsup agent show {}", registration.agent))
+        );
+    }
+    let (home, registry) = (app.home.clone(), app.registry.clone());
+    let draft = registration.draft(&home);
+    let work = move || {
+        // The files as they are in this moment: what was changed a moment ago counts.
+        let read = Registry::read_with(&home, &draft);
+        if let Some(problem) = read.problems.first() {
+            return Err(refused(problem, &draft));
+        }
+        if let Some(url) = &read.config.registry_git {
+            let message = format!("agents are registered in `{url}`, which this version does not write to");
+            return Err(Failure::new(Code::Conflict, message)
+                .hint("take `git` out of `[registry]` in config.toml to register on this machine"));
+        }
+        let failed = |error: init::WriteError| Failure::new(Code::ConfigInvalid, error.to_string());
+        match init::write(&draft).map_err(failed)? {
+            Written::New => Ok(registry.reload()),
+            Written::Kept => {
+                Err(Failure::new(Code::Conflict, format!("`{}` is there already", draft.path.display())))
+            }
+        }
+    };
+    let snapshot = tokio::task::spawn_blocking(work).await.map_err(|error| Failure::internal(&error))??;
+    let agent = snapshot.require_agent(&registration.agent.to_string())?;
+    let text = format!("{} was registered by {}, owned by {}", agent.reference, budgets::by(), agent.owner);
+    let event = EventEntry::new("agent-registered", text).fact("purpose", &agent.purpose);
+    app.gate.note(event).await?;
+    Ok(view(app, &snapshot, agent))
+}
+
+fn registration(params: RegisterParams) -> Result<Registration, Failure> {
+    let usage = |error: PrincipalError| Failure::new(Code::Usage, error.to_string());
+    let (name, namespace) = params.agent.split_once('@').unwrap_or((&params.agent, "default"));
+    let all = || manifests::adapters().into_iter().map(str::to_owned).collect();
+    Ok(Registration {
+        agent: AgentRef::new(name, namespace).map_err(usage)?,
+        purpose: params.purpose,
+        owner: params.owner.map_or_else(manifests::owner, Ok)?,
+        builtin: params.builtin,
+        mcp: params.mcp,
+        environments: params.environments,
+        cap: params.cap,
+        expires: params.expires,
+        adapters: if params.adapters.is_empty() { all() } else { params.adapters },
+        models: params.models,
+        repositories: params.repositories,
+    })
+}
+
+/// Nothing was written, because nothing would come into force.
+fn refused(problem: &Problem, draft: &Draft) -> Failure {
+    if problem.file == draft.path {
+        let failure = Failure::new(Code::Usage, format!("{}: {}", problem.field, problem.message));
+        return match &problem.hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        };
+    }
+    let message = format!("nothing new comes into force, so nothing is written: {problem}");
+    Failure::new(Code::ConfigInvalid, message).hint("agentsup doctor")
 }
 
 /// Writes into an agent's manifest that it is retired; its runs are stopped once that is in force.

@@ -53,10 +53,13 @@ pub async fn init(app: &App, params: InitParams) -> Result<Initialised, Failure>
     let cap: NanoUsd = cap.parse().map_err(|error| {
         Failure::new(Code::Usage, format!("{error}")).hint("agentsup init --cap '20.00 USD'")
     })?;
-    let names: Vec<&str> =
-        ADAPTERS.iter().map(|adapter| adapter.name).filter(|name| *name != demo::NAME).collect();
-    let draft = init::personal(&app.home, &owner, &names, cap);
+    let draft = init::personal(&app.home, &owner, &adapters(), cap);
     write(app, draft, PERSONAL_AGENT, owner).await
+}
+
+/// Every kind of coding agent but the one that is built in.
+pub(super) fn adapters() -> Vec<&'static str> {
+    ADAPTERS.iter().map(|adapter| adapter.name).filter(|name| *name != demo::NAME).collect()
 }
 
 fn found(app: &App, owner: Owner) -> Result<Initialised, Failure> {
@@ -73,7 +76,8 @@ pub async fn demo(app: &App) -> Result<Initialised, Failure> {
     write(app, draft, DEMO_AGENT, owner).await
 }
 
-fn owner() -> Result<Owner, Failure> {
+/// Whoever runs this daemon, as an accountable human.
+pub(super) fn owner() -> Result<Owner, Failure> {
     Env::current().user_name().as_deref().and_then(init::owner_of).ok_or_else(|| {
         Failure::new(
             Code::ConfigInvalid,

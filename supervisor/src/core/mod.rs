@@ -28,6 +28,7 @@ pub mod refusal;
 pub mod run;
 pub mod scope;
 pub mod sentence;
+pub mod shell;
 pub mod statement;
 pub mod usage;
 pub mod visible;

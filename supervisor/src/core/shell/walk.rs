@@ -1,0 +1,226 @@
+//! From the parser's tree to parts: every command of every block, wherever it stands.
+
+use brush_parser::ast::{
+    AndOr, AndOrList, AssignmentName, AssignmentValue, Command, CommandPrefixOrSuffixItem, CompoundCommand,
+    CompoundList, ExtendedTestExpr, IoFileRedirectTarget, IoRedirect, Pipeline, RedirectList, SimpleCommand,
+    Word,
+};
+
+use super::word::{self, Read};
+use super::{Found, Part, wrappers};
+
+impl Found {
+    pub(super) fn list(&mut self, list: &CompoundList, depth: usize) {
+        for item in &list.0 {
+            self.and_or(&item.0, depth);
+        }
+    }
+
+    fn and_or(&mut self, list: &AndOrList, depth: usize) {
+        self.pipeline(&list.first, depth);
+        for more in &list.additional {
+            let (AndOr::And(pipeline) | AndOr::Or(pipeline)) = more;
+            self.pipeline(pipeline, depth);
+        }
+    }
+
+    fn pipeline(&mut self, pipeline: &Pipeline, depth: usize) {
+        for command in &pipeline.seq {
+            self.command(command, depth);
+        }
+    }
+
+    fn command(&mut self, command: &Command, depth: usize) {
+        match command {
+            Command::Simple(simple) => self.simple(simple, depth),
+            Command::Compound(compound, redirects) => {
+                self.compound(compound, depth);
+                self.redirects_alone(redirects.as_ref(), depth);
+            }
+            Command::Function(function) => {
+                self.compound(&function.body.0, depth);
+                self.redirects_alone(function.body.1.as_ref(), depth);
+            }
+            Command::ExtendedTest(test, redirects) => {
+                self.test(&test.expr, depth);
+                self.redirects_alone(redirects.as_ref(), depth);
+            }
+        }
+    }
+
+    fn compound(&mut self, compound: &CompoundCommand, depth: usize) {
+        match compound {
+            CompoundCommand::BraceGroup(group) => self.list(&group.list, depth),
+            CompoundCommand::Subshell(subshell) => self.list(&subshell.list, depth),
+            CompoundCommand::ForClause(clause) => {
+                for value in clause.values.iter().flatten() {
+                    self.inside(&word::read(value), depth);
+                }
+                self.list(&clause.body.list, depth);
+            }
+            CompoundCommand::CaseClause(clause) => {
+                self.inside(&word::read(&clause.value), depth);
+                for case in &clause.cases {
+                    case.patterns.iter().for_each(|pattern| self.inside(&word::read(pattern), depth));
+                    case.cmd.iter().for_each(|list| self.list(list, depth));
+                }
+            }
+            CompoundCommand::IfClause(clause) => {
+                self.list(&clause.condition, depth);
+                self.list(&clause.then, depth);
+                for other in clause.elses.iter().flatten() {
+                    other.condition.iter().for_each(|list| self.list(list, depth));
+                    self.list(&other.body, depth);
+                }
+            }
+            CompoundCommand::WhileClause(clause) | CompoundCommand::UntilClause(clause) => {
+                self.list(&clause.0, depth);
+                self.list(&clause.1.list, depth);
+            }
+            CompoundCommand::Coprocess(coprocess) => self.command(&coprocess.body, depth),
+            CompoundCommand::ArithmeticForClause(clause) => {
+                let parts = [&clause.initializer, &clause.condition, &clause.updater];
+                parts.into_iter().flatten().for_each(|expression| self.arithmetic(&expression.value));
+                self.list(&clause.body.list, depth);
+            }
+            CompoundCommand::Arithmetic(arithmetic) => self.arithmetic(&arithmetic.expr.value),
+        }
+    }
+
+    /// Arithmetic runs what stands in it between `$(` and `)`, and in the index of an array.
+    fn arithmetic(&mut self, text: &str) {
+        if text.contains(['$', '`', '[']) {
+            self.opaque();
+        }
+    }
+
+    fn test(&mut self, expression: &ExtendedTestExpr, depth: usize) {
+        match expression {
+            ExtendedTestExpr::And(a, b) | ExtendedTestExpr::Or(a, b) => {
+                self.test(a, depth);
+                self.test(b, depth);
+            }
+            ExtendedTestExpr::Not(inner) | ExtendedTestExpr::Parenthesized(inner) => self.test(inner, depth),
+            ExtendedTestExpr::UnaryTest(_, operand) => self.inside(&word::read(operand), depth),
+            ExtendedTestExpr::BinaryTest(_, left, right) => {
+                self.inside(&word::read(left), depth);
+                self.inside(&word::read(right), depth);
+            }
+        }
+    }
+
+    /// What runs to make a word.
+    fn inside(&mut self, read: &Read, depth: usize) {
+        for line in &read.lines {
+            match line.as_str() {
+                word::HIDDEN => self.opaque(),
+                line => self.line(line, depth + 1),
+            }
+        }
+    }
+
+    fn simple(&mut self, simple: &SimpleCommand, depth: usize) {
+        let mut call = Call::default();
+        for item in simple.prefix.iter().flat_map(|prefix| &prefix.0) {
+            self.item(item, &mut call, depth);
+        }
+        if let Some(name) = &simple.word_or_name {
+            self.word(name, &mut call, depth);
+        }
+        for item in simple.suffix.iter().flat_map(|suffix| &suffix.0) {
+            self.item(item, &mut call, depth);
+        }
+        wrappers::unwrap(self, call, depth);
+    }
+
+    fn item(&mut self, item: &CommandPrefixOrSuffixItem, call: &mut Call, depth: usize) {
+        match item {
+            CommandPrefixOrSuffixItem::Word(word) => self.word(word, call, depth),
+            CommandPrefixOrSuffixItem::IoRedirect(redirect) => self.redirect(redirect, call, depth),
+            CommandPrefixOrSuffixItem::ProcessSubstitution(_, subshell) => {
+                self.list(&subshell.list, depth);
+                call.words.push(None);
+            }
+            // After the program's name it is a word like any other.
+            CommandPrefixOrSuffixItem::AssignmentWord(_, word) if !call.words.is_empty() => {
+                self.word(word, call, depth);
+            }
+            CommandPrefixOrSuffixItem::AssignmentWord(assignment, _) => {
+                let (AssignmentName::VariableName(name) | AssignmentName::ArrayElementName(name, _)) =
+                    &assignment.name;
+                call.part.assigns.push(name.clone());
+                match &assignment.value {
+                    AssignmentValue::Scalar(word) => self.inside(&word::read(word), depth),
+                    AssignmentValue::Array(words) => {
+                        words.iter().for_each(|(_, word)| self.inside(&word::read(word), depth));
+                    }
+                }
+            }
+        }
+    }
+
+    fn word(&mut self, word: &Word, call: &mut Call, depth: usize) {
+        let read = word::read(word);
+        self.inside(&read, depth);
+        // A pattern stands for the files that there are: as a file's name it is one of them, as a program's unknown.
+        let is_name = call.words.is_empty();
+        call.part.dynamic |= !read.is_known || read.is_pattern;
+        call.words.push((read.is_known && !(is_name && read.is_pattern)).then_some(read.text));
+    }
+
+    fn redirects_alone(&mut self, redirects: Option<&RedirectList>, depth: usize) {
+        let mut call = Call::default();
+        for redirect in redirects.iter().flat_map(|list| &list.0) {
+            self.redirect(redirect, &mut call, depth);
+        }
+        if !call.part.redirects.is_empty() || call.part.dynamic {
+            self.push(call.part);
+        }
+    }
+
+    fn redirect(&mut self, redirect: &IoRedirect, call: &mut Call, depth: usize) {
+        match redirect {
+            IoRedirect::File(
+                _,
+                _,
+                IoFileRedirectTarget::Filename(word) | IoFileRedirectTarget::Duplicate(word),
+            )
+            | IoRedirect::OutputAndError(word, _) => {
+                let read = word::read(word);
+                self.inside(&read, depth);
+                // `2>&1` is no file.
+                let is_number = read.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+                if read.is_known && !read.is_pattern {
+                    call.part.redirects.extend((!is_number).then_some(read.text));
+                } else {
+                    call.part.dynamic = true;
+                }
+            }
+            IoRedirect::File(_, _, IoFileRedirectTarget::ProcessSubstitution(_, subshell)) => {
+                self.list(&subshell.list, depth);
+            }
+            IoRedirect::File(_, _, IoFileRedirectTarget::Fd(_)) => {}
+            IoRedirect::HereDocument(_, document) => {
+                let read = word::read_document(document);
+                self.inside(&read, depth);
+                call.input = Some(read.is_known.then_some(read.text));
+            }
+            IoRedirect::HereString(_, word) => {
+                let read = word::read(word);
+                self.inside(&read, depth);
+                call.input = Some(read.is_known.then_some(read.text));
+            }
+        }
+    }
+}
+
+/// A simple command as it stands in the line.
+#[derive(Default)]
+pub(super) struct Call {
+    /// What is known apart from its words.
+    pub(super) part: Part,
+    /// Its words, the program's name first; none for one that is not known.
+    pub(super) words: Vec<Option<String>>,
+    /// What the line itself gives it to read, if that is known.
+    pub(super) input: Option<Option<String>>,
+}

@@ -1,0 +1,141 @@
+//! Words of a command line: the text they stand for, as far as it is known before the line runs.
+
+use brush_parser::ParserOptions;
+use brush_parser::ast;
+use brush_parser::word::{self, Parameter, ParameterExpr, TildeExpr, WordPiece, WordPieceWithSource};
+
+/// A word, read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    /// Its text without quotes; a home directory stays written as `~` or `$HOME`.
+    pub(super) text: String,
+    /// Whether the text is all of it.
+    pub(super) is_known: bool,
+    /// Whether it could become other words, or other text, by the files that there are.
+    pub(super) is_pattern: bool,
+    /// Command lines that run to make it.
+    pub(super) lines: Vec<String>,
+}
+
+/// Stands among the lines for one that cannot be read.
+pub(super) const HIDDEN: &str = "\0";
+
+/// Variables whose value does not depend on the line.
+const PLACES: [&str; 2] = ["HOME", "AGENTSUP_HOME"];
+
+/// Reads a word.
+pub(super) fn read(word: &ast::Word) -> Read {
+    let mut read = Read { is_known: true, ..Read::default() };
+    let options = ParserOptions::default();
+    let pieces = std::panic::catch_unwind(|| word::parse(&word.value, &options));
+    match pieces {
+        Ok(Ok(pieces)) => read.pieces(&pieces, Quotes::None),
+        _ => read.is_known = false,
+    }
+    read
+}
+
+/// Reads the text of a here-document.
+pub(super) fn read_document(document: &ast::IoHereDocument) -> Read {
+    let mut read = Read { is_known: true, ..Read::default() };
+    if !document.requires_expansion {
+        read.text.clone_from(&document.doc.value);
+        return read;
+    }
+    let options = ParserOptions::default();
+    let pieces = std::panic::catch_unwind(|| word::parse_heredoc(&document.doc.value, &options));
+    match pieces {
+        Ok(Ok(pieces)) => read.pieces(&pieces, Quotes::Double),
+        _ => read.is_known = false,
+    }
+    read
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    None,
+    Double,
+}
+
+impl Read {
+    fn pieces(&mut self, pieces: &[WordPieceWithSource], quotes: Quotes) {
+        for piece in pieces {
+            self.piece(&piece.piece, quotes);
+        }
+    }
+
+    fn piece(&mut self, piece: &WordPiece, quotes: Quotes) {
+        match piece {
+            WordPiece::Text(text) => {
+                self.is_pattern |= quotes == Quotes::None && text.contains(['*', '?', '[', '{']);
+                self.text.push_str(text);
+            }
+            WordPiece::SingleQuotedText(text) => self.text.push_str(text),
+            // Its escapes can spell anything.
+            WordPiece::AnsiCQuotedText(text) => {
+                self.is_known &= !text.contains('\\');
+                self.text.push_str(text);
+            }
+            WordPiece::DoubleQuotedSequence(pieces) | WordPiece::GettextDoubleQuotedSequence(pieces) => {
+                self.pieces(pieces, Quotes::Double);
+            }
+            WordPiece::TildeExpansion(TildeExpr::Home) => self.text.push('~'),
+            WordPiece::TildeExpansion(TildeExpr::UserHome(user)) => {
+                self.text.push('~');
+                self.text.push_str(user);
+            }
+            WordPiece::TildeExpansion(_) => self.is_known = false,
+            WordPiece::ParameterExpansion(parameter) => self.parameter(parameter),
+            WordPiece::CommandSubstitution(line) => self.substitution(line.clone()),
+            WordPiece::BackquotedCommandSubstitution(line) => self.substitution(unescaped(line)),
+            WordPiece::EscapeSequence(text) => {
+                self.text.push_str(text.strip_prefix('\\').unwrap_or(text).trim_start_matches('\n'));
+            }
+            // Arithmetic can hold substitutions: `$(( $(rm x) ))`.
+            WordPiece::ArithmeticExpression(expression) => {
+                self.is_known = false;
+                self.hidden(&expression.value);
+            }
+        }
+    }
+
+    fn substitution(&mut self, line: String) {
+        self.is_known = false;
+        self.lines.push(line);
+    }
+
+    fn parameter(&mut self, expression: &ParameterExpr) {
+        if let ParameterExpr::Parameter { parameter: Parameter::Named(name), indirect: false } = expression
+            && PLACES.contains(&name.as_str())
+        {
+            self.text.push('$');
+            self.text.push_str(name);
+            return;
+        }
+        self.is_known = false;
+        // `${x:-$(rm y)}`: words within words, told apart no further.
+        self.hidden(&format!("{expression:?}"));
+    }
+
+    /// Text within which something could run that is not read.
+    fn hidden(&mut self, text: &str) {
+        if text.contains("$(") || text.contains('`') {
+            self.lines.push(HIDDEN.to_owned());
+        }
+    }
+}
+
+/// A line between back quotes escapes back quotes, dollars and itself.
+fn unescaped(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let escapes = letter == '\\' && letters.peek().is_some_and(|next| "`$\\".contains(*next));
+        if !escapes {
+            text.push(letter);
+        } else if let Some(next) = letters.next() {
+            text.push(next);
+        }
+    }
+    text
+}

@@ -31,6 +31,7 @@ use crate::core::canonical;
 use crate::core::decision::{Decision, Evaluation, Reason, Refusal, RefusalKind};
 use crate::core::ids::{RecordId, RunId};
 use crate::core::manifest::Agent;
+use crate::core::policy::Circumstances;
 use crate::core::record::{DecisionEntry, Entry, EventEntry, Who};
 use crate::core::run::{Run, RunState};
 use crate::core::scope;
@@ -308,10 +309,17 @@ impl Gate {
                 if let Some(reason) = budget_reason(snapshot, agent) {
                     reasons.push(reason);
                 }
-                reasons.extend(snapshot.policies.evaluate(agent, &live.run, action).reasons);
+                reasons.extend(
+                    snapshot.policies.evaluate(agent, &live.run, action, &self.circumstances(live)).reasons,
+                );
             }
         }
         Evaluation::of(reasons)
+    }
+
+    /// What is the case while a run acts.
+    fn circumstances(&self, live: &LiveRun) -> Circumstances {
+        Circumstances { budget_left_percent: live.budget_left_percent(), ..Circumstances::at(self.now_ms()) }
     }
 
     async fn record(&self, live: &LiveRun, action: &Action, entry: DecisionEntry) -> Result<Permit, Refusal> {
@@ -404,7 +412,7 @@ fn budget_reason(snapshot: &Snapshot, agent: &Agent) -> Option<Reason> {
 }
 
 fn deny(source: &str, text: String) -> Reason {
-    Reason { source: source.to_owned(), decision: Decision::Deny, text }
+    Reason::new(source, Decision::Deny, text)
 }
 
 /// The digest of a normalised action: what an approval is bound to. Everything that is decided about is in it.
@@ -415,7 +423,8 @@ fn digest(action: &Action) -> Result<[u8; 32], canonical::CanonicalError> {
             parts.push(hex::encode(tool.args_digest));
             parts.push(tool.facts.command.clone().unwrap_or_default());
             parts.push(tool.facts.hosts.join(" "));
-            parts.extend(tool.facts.paths.iter().map(|fact| fact.path.to_string_lossy().into_owned()));
+            let named = tool.facts.parts.iter().flat_map(|part| &part.paths);
+            parts.extend(tool.facts.paths.iter().chain(named).map(|fact| fact.path.to_string_lossy().into_owned()));
         }
         Action::Launch(launch) => {
             parts.push(launch.billing.name().to_owned());

@@ -30,7 +30,7 @@ fn question(number: u64, of: u64) -> Question {
 }
 
 fn reason(source: &str) -> Reason {
-    Reason { source: source.into(), decision: Decision::Ask, text: String::new() }
+    Reason::new(source, Decision::Ask, "")
 }
 
 fn allow(lasts: Lasts) -> Answer {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::billing::Billing;
 use super::manifest::BuiltinClass;
 use super::money::NanoUsd;
+use super::shell::Part;
 
 /// Something a run wants to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +150,17 @@ pub struct Facts {
     pub hosts: Vec<String>,
     /// The command line it runs, whole.
     pub command: Option<String>,
+    /// The simple commands of that line, wherever in it they stand; empty where there is no line.
+    pub parts: Vec<CommandPart>,
+}
+
+/// One simple command of a command line, and the files that it names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandPart {
+    /// The command.
+    pub call: Part,
+    /// What its words and redirections name outside of the worktree and scratch space.
+    pub paths: Vec<PathFact>,
 }
 
 /// A path that a tool call touches.

@@ -25,6 +25,48 @@ pub struct Reason {
     pub decision: Decision,
     /// Why, in words; may be empty for a plain permission.
     pub text: String,
+    /// The stage it belongs to; none for what is no policy's: the run's state, an approval, the ledger.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stage: Option<Stage>,
+}
+
+/// What kind of question a reason answers. All are asked, each time, and the strictest answer is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Roles: may this class of agent use this class of tool?
+    Rbac,
+    /// Attributes: labels of path, repository, host, environment and data, and what the run has read.
+    Abac,
+    /// Purpose: what the agent is for, where the data may go, what is left of its budget, the time of day.
+    Pbac,
+}
+
+impl Stage {
+    /// All, in the order in which they are asked.
+    pub const ALL: [Self; 3] = [Self::Rbac, Self::Abac, Self::Pbac];
+
+    /// As records and people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rbac => "rbac",
+            Self::Abac => "abac",
+            Self::Pbac => "pbac",
+        }
+    }
+}
+
+impl Reason {
+    /// A reason that belongs to no stage.
+    pub fn new(source: impl Into<String>, decision: Decision, text: impl Into<String>) -> Self {
+        Self { source: source.into(), decision, text: text.into(), stage: None }
+    }
+
+    /// The same as part of a stage.
+    #[must_use]
+    pub fn at(self, stage: Stage) -> Self {
+        Self { stage: Some(stage), ..self }
+    }
 }
 
 /// All that was evaluated about an action.
@@ -119,7 +161,7 @@ mod tests {
     use super::*;
 
     fn reason(source: &str, decision: Decision) -> Reason {
-        Reason { source: source.into(), decision, text: String::new() }
+        Reason::new(source, decision, "")
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The scope of a manifest: what an agent may do at all, before any policy speaks. Policies can only narrow it.
 
 use super::action::{Action, LaunchAction, ToolAction, ToolSource};
-use super::decision::{Decision, Reason};
+use super::decision::{Decision, Reason, Stage};
 use super::manifest::{Agent, Lifecycle};
 use super::run::Run;
 
@@ -13,8 +13,7 @@ pub fn expired(agent: &Agent, now_ms: i64) -> bool {
 /// What the manifest says about an action: one reason per thing it judges, never none.
 pub fn check(agent: &Agent, run: &Run, action: &Action) -> Vec<Reason> {
     let mut reasons = Vec::with_capacity(2);
-    let mut deny =
-        |text: String| reasons.push(Reason { source: SOURCE.into(), decision: Decision::Deny, text });
+    let mut deny = |text: String| reasons.push(Reason::new(SOURCE, Decision::Deny, text).at(Stage::Rbac));
     if run.agent != agent.reference {
         deny(format!("the run belongs to `{}`, not to `{}`", run.agent, agent.reference));
     }
@@ -37,7 +36,7 @@ pub fn check(agent: &Agent, run: &Run, action: &Action) -> Vec<Reason> {
         Action::Llm(_) | Action::Egress(_) => {}
     }
     if reasons.is_empty() {
-        reasons.push(Reason { source: SOURCE.into(), decision: Decision::Allow, text: String::new() });
+        reasons.push(Reason::new(SOURCE, Decision::Allow, "").at(Stage::Rbac));
     }
     reasons
 }
@@ -200,10 +199,10 @@ mod tests {
         let reasons = |agent: &Agent, billing| check(agent, &run(), &Action::Launch(launch(billing)));
         let text =
             "`billing: subscription` is not in the agent's manifest, so its runs are not paid that way";
-        let denied = Reason { source: "scope".into(), decision: Decision::Deny, text: text.into() };
+        let denied = Reason::new("scope", Decision::Deny, text).at(Stage::Rbac);
         assert_eq!(reasons(&agent, Billing::Subscription), [denied]);
         agent.billing = Payers::Either;
-        let allowed = [Reason { source: "scope".into(), decision: Decision::Allow, text: String::new() }];
+        let allowed = [Reason::new("scope", Decision::Allow, "").at(Stage::Rbac)];
         assert_eq!(reasons(&agent, Billing::Subscription), allowed);
         assert_eq!(reasons(&agent, Billing::Keys), allowed);
     }
@@ -224,10 +223,7 @@ mod tests {
         };
         assert_eq!(tool(ToolSource::Mcp("foreign".into())).decision, Decision::Allow);
         let text = "`mcp__evil__run` is a tool of a server that is not agentsup's".to_owned();
-        assert_eq!(
-            tool(ToolSource::Foreign),
-            Reason { source: "scope".into(), decision: Decision::Deny, text }
-        );
+        assert_eq!(tool(ToolSource::Foreign), Reason::new("scope", Decision::Deny, text).at(Stage::Rbac));
     }
 
     #[test]
@@ -243,11 +239,11 @@ mod tests {
             };
             check(&agent, &run(), &Action::Launch(launch))
         };
-        let allowed = [Reason { source: "scope".into(), decision: Decision::Allow, text: String::new() }];
+        let allowed = [Reason::new("scope", Decision::Allow, "").at(Stage::Rbac)];
         assert_eq!(launch("/work/x", None), allowed);
         assert_eq!(launch("/home/x", Some("git@github.com:acme/x.git")), allowed);
         let text = "the repository `/home/x` is not in the agent's scope".to_owned();
-        let denied = [Reason { source: "scope".into(), decision: Decision::Deny, text }];
+        let denied = [Reason::new("scope", Decision::Deny, text).at(Stage::Rbac)];
         assert_eq!(launch("/home/x", None), denied);
         assert_eq!(launch("/home/x", Some("git@github.com:other/x.git")), denied);
     }
@@ -267,6 +263,6 @@ mod tests {
             }),
         );
         let text = "the run belongs to `agent/other@team`, not to `agent/bot@team`".to_owned();
-        assert_eq!(reasons, [Reason { source: "scope".into(), decision: Decision::Deny, text }]);
+        assert_eq!(reasons, [Reason::new("scope", Decision::Deny, text).at(Stage::Rbac)]);
     }
 }

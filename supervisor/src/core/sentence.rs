@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn reason(source: &str, decision: Decision, text: &str) -> Reason {
-        Reason { source: source.into(), decision, text: text.into() }
+        Reason::new(source, decision, text)
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn question(
 fn allowed(mut evaluation: Evaluation, by: &str, id: ApprovalId, how: &str) -> Evaluation {
     evaluation.decision = Decision::Allow;
     let (source, text) = (format!("approval/{by}"), format!("a person allowed exactly this {how} ({id})"));
-    evaluation.reasons.push(Reason { source, decision: Decision::Allow, text });
+    evaluation.reasons.push(Reason::new(source, Decision::Allow, text));
     evaluation
 }
 

@@ -1,7 +1,7 @@
 //! Runs in memory: what a token stands for, and whether it still may act.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
@@ -22,7 +22,12 @@ pub struct LiveRun {
     ending: OnceLock<String>,
     /// Tools that were decided since its client last told what its models cost.
     untold_tools: AtomicU32,
+    /// What the fullest of its budgets has left, in percent; more than a hundred before that is known.
+    budget_left_percent: AtomicU8,
 }
+
+/// Stands for a share that is not known.
+const UNKNOWN: u8 = u8::MAX;
 
 impl LiveRun {
     pub(super) fn new(run: Run, state: RunState) -> Self {
@@ -36,6 +41,7 @@ impl LiveRun {
             overspent: OnceLock::new(),
             ending: OnceLock::new(),
             untold_tools: AtomicU32::new(0),
+            budget_left_percent: AtomicU8::new(UNKNOWN),
         }
     }
 
@@ -79,6 +85,15 @@ impl LiveRun {
 
     pub(super) fn hear_telemetry(&self) {
         self.untold_tools.store(0, Ordering::Release);
+    }
+
+    /// What the fullest of its budgets had left at its last model call, in percent; none before the first.
+    pub fn budget_left_percent(&self) -> Option<u8> {
+        Some(self.budget_left_percent.load(Ordering::Relaxed)).filter(|left| *left != UNKNOWN)
+    }
+
+    pub(super) fn set_budget_left(&self, percent: u8) {
+        self.budget_left_percent.store(percent, Ordering::Relaxed);
     }
 
     /// Its state; a running one with an open question is `waiting`.

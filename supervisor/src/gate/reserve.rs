@@ -77,7 +77,12 @@ impl Gate {
             };
             if attempt != Try::Behind || place.is_none() {
                 match self.attempt(live, llm, entry.clone(), chain, bound, attempt).await? {
-                    Admission::Held(claim, _) => return Ok(Permit::new(self.clone(), claim)),
+                    Admission::Held(claim, _) => {
+                        if let Some(gauge) = claim.held.as_ref().and_then(|held| held.gauge) {
+                            live.set_budget_left(100_u8.saturating_sub(gauge.used_percent));
+                        }
+                        return Ok(Permit::new(self.clone(), claim));
+                    }
                     Admission::Refused(shortage, record) => {
                         return Err(refuse::over_budget(&shortage, &bound, &live.run, record));
                     }
@@ -255,7 +260,7 @@ fn admit_call(
             }
             if let Some(tokens) = granted_output {
                 let text = format!("no more than {tokens} output tokens fit into the budget");
-                entry.reasons.push(Reason { source: "budget".to_owned(), decision: Decision::Allow, text });
+                entry.reasons.push(Reason::new("budget", Decision::Allow, text));
             }
             name_payers(&mut entry, hold.payers.iter().map(|paying| &paying.account));
             entry.reserved_nano_usd = Some(hold.bound.cost.nano());

@@ -24,7 +24,7 @@ use crate::core::billing::Billing;
 use crate::core::fixture::{self, purse};
 use crate::core::manifest::{BuiltinClass, TokenBudget, ToolScope};
 use crate::core::money::NanoUsd;
-use crate::core::policy::{Layer, PolicySet, PolicySource};
+use crate::core::policy::{Layer, Pack, PolicySet, PolicySource};
 use crate::core::run::HookDuty;
 use crate::core::usage::Usage;
 use crate::registry::Config;
@@ -50,7 +50,7 @@ fn snapshot(agent: Agent, budgets: Vec<TokenBudget>) -> Snapshot {
         config: Config::default(),
         agents: vec![agent],
         budgets,
-        policies: PolicySet::load(&[PolicySource::default_pack()]).unwrap(),
+        policies: PolicySet::load(&[PolicySource::pack(Pack::Standard)]).unwrap(),
         origins: std::collections::BTreeMap::new(),
         digest: [0; 32],
         problems: Vec::new(),

@@ -7,6 +7,7 @@
 pub mod command;
 mod edits;
 mod effect;
+mod line;
 pub mod normalise;
 mod pending;
 pub mod relay;

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::edits::without_words;
+use super::line;
 use crate::agents::Adapter;
 use crate::agents::wire::ToolCall;
 use crate::core::action::{Facts, PathFact, Place, ToolAction, ToolSource};
@@ -44,9 +45,10 @@ pub(super) fn normalise(
     facts.paths.extend(call.paths.iter().map(|path| fact(Path::new(path), dir, &own)));
     if let Some(command) = &call.command {
         facts.paths.extend(secrets_named(command, dir, homes, &own));
+        (facts.parts, facts.hosts) = line::read(command, dir, homes, &own);
     }
     // An address that we cannot read the agent may: as it stands it is on no list of allowed hosts.
-    facts.hosts = call.urls.iter().map(|address| host(address).unwrap_or_else(|| address.clone())).collect();
+    facts.hosts.extend(call.urls.iter().map(|address| host(address).unwrap_or_else(|| address.clone())));
     let source = match class {
         Some(class) => ToolSource::Builtin(class),
         // Most names have the server in them: `mcp__<server>__<tool>`.
@@ -65,7 +67,7 @@ fn real(path: &Path) -> PathBuf {
 }
 
 /// A path and its place. One that cannot be followed, or leads through a process, could be anything.
-fn fact(path: &Path, dir: &Path, grounds: &Grounds) -> PathFact {
+pub(super) fn fact(path: &Path, dir: &Path, grounds: &Grounds) -> PathFact {
     match resolve(path, dir) {
         Some(found) if !is_of_a_process(path) && !is_of_a_process(&found) => {
             PathFact { place: place(&found, grounds), path: found }
@@ -74,7 +76,7 @@ fn fact(path: &Path, dir: &Path, grounds: &Grounds) -> PathFact {
     }
 }
 
-fn host(address: &str) -> Option<String> {
+pub(super) fn host(address: &str) -> Option<String> {
     let host = url::Url::parse(address).ok()?.host_str()?.trim_end_matches('.').to_ascii_lowercase();
     Some(host)
 }
@@ -96,7 +98,7 @@ fn secrets_named(command: &str, dir: &Path, homes: &Homes, grounds: &Grounds) ->
     found
 }
 
-fn expand(word: &str, homes: &Homes) -> PathBuf {
+pub(super) fn expand(word: &str, homes: &Homes) -> PathBuf {
     let rest = ["~", "$HOME", "${HOME}", "$AGENTSUP_HOME"].into_iter().find_map(|name| {
         let rest = word.strip_prefix(name)?;
         (rest.is_empty() || rest.starts_with('/')).then(|| (name, rest.trim_start_matches('/')))

@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::core::breaker::Limits;
 use crate::core::money::NanoUsd;
+use crate::core::policy::Pack;
 use crate::sys::secrets::SecretRef;
 
 /// The configuration in force.
@@ -24,6 +25,8 @@ pub struct Config {
     pub breakers: Limits,
     /// Whether people are told of alerts on their desktop.
     pub desktop_notifications: Switch,
+    /// What agents may do unless somebody says otherwise.
+    pub policy_pack: Pack,
     /// How long an `Ask` waits for a person, in milliseconds.
     pub approval_timeout_ms: u64,
     /// The git repository that manifests come from, kept for `doctor`; fetching it is not part of this version.
@@ -175,6 +178,7 @@ impl Default for Config {
             mcp_servers: BTreeMap::new(),
             breakers: Limits::default(),
             desktop_notifications: Switch::default(),
+            policy_pack: Pack::default(),
             approval_timeout_ms: APPROVAL_TIMEOUT_MS,
             registry_git: None,
         }

@@ -49,6 +49,11 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
         config.approval_timeout_ms = timeout.unwrap_or(config.approval_timeout_ms);
         approvals.done(faults);
     }
+    if let Some(mut policy) = root.take("policy", faults).and_then(|field| field.fields(faults)) {
+        let pack = policy.take("pack", faults).and_then(|field| field.parse(faults));
+        config.policy_pack = pack.unwrap_or_default();
+        policy.done(faults);
+    }
     if let Some(mut notifications) = root.take("notifications", faults).and_then(|field| field.fields(faults))
     {
         let words = [("on", Switch::On), ("off", Switch::Off)];

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::core::manifest::{Agent, TokenBudget};
-use crate::core::policy::{Layer, PolicySet, PolicySource};
+use crate::core::policy::{Layer, Pack, PolicySet, PolicySource};
 use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 use crate::sys::paths::Home;
@@ -38,10 +38,11 @@ pub(super) fn load_with(home: &Home, more: Option<(&Path, &str)>) -> Snapshot {
     let mut files = load_files(&root, &mut problems);
     files.extend(more.map(|(path, text)| (path.to_owned(), text.to_owned())));
     let mut documents = Vec::new();
-    let mut sources = vec![PolicySource::default_pack()];
+    let mut sources = vec![PolicySource::pack(config.policy_pack)];
     for (path, text) in &files {
         if is_policy(path) {
-            sources.push(PolicySource { layer: Layer::Org, file: path.clone(), text: text.clone() });
+            let (layer, team) = layer(path.strip_prefix(&root).unwrap_or(path));
+            sources.push(PolicySource { layer, team, file: path.clone(), text: text.clone() });
         } else {
             documents.extend(manifest::read(path, text, &mut problems));
         }
@@ -57,7 +58,19 @@ pub(super) fn load_with(home: &Home, more: Option<(&Path, &str)>) -> Snapshot {
     problems.dedup();
     let origins = origins(&documents);
     let (agents, budgets) = bodies(documents);
-    Snapshot { config, agents, budgets, policies, origins, digest: digest(&root, &files), problems }
+    let digest = digest(config.policy_pack, &root, &files);
+    Snapshot { config, agents, budgets, policies, origins, digest, problems }
+}
+
+/// Whose policies lie in a file below the manifests directory: a team's below `teams/<namespace>/`, the user's own below
+/// `user/`, the organisation's anywhere else.
+fn layer(path: &Path) -> (Layer, Option<String>) {
+    let mut names = path.components().map(|part| part.as_os_str().to_string_lossy());
+    match (names.next().as_deref(), names.next(), names.next()) {
+        (Some("teams"), Some(team), Some(_)) => (Layer::Team, Some(team.into_owned())),
+        (Some("user"), Some(_), _) => (Layer::User, None),
+        _ => (Layer::Org, None),
+    }
 }
 
 fn load_config(path: &Path, problems: &mut Vec<Problem>) -> Config {
@@ -134,7 +147,8 @@ fn walk(dir: &Path, depth: usize, paths: &mut Vec<PathBuf>, problems: &mut Vec<P
     }
 }
 
-fn is_policy(path: &Path) -> bool {
+/// Whether a file holds policies, by its name.
+pub fn is_policy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "cedar")
 }
 
@@ -236,13 +250,13 @@ fn by_namespace(reference: &AgentRef) -> (&str, &str) {
 }
 
 /// SHA-256 over the built-in pack and every file: path below the root and content, each preceded by its length.
-fn digest(root: &Path, files: &BTreeMap<PathBuf, String>) -> [u8; 32] {
+fn digest(pack: Pack, root: &Path, files: &BTreeMap<PathBuf, String>) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     };
-    part(crate::core::policy::DEFAULT_PACK.as_bytes());
+    part(pack.text().as_bytes());
     for (path, text) in files {
         part(path.strip_prefix(root).unwrap_or(path).as_os_str().as_encoded_bytes());
         part(text.as_bytes());

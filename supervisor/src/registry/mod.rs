@@ -38,6 +38,7 @@ pub use config::{
 };
 pub use init::{DEMO_AGENT, PERSONAL_AGENT};
 pub use live::{Demo, Registry};
+pub use load::is_policy;
 
 /// What is in force, and what keeps a newer set from being so.
 #[derive(Debug, Clone)]

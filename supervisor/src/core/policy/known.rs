@@ -12,21 +12,22 @@ use std::sync::{Mutex, PoisonError};
 use super::super::action::{Action, Facts, ToolSource};
 use super::super::decision::Reason;
 use super::super::manifest::{Agent, Environment};
-use super::super::run::Run;
+use super::{Circumstances, Question};
 
 /// Twenty busy agents with a few models and tools each.
 const KEPT: usize = 64;
 
 /// The answers.
 #[derive(Default)]
-pub(super) struct Known(Mutex<VecDeque<(Question, Vec<Reason>)>>);
+pub(super) struct Known(Mutex<VecDeque<(Asked, Vec<Reason>)>>);
 
-struct Question {
+struct Asked {
     agent: Agent,
     environment: Environment,
     adapter: String,
     repository: PathBuf,
     in_scope: bool,
+    now: Circumstances,
     about: About,
 }
 
@@ -38,34 +39,30 @@ enum About {
 
 impl Known {
     /// The answer, if this was asked before.
-    pub(super) fn find(
-        &self,
-        agent: &Agent,
-        run: &Run,
-        action: &Action,
-        in_scope: bool,
-    ) -> Option<Vec<Reason>> {
+    pub(super) fn find(&self, question: &Question<'_>) -> Option<Vec<Reason>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.iter().find(|(question, _)| question.is(agent, run, action, in_scope));
+        let found = known.iter().find(|(asked, _)| asked.is(question));
         found.map(|(_, reasons)| reasons.clone())
     }
 
     /// Keeps an answer, if the question may be asked again.
-    pub(super) fn keep(&self, agent: &Agent, run: &Run, action: &Action, in_scope: bool, reasons: &[Reason]) {
+    pub(super) fn keep(&self, question: &Question<'_>, reasons: &[Reason]) {
+        let Question { agent, run, action, now, in_scope } = *question;
         let Some(about) = About::of(action) else { return };
-        let question = Question {
+        let asked = Asked {
             agent: agent.clone(),
             environment: run.environment,
             adapter: run.adapter.clone(),
             repository: run.repository.clone(),
             in_scope,
+            now: now.clone(),
             about,
         };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KEPT {
             known.pop_front();
         }
-        known.push_back((question, reasons.to_vec()));
+        known.push_back((asked, reasons.to_vec()));
     }
 
     #[cfg(test)]
@@ -74,10 +71,12 @@ impl Known {
     }
 }
 
-impl Question {
-    fn is(&self, agent: &Agent, run: &Run, action: &Action, in_scope: bool) -> bool {
+impl Asked {
+    fn is(&self, question: &Question<'_>) -> bool {
+        let Question { agent, run, action, now, in_scope } = *question;
         self.about.is(action)
             && self.in_scope == in_scope
+            && self.now == *now
             && self.environment == run.environment
             && self.adapter == run.adapter
             && self.repository == run.repository

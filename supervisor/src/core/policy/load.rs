@@ -12,14 +12,12 @@ use cedar_policy::{
 };
 use miette::Diagnostic;
 
-use super::super::decision::Decision;
+use super::super::decision::{Decision, Stage};
 use super::super::problem::{Problem, position};
 use super::known::Known;
 use super::request::ACTION_NAMES;
-use super::{Layer, Loaded, Meta, Origin, PolicySet, PolicySource, Slice, Types};
-
-/// The pack that agentsup brings.
-pub const DEFAULT_PACK: &str = include_str!("../../../policies/default.cedar");
+use super::slice::Slice;
+use super::{Layer, Loaded, Meta, Origin, Pack, PolicySet, PolicySource, Types, stage};
 
 /// What policies can speak about.
 pub const SCHEMA: &str = include_str!("../../../policies/agentsup.cedarschema");
@@ -34,9 +32,10 @@ struct Checked {
 }
 
 impl PolicySource {
-    /// The pack that agentsup brings.
-    pub fn default_pack() -> Self {
-        Self { layer: Layer::Default, file: PathBuf::from("default.cedar"), text: DEFAULT_PACK.to_owned() }
+    /// A pack that agentsup brings.
+    pub fn pack(pack: Pack) -> Self {
+        let (file, text) = (PathBuf::from(format!("{pack}.cedar")), pack.text().to_owned());
+        Self { layer: Layer::Default, team: None, file, text }
     }
 }
 
@@ -64,7 +63,7 @@ impl PolicySet {
     }
 }
 
-fn schema() -> Result<Schema, Problem> {
+pub(super) fn schema() -> Result<Schema, Problem> {
     let parsed = Schema::from_cedarschema_str(SCHEMA).map_err(|error| embedded(error.to_string()))?;
     Ok(parsed.0)
 }
@@ -158,12 +157,19 @@ fn check(source: &PolicySource, policy: &Policy, line: u32, problems: &mut Vec<P
             Decision::Deny
         }
     };
+    let stage = stage::stage(policy).unwrap_or_else(|text| {
+        problem(text);
+        Stage::Pbac
+    });
     let name = format!("{}/{id}", source.layer.name());
     let meta = Meta {
+        layer: source.layer,
         source: name.clone(),
         text: policy.annotation("reason").unwrap_or_default().to_owned(),
         decision,
+        stage,
         origin: Origin { file: source.file.clone(), line },
+        team: source.team.clone(),
     };
     (problems.len() == before).then(|| Checked { policy: policy.new_id(PolicyId::new(name)), meta })
 }
@@ -238,22 +244,10 @@ fn assemble(schema: Schema, checked: Vec<Checked>) -> Result<Loaded, String> {
     for name in ACTION_NAMES {
         let action = EntityUid::from_type_name_and_id(kind("Action")?, EntityId::new(name));
         let entity = actions.get(&action).ok_or_else(|| format!("no action `{name}`"))?.clone();
-        let mut slice = Slice {
-            action,
-            entity,
-            permits: cedar_policy::PolicySet::new(),
-            asks: cedar_policy::PolicySet::new(),
-            forbids: cedar_policy::PolicySet::new(),
-        };
+        let mut slice = Slice::new(action, entity);
         for one in &checked {
-            let applies = one.policy.get_valid_request_envs(&schema).any(|env| *env.action() == slice.action);
-            if applies {
-                let set = match one.meta.decision {
-                    Decision::Allow => &mut slice.permits,
-                    Decision::Ask => &mut slice.asks,
-                    Decision::Deny => &mut slice.forbids,
-                };
-                set.add(one.policy.clone()).map_err(|error| error.to_string())?;
+            if one.policy.get_valid_request_envs(&schema).any(|env| *env.action() == slice.action) {
+                slice.add(&one.policy)?;
             }
         }
         slices.insert(name, slice);

@@ -5,9 +5,16 @@
 //! `<layer>/<id>`, with its `@reason` as text. A `forbid` with `@decision("ask")` asks a person instead of refusing;
 //! it permits nothing by itself.
 
+pub mod cases;
+mod circumstances;
 mod known;
+#[cfg(test)]
+mod layer_tests;
 mod load;
+mod packs;
 mod request;
+mod slice;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -16,15 +23,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Entities, Entity, EntityTypeName, EntityUid, PolicyId, Request, Schema};
+use cedar_policy::{AuthorizationError, Authorizer, EntityTypeName, PolicyId, Response, Schema};
 
 use super::action::Action;
-use super::decision::{Decision, Evaluation, Reason};
+use super::decision::{Decision, Evaluation, Reason, Stage};
 use super::manifest::Agent;
 use super::run::Run;
 use super::scope;
 
-pub use load::{DEFAULT_PACK, SCHEMA};
+pub use circumstances::Circumstances;
+pub use load::SCHEMA;
+pub use packs::{Pack, PackError};
+use slice::Slice;
 
 /// Who wrote a policy. A later layer can only tighten what the earlier ones permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +74,8 @@ impl Layer {
 pub struct PolicySource {
     /// Who wrote it.
     pub layer: Layer,
+    /// Whose agents it is about, in the team's layer; none for everybody's.
+    pub team: Option<String>,
     /// Where, for errors.
     pub file: PathBuf,
     /// Its text.
@@ -79,6 +91,23 @@ pub struct Origin {
     pub line: u32,
 }
 
+/// A policy, described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Described<'p> {
+    /// `<layer>/<id>`.
+    pub source: &'p str,
+    /// The stage it belongs to.
+    pub stage: Stage,
+    /// What it says where it applies.
+    pub decision: Decision,
+    /// Its reason; may be empty.
+    pub text: &'p str,
+    /// Where it is written.
+    pub origin: &'p Origin,
+    /// Whose agents it is about; none for everybody's.
+    pub team: Option<&'p str>,
+}
+
 /// The policies in force: a cheap clone. The default has none and denies everything.
 #[derive(Clone, Default)]
 pub struct PolicySet(Option<Arc<Loaded>>);
@@ -91,20 +120,32 @@ struct Loaded {
     known: known::Known,
 }
 
-/// The policies that can apply to one action, by what they say.
-struct Slice {
-    action: EntityUid,
-    entity: Entity,
-    permits: cedar_policy::PolicySet,
-    asks: cedar_policy::PolicySet,
-    forbids: cedar_policy::PolicySet,
-}
-
 struct Meta {
+    layer: Layer,
     source: String,
     text: String,
     decision: Decision,
+    stage: Stage,
     origin: Origin,
+    /// Whose agents it is about; none for everybody's.
+    team: Option<String>,
+}
+
+impl Meta {
+    fn described(&self) -> Described<'_> {
+        Described {
+            source: &self.source,
+            stage: self.stage,
+            decision: self.decision,
+            text: &self.text,
+            origin: &self.origin,
+            team: self.team.as_deref(),
+        }
+    }
+
+    fn concerns(&self, team: &str) -> bool {
+        self.team.as_deref().is_none_or(|of| of == team)
+    }
 }
 
 struct Types {
@@ -121,10 +162,10 @@ struct Types {
 impl PolicySet {
     /// What scope and policies say about an action. All reasons are kept, the strictest is in force; any error of
     /// evaluation denies, and so does the absence of a permission.
-    pub fn evaluate(&self, agent: &Agent, run: &Run, action: &Action) -> Evaluation {
+    pub fn evaluate(&self, agent: &Agent, run: &Run, action: &Action, now: &Circumstances) -> Evaluation {
         let mut reasons = scope::check(agent, run, action);
         let in_scope = reasons.iter().all(|reason| reason.decision == Decision::Allow);
-        match self.judge(agent, run, action, in_scope) {
+        match self.judge(Question { agent, run, action, now, in_scope }) {
             // Out of scope, that nothing permits it follows and is no news.
             Ok(more) => {
                 reasons
@@ -142,6 +183,15 @@ impl PolicySet {
         self.0.as_ref()?.policies.values().find(|meta| meta.source == source).map(|meta| &meta.origin)
     }
 
+    /// All of them, in order of layer and place.
+    pub fn policies(&self) -> Vec<Described<'_>> {
+        let mut all: Vec<&Meta> = self.0.iter().flat_map(|loaded| loaded.policies.values()).collect();
+        all.sort_by(|a, b| {
+            (a.layer, &a.origin.file, a.origin.line).cmp(&(b.layer, &b.origin.file, b.origin.line))
+        });
+        all.into_iter().map(Meta::described).collect()
+    }
+
     /// How many policies there are.
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |loaded| loaded.policies.len())
@@ -152,75 +202,78 @@ impl PolicySet {
         self.len() == 0
     }
 
-    fn judge(
-        &self,
-        agent: &Agent,
-        run: &Run,
-        action: &Action,
-        in_scope: bool,
-    ) -> Result<Vec<Reason>, String> {
+    fn judge(&self, question: Question<'_>) -> Result<Vec<Reason>, String> {
         let Some(loaded) = &self.0 else {
             return Ok(vec![deny(NOTHING_PERMITS, "no policies are in force".into())]);
         };
-        if let Some(reasons) = loaded.known.find(agent, run, action, in_scope) {
+        if let Some(reasons) = loaded.known.find(&question) {
             return Ok(reasons);
         }
-        let slice =
-            loaded.slices.get(request::action_name(action)).ok_or("the action is not in the schema")?;
-        let questions = request::questions(loaded, slice, agent, run, action, in_scope)?;
+        let name = request::action_name(question.action);
+        let slice = loaded.slices.get(name).ok_or("the action is not in the schema")?;
+        let asked = request::questions(loaded, slice, &question)?;
+        let policies = slice.of(&asked.principals, &asked.resources)?;
         let mut reasons = Vec::new();
-        for request in &questions.requests {
-            for reason in loaded.answer(slice, request, &questions.entities) {
+        for request in &asked.requests {
+            let response = Authorizer::new().is_authorized(request, &policies, &asked.entities);
+            for reason in loaded.answer(&response, question.agent.reference.namespace()) {
                 if !reasons.contains(&reason) {
                     reasons.push(reason);
                 }
             }
         }
-        loaded.known.keep(agent, run, action, in_scope, &reasons);
+        loaded.known.keep(&question, &reasons);
         Ok(reasons)
     }
+}
+
+/// Who wants to do what, when.
+#[derive(Clone, Copy)]
+struct Question<'q> {
+    agent: &'q Agent,
+    run: &'q Run,
+    action: &'q Action,
+    now: &'q Circumstances,
+    in_scope: bool,
 }
 
 /// The source of the answer where no policy permits.
 const NOTHING_PERMITS: &str = "default";
 
 impl Loaded {
-    /// One question's reasons: permissions, asks, refusals, each in order of name.
-    fn answer(&self, slice: &Slice, request: &Request, entities: &Entities) -> Vec<Reason> {
-        let mut reasons = self.matching(&slice.permits, request, entities);
-        if !reasons.iter().any(|reason| reason.decision == Decision::Allow) {
+    /// One question's reasons: permissions, what could not be evaluated, asks, refusals, each in order of name. A
+    /// policy that cannot be evaluated denies, whatever it would have said.
+    fn answer(&self, response: &Response, team: &str) -> Vec<Reason> {
+        let concerned = |id: &&PolicyId| self.policies.get(*id).is_none_or(|meta| meta.concerns(team));
+        let applying = response.diagnostics().reason().filter(concerned);
+        let mut reasons: Vec<Reason> = applying.map(|id| self.reason(id)).collect();
+        reasons.sort_by(|a, b| a.decision.cmp(&b.decision).then_with(|| a.source.cmp(&b.source)));
+        let tighter =
+            reasons.iter().position(|reason| reason.decision != Decision::Allow).unwrap_or(reasons.len());
+        let tighter = reasons.split_off(tighter);
+        let nothing_permits = reasons.is_empty();
+        let errors = response.diagnostics().errors().filter(|error| {
+            let AuthorizationError::PolicyEvaluationError(error) = error;
+            concerned(&error.policy_id())
+        });
+        reasons.extend(errors.map(|error| deny("policy", error.to_string())));
+        if nothing_permits {
             reasons.push(deny(NOTHING_PERMITS, "no policy permits it".into()));
         }
-        reasons.extend(self.matching(&slice.asks, request, entities));
-        reasons.extend(self.matching(&slice.forbids, request, entities));
-        reasons
-    }
-
-    /// What the policies of one kind say: all of those that apply. One that cannot be evaluated denies, whatever
-    /// it would have said.
-    fn matching(&self, set: &cedar_policy::PolicySet, request: &Request, entities: &Entities) -> Vec<Reason> {
-        if set.is_empty() {
-            return Vec::new();
-        }
-        let response = Authorizer::new().is_authorized(request, set, entities);
-        let mut reasons: Vec<Reason> = response.diagnostics().reason().map(|id| self.reason(id)).collect();
-        reasons.extend(response.diagnostics().errors().map(|error| deny("policy", error.to_string())));
-        reasons.sort_by(|a, b| a.source.cmp(&b.source));
+        reasons.extend(tighter);
         reasons
     }
 
     fn reason(&self, id: &PolicyId) -> Reason {
         match self.policies.get(id) {
-            Some(meta) => {
-                Reason { source: meta.source.clone(), decision: meta.decision, text: meta.text.clone() }
-            }
+            Some(meta) => Reason::new(meta.source.as_str(), meta.decision, meta.text.as_str()).at(meta.stage),
             None => deny("policy", format!("a policy without a record: `{id}`")),
         }
     }
 }
 
 fn deny(source: &str, text: String) -> Reason {
-    Reason { source: source.to_owned(), decision: Decision::Deny, text }
+    Reason::new(source, Decision::Deny, text)
 }
 
 impl fmt::Debug for PolicySet {

@@ -8,16 +8,20 @@ use cedar_policy::{
 
 use super::super::action::{Action, PathFact, Place, ToolAction, ToolSource};
 use super::super::manifest::{Agent, Lifecycle};
-use super::super::run::Run;
-use super::{Loaded, Slice};
+use super::slice::Slice;
+use super::{Loaded, Question};
 
-/// The most paths that one call may touch and still be judged.
-const MAX_PATHS: usize = 256;
+/// The most paths and commands that one call may consist of and still be judged.
+const MAX_CONTEXTS: usize = 256;
 
 /// The questions about one action; the strictest answer counts.
 pub(super) struct Questions {
     pub(super) requests: Vec<Request>,
     pub(super) entities: Entities,
+    /// Who acts, and all that it is in.
+    pub(super) principals: Vec<EntityUid>,
+    /// What is acted upon, and all that it is in.
+    pub(super) resources: Vec<EntityUid>,
 }
 
 /// The name of the action in the schema.
@@ -40,13 +44,13 @@ type Pairs = Vec<(String, RestrictedExpression)>;
 pub(super) fn questions(
     loaded: &Loaded,
     slice: &Slice,
-    agent: &Agent,
-    run: &Run,
-    action: &Action,
-    in_scope: bool,
+    question: &Question<'_>,
 ) -> Result<Questions, String> {
+    let Question { agent, run, action, now, in_scope } = *question;
     let principal = uid(&loaded.types.agent, &agent.reference.to_string());
     let (resource, attributes, parents) = resource(loaded, action);
+    let principals = vec![principal.clone(), uid(&loaded.types.team, agent.reference.namespace())];
+    let resources = std::iter::once(resource.clone()).chain(parents.iter().cloned()).collect();
     let entities = Entities::from_entities(
         [
             agent_entity(loaded, agent, principal.clone())?,
@@ -60,7 +64,11 @@ pub(super) fn questions(
         text("adapter", &run.adapter),
         text("repository", &run.repository.to_string_lossy()),
         ("in_scope".into(), RestrictedExpression::new_bool(in_scope)),
+        set("session", now.session.iter().map(String::as_str)),
+        number("hour", now.hour),
+        number("weekday", now.weekday),
     ];
+    common.extend(now.budget_left_percent.map(|left| number("budget_left_percent", left)));
     let mut contexts = Vec::new();
     match action {
         Action::Launch(launch) => {
@@ -73,7 +81,7 @@ pub(super) fn questions(
             contexts.push(common);
         }
         Action::Egress(egress) => {
-            common.push(("port".into(), RestrictedExpression::new_long(egress.port.into())));
+            common.push(number("port", egress.port));
             contexts.push(common);
         }
         Action::Tool(tool) => tool_contexts(tool, common, &mut contexts)?,
@@ -87,6 +95,8 @@ pub(super) fn questions(
     Ok(Questions {
         requests: contexts.into_iter().map(ask).collect::<Result<_, String>>()?,
         entities: entities.map_err(|error| error.to_string())?,
+        principals,
+        resources,
     })
 }
 
@@ -128,27 +138,46 @@ fn resource(loaded: &Loaded, action: &Action) -> Resource {
     }
 }
 
-/// One context per path; one without a path if there is none.
+/// One context for each path and each command of a command line, for a command one for each path that it names; one
+/// without either if there is none.
 fn tool_contexts(tool: &ToolAction, mut common: Pairs, contexts: &mut Vec<Pairs>) -> Result<(), String> {
     let facts = &tool.facts;
-    if facts.paths.len() > MAX_PATHS {
-        return Err(format!("the call touches {} paths, more than {MAX_PATHS}", facts.paths.len()));
+    let count = facts.paths.len() + facts.parts.iter().map(|part| part.paths.len().max(1)).sum::<usize>();
+    if count > MAX_CONTEXTS {
+        return Err(format!("the call touches {count} paths and commands, more than {MAX_CONTEXTS}"));
     }
-    let places: HashSet<&str> = facts.paths.iter().map(|fact| place_name(fact.place)).collect();
+    let named = facts.parts.iter().flat_map(|part| &part.paths);
+    let places: HashSet<&str> = facts.paths.iter().chain(named).map(|fact| place_name(fact.place)).collect();
+    let programs: HashSet<&str> =
+        facts.parts.iter().filter_map(|part| part.call.program.as_deref()).collect();
+    let opaque = facts.parts.iter().any(|part| part.call.opaque);
     common.push(set("places", places));
     common.push(set("hosts", facts.hosts.iter().map(String::as_str)));
+    common.push(set("programs", programs));
+    common.push(("opaque".into(), RestrictedExpression::new_bool(opaque)));
     common.extend(facts.command.as_deref().map(|command| text("command", command)));
-    let with_path = |fact: &PathFact| {
+    contexts.extend(facts.paths.iter().map(|fact| with_path(common.clone(), fact)));
+    for part in &facts.parts {
         let mut pairs = common.clone();
-        pairs.push(text("path", &fact.path.to_string_lossy()));
-        pairs.push(text("place", place_name(fact.place)));
-        pairs
-    };
-    contexts.extend(facts.paths.iter().map(with_path));
+        pairs.extend(part.call.program.as_deref().map(|program| text("program", program)));
+        pairs.extend(part.call.verb.as_deref().map(|verb| text("verb", verb)));
+        pairs.push(set("words", part.call.words.iter().map(String::as_str)));
+        pairs.push(set("variables", part.call.assigns.iter().map(String::as_str)));
+        contexts.extend(part.paths.iter().map(|fact| with_path(pairs.clone(), fact)));
+        if part.paths.is_empty() {
+            contexts.push(pairs);
+        }
+    }
     if contexts.is_empty() {
         contexts.push(common);
     }
     Ok(())
+}
+
+fn with_path(mut pairs: Pairs, fact: &PathFact) -> Pairs {
+    pairs.push(text("path", &fact.path.to_string_lossy()));
+    pairs.push(text("place", place_name(fact.place)));
+    pairs
 }
 
 const fn place_name(place: Place) -> &'static str {
@@ -167,6 +196,10 @@ fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
 
 fn text(name: &str, value: &str) -> (String, RestrictedExpression) {
     (name.to_owned(), RestrictedExpression::new_string(value.to_owned()))
+}
+
+fn number(name: &str, value: impl Into<i64>) -> (String, RestrictedExpression) {
+    (name.to_owned(), RestrictedExpression::new_long(value.into()))
 }
 
 fn set<'a>(name: &str, values: impl IntoIterator<Item = &'a str>) -> (String, RestrictedExpression) {

@@ -18,7 +18,7 @@ fn tool(source: ToolSource, name: &str, paths: &[(&str, Place)]) -> Action {
         source,
         tool: name.into(),
         args_digest: [0; 32],
-        facts: Facts { paths, hosts: Vec::new(), command: None },
+        facts: Facts { paths, ..Facts::default() },
         call_id: None,
     })
 }
@@ -56,11 +56,20 @@ fn launch(adapter: &str) -> Action {
 }
 
 fn source(layer: Layer, text: &str) -> PolicySource {
-    PolicySource { layer, file: PathBuf::from(format!("{}.cedar", layer.name())), text: text.into() }
+    PolicySource {
+        layer,
+        team: None,
+        file: PathBuf::from(format!("{}.cedar", layer.name())),
+        text: text.into(),
+    }
+}
+
+fn now() -> Circumstances {
+    Circumstances::default()
 }
 
 fn load(more: &[(Layer, &str)]) -> PolicySet {
-    let mut sources = vec![PolicySource::default_pack()];
+    let mut sources = vec![PolicySource::pack(Pack::Standard)];
     sources.extend(more.iter().map(|(layer, text)| source(*layer, text)));
     PolicySet::load(&sources).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
@@ -73,12 +82,12 @@ fn shown(evaluation: &Evaluation) -> Vec<String> {
 }
 
 fn reasons(set: &PolicySet, action: &Action) -> Vec<String> {
-    shown(&set.evaluate(&agent(), &run(), action))
+    shown(&set.evaluate(&agent(), &run(), action, &now()))
 }
 
 #[test]
 fn without_policies_everything_is_denied() {
-    let evaluation = PolicySet::default().evaluate(&agent(), &run(), &shell());
+    let evaluation = PolicySet::default().evaluate(&agent(), &run(), &shell(), &now());
     assert_eq!(evaluation.decision, Decision::Deny);
     assert_eq!(shown(&evaluation), ["scope Allow", "default Deny no policies are in force"]);
     let none = PolicySet::load(&[]).unwrap();
@@ -96,7 +105,7 @@ fn the_default_pack_permits_what_is_in_scope() {
         tool(ToolSource::Builtin(BuiltinClass::Read), "Read", &[("/usr/include/stdio.h", Place::Outside)]),
         mcp("github", "create_issue", &[]),
     ] {
-        let evaluation = set.evaluate(&agent(), &run(), &action);
+        let evaluation = set.evaluate(&agent(), &run(), &action, &now());
         assert_eq!(evaluation.decision, Decision::Allow, "{action:?}");
         assert_eq!(shown(&evaluation), ["scope Allow", "default/in-scope Allow"], "{action:?}");
     }
@@ -148,7 +157,7 @@ fn what_the_manifest_leaves_out_is_denied_with_every_reason() {
     retired.lifecycle = Lifecycle::Retired;
     retired.environments = vec![Environment::Staging];
     assert_eq!(
-        shown(&set.evaluate(&retired, &run(), &shell())),
+        shown(&set.evaluate(&retired, &run(), &shell(), &now())),
         ["scope Deny the agent is retired", "scope Deny the environment `dev` is not in the agent's scope",]
     );
 }
@@ -158,14 +167,14 @@ fn a_forbid_with_ask_asks_and_permits_nothing() {
     let ask = r#"@id("ask-shell") @decision("ask") @reason("a person confirms commands")
         forbid (principal, action == Action::"shell", resource);"#;
     let set = load(&[(Layer::User, ask)]);
-    let evaluation = set.evaluate(&agent(), &run(), &shell());
+    let evaluation = set.evaluate(&agent(), &run(), &shell(), &now());
     assert_eq!(evaluation.decision, Decision::Ask);
     assert_eq!(
         shown(&evaluation),
         ["scope Allow", "default/in-scope Allow", "user/ask-shell Ask a person confirms commands"]
     );
     let alone = PolicySet::load(&[source(Layer::User, ask)]).unwrap();
-    assert_eq!(alone.evaluate(&agent(), &run(), &shell()).decision, Decision::Deny);
+    assert_eq!(alone.evaluate(&agent(), &run(), &shell(), &now()).decision, Decision::Deny);
 }
 
 #[test]
@@ -192,7 +201,7 @@ fn an_error_of_evaluation_denies() {
            when { 9223372036854775807 + context.port > 0 };"#,
     )]);
     let egress = Action::Egress(EgressAction { host: "example.com".into(), port: 443 });
-    let evaluation = set.evaluate(&agent(), &run(), &egress);
+    let evaluation = set.evaluate(&agent(), &run(), &egress, &now());
     assert_eq!(evaluation.decision, Decision::Deny);
     assert_eq!(
         shown(&evaluation),
@@ -210,12 +219,12 @@ fn too_many_paths_are_denied() {
     let paths: Vec<(String, Place)> = (0..257).map(|n| (format!("/trees/1/{n}"), Place::Worktree)).collect();
     let paths: Vec<(&str, Place)> = paths.iter().map(|(path, place)| (path.as_str(), *place)).collect();
     let set = load(&[]);
-    assert_eq!(set.evaluate(&agent(), &run(), &edit(&paths[..256])).decision, Decision::Allow);
+    assert_eq!(set.evaluate(&agent(), &run(), &edit(&paths[..256]), &now()).decision, Decision::Allow);
     assert_eq!(
         reasons(&set, &edit(&paths)),
         [
             "scope Allow",
-            "policy Deny the policies cannot be evaluated: the call touches 257 paths, more than 256",
+            "policy Deny the policies cannot be evaluated: the call touches 257 paths and commands, more than 256",
         ]
     );
 }
@@ -258,10 +267,10 @@ fn problems_name_file_line_and_policy() {
 fn a_reason_leads_to_its_policy() {
     let set = load(&[]);
     let origin = set.origin("default/no-secrets").unwrap();
-    let line = DEFAULT_PACK.lines().position(|line| line == "@id(\"no-secrets\")").unwrap() + 1;
-    assert_eq!((origin.file.to_str(), origin.line as usize), (Some("default.cedar"), line));
+    let line = Pack::Standard.text().lines().position(|line| line == "@id(\"no-secrets\")").unwrap() + 1;
+    assert_eq!((origin.file.to_str(), origin.line as usize), (Some("standard.cedar"), line));
     assert_eq!(set.origin("default/none"), None);
-    assert!(DEFAULT_PACK.lines().count() < 60);
+    assert!(Pack::Standard.text().lines().count() < 60);
 }
 
 fn any_place() -> impl Strategy<Value = Place> {
@@ -328,7 +337,7 @@ proptest! {
         let all = r#"@id("all") permit (principal, action, resource);"#;
         let set = PolicySet::load(&[source(Layer::Org, all)]).unwrap();
         let scope = Evaluation::of(scope::check(&agent(), &run(), &action));
-        prop_assert_eq!(set.evaluate(&agent(), &run(), &action).decision, scope.decision);
+        prop_assert_eq!(set.evaluate(&agent(), &run(), &action, &now()).decision, scope.decision);
     }
 
     /// A forbid that applies wins over every permit.
@@ -336,7 +345,7 @@ proptest! {
     fn a_forbid_wins(action in any_action(), permit in any_policy("@id(\"p\") permit")) {
         let forbid = r#"@id("no") forbid (principal, action, resource);"#;
         let set = load(&[(Layer::Org, &permit), (Layer::Repository, forbid)]);
-        let evaluation = set.evaluate(&agent(), &run(), &action);
+        let evaluation = set.evaluate(&agent(), &run(), &action, &now());
         prop_assert_eq!(evaluation.decision, Decision::Deny);
         prop_assert!(evaluation.reasons.iter().any(|reason| reason.source == "repository/no"));
     }
@@ -348,8 +357,8 @@ proptest! {
         tighter in prop_oneof![any_policy("@id(\"t\") forbid"), any_policy("@id(\"t\") @decision(\"ask\") forbid")],
         layer in prop_oneof![Just(Layer::Org), Just(Layer::Team), Just(Layer::User), Just(Layer::Repository)],
     ) {
-        let before = load(&[]).evaluate(&agent(), &run(), &action).decision;
-        let after = load(&[(layer, &tighter)]).evaluate(&agent(), &run(), &action).decision;
+        let before = load(&[]).evaluate(&agent(), &run(), &action, &now()).decision;
+        let after = load(&[(layer, &tighter)]).evaluate(&agent(), &run(), &action, &now()).decision;
         prop_assert!(after >= before, "{before:?} became {after:?}");
     }
 
@@ -368,8 +377,8 @@ proptest! {
         let (set, forgetful) = (load(&[(Layer::User, &texts)]), load(&[(Layer::User, &texts)]));
         for (agent, run, action) in asked.iter().chain(&asked) {
             forgetful.0.as_ref().unwrap().known.forget();
-            let first = forgetful.evaluate(agent, run, action);
-            prop_assert_eq!(set.evaluate(agent, run, action), first);
+            let first = forgetful.evaluate(agent, run, action, &now());
+            prop_assert_eq!(set.evaluate(agent, run, action, &now()), first);
         }
     }
 }

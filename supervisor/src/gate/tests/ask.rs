@@ -9,6 +9,7 @@ use crate::core::effect::{EFFECT_MAX, Effect, PLAIN, Shown};
 
 fn asks(id: &str) -> PolicySource {
     PolicySource {
+        team: None,
         layer: Layer::Org,
         file: "org.cedar".into(),
         text: format!(
@@ -19,7 +20,7 @@ fn asks(id: &str) -> PolicySource {
 
 fn with(policies: &[&str]) -> Snapshot {
     let sources = policies.iter().map(|id| asks(id));
-    let sources: Vec<PolicySource> = std::iter::once(PolicySource::default_pack()).chain(sources).collect();
+    let sources: Vec<PolicySource> = std::iter::once(PolicySource::pack(Pack::Standard)).chain(sources).collect();
     Snapshot { policies: PolicySet::load(&sources).unwrap(), ..snapshot(agent(), vec![purse(100, 0)]) }
 }
 

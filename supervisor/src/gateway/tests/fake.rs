@@ -14,7 +14,7 @@ use crate::audit::{self, List};
 use crate::core::billing::Billing;
 use crate::core::fixture::{self, purse};
 use crate::core::manifest::{Agent, TokenBudget};
-use crate::core::policy::{PolicySet, PolicySource};
+use crate::core::policy::{Pack, PolicySet, PolicySource};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::{HookDuty, Run, RunState};
 use crate::registry::{Config, Snapshot};
@@ -262,7 +262,7 @@ fn snapshot(config: Config, cap: i64) -> Snapshot {
         config,
         agents: vec![agent],
         budgets: vec![TokenBudget { alert_at_percent: 100, ..purse(cap, 0) }],
-        policies: PolicySet::load(&[PolicySource::default_pack()]).unwrap(),
+        policies: PolicySet::load(&[PolicySource::pack(Pack::Standard)]).unwrap(),
         origins: std::collections::BTreeMap::new(),
         digest: [0; 32],
         problems: Vec::new(),

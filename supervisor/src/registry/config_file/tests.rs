@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::core::policy::Pack;
 
 fn problems(text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -89,6 +90,7 @@ fn the_contracts_example_is_read() {
             ),
         ]),
         breakers: Limits::default(),
+        policy_pack: Pack::Standard,
         desktop_notifications: Switch::On,
         approval_timeout_ms: 300_000,
         registry_git: Some("https://example.invalid/platform/agents.git".into()),
@@ -328,4 +330,14 @@ fn broken_syntax_is_told_with_its_place() {
         problems("[providers\nx = 1\n[a]\n[a]\n").first().unwrap(),
         "config.toml:1:11: not valid TOML: unclosed table, expected `]`"
     );
+}
+
+#[test]
+fn a_pack_is_chosen_by_its_name() {
+    let mut found = Vec::new();
+    let config = read(Path::new("config.toml"), "[policy]\npack = \"strict\"\n", &mut found);
+    assert_eq!((config.policy_pack, found.len()), (Pack::Strict, 0));
+    read(Path::new("config.toml"), "[policy]\npack = \"lax\"\n", &mut found);
+    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["config.toml:2:8: policy.pack: `lax` is not one of observe, standard, strict"]);
 }

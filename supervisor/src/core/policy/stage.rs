@@ -1,0 +1,95 @@
+//! To which stage a policy belongs: read from what its conditions look at, so that nobody can say it wrongly.
+
+use cedar_policy::Policy;
+use serde_json::Value;
+
+use super::super::decision::Stage;
+
+/// What is asked for a purpose: attributes of the context and of entities.
+const OF_PURPOSE: [&str; 8] = [
+    "purpose",
+    "residency",
+    "budget_left_percent",
+    "hour",
+    "weekday",
+    "billing",
+    "classification_limit",
+    "approved",
+];
+
+/// What only tells about roles: who acts, with which kind of tool, and whether the manifest has it in its scope.
+const OF_ROLES: [&str; 5] = ["in_scope", "class", "name", "namespace", "lifecycle"];
+
+/// The stage of a policy: the latest of all that its conditions look at; a policy without any is about roles.
+pub(super) fn stage(policy: &Policy) -> Result<Stage, String> {
+    let text = policy.to_json().map_err(|error| error.to_string())?;
+    let mut stage = Stage::Rbac;
+    if let Some(conditions) = text.get("conditions") {
+        look(conditions, &mut stage);
+    }
+    Ok(stage)
+}
+
+/// Attributes stand in `{".": {"left": …, "attr": "path"}}` and `{"has": {…}}`.
+fn look(value: &Value, stage: &mut Stage) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| look(value, stage)),
+        Value::Object(map) => {
+            for (name, inner) in map {
+                if let ("." | "has", Some(attribute)) =
+                    (name.as_str(), inner.get("attr").and_then(Value::as_str))
+                {
+                    *stage = (*stage).max(of(attribute));
+                }
+                look(inner, stage);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn of(attribute: &str) -> Stage {
+    if OF_PURPOSE.contains(&attribute) {
+        Stage::Pbac
+    } else if OF_ROLES.contains(&attribute) {
+        Stage::Rbac
+    } else {
+        Stage::Abac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn the_stage_is_that_of_what_a_policy_looks_at() {
+        for (scope, condition, expected) in [
+            ("principal, action, resource", "", Stage::Rbac),
+            (r#"principal in Team::"t", action == Action::"shell", resource"#, "", Stage::Rbac),
+            ("principal, action, resource", r#"when { principal.namespace == "t" }"#, Stage::Rbac),
+            ("principal, action, resource", "when { context.in_scope }", Stage::Rbac),
+            (
+                "principal, action, resource",
+                r#"when { context has path && context.path like "*/x" }"#,
+                Stage::Abac,
+            ),
+            (
+                "principal, action, resource",
+                r#"unless { context.session.contains("untrusted") }"#,
+                Stage::Abac,
+            ),
+            ("principal, action, resource", r#"when { principal.purpose like "*review*" }"#, Stage::Pbac),
+            (
+                "principal, action, resource",
+                r#"when { context.environment == "dev" } unless { context.hour < 18 || context.in_scope }"#,
+                Stage::Pbac,
+            ),
+        ] {
+            let policy = Policy::parse(None, format!("forbid ({scope}) {condition};")).unwrap();
+            assert_eq!(stage(&policy).unwrap(), expected, "{scope} {condition}");
+        }
+    }
+}

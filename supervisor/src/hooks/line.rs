@@ -1,0 +1,118 @@
+//! Command lines as facts: which commands they hold, which files and hosts those name.
+
+use std::path::{Path, PathBuf};
+
+use super::normalise::{Homes, expand, fact, host};
+use crate::core::action::{CommandPart, PathFact, Place};
+use crate::core::place::Grounds;
+use crate::core::shell::{self, Part};
+use crate::sys::files::resolve;
+
+/// The commands of a line that is run in `dir`, and the hosts that they name.
+pub(super) fn read(
+    line: &str,
+    dir: &Path,
+    homes: &Homes,
+    grounds: &Grounds,
+) -> (Vec<CommandPart>, Vec<String>) {
+    let mut dir = Some(dir.to_owned());
+    let mut hosts = Vec::new();
+    let mut parts = Vec::new();
+    for call in shell::read(line) {
+        let paths = paths(&call, dir.as_deref(), homes, grounds);
+        hosts.extend(call.words.iter().filter(|word| word.contains("://")).filter_map(|word| host(word)));
+        if call.program.as_deref() == Some("cd") {
+            dir = entered(&call, dir.as_deref(), homes);
+        }
+        parts.push(CommandPart { call, paths });
+    }
+    hosts.sort();
+    hosts.dedup();
+    (parts, hosts)
+}
+
+/// Where a `cd` leads; none if that is not known.
+fn entered(call: &Part, dir: Option<&Path>, homes: &Homes) -> Option<PathBuf> {
+    let target = call.verb.as_deref().map_or_else(|| expand("~", homes), |word| expand(word, homes));
+    resolve(&target, dir.unwrap_or(Path::new("/")))
+        .filter(|_| !call.dynamic && (dir.is_some() || target.is_absolute()))
+}
+
+/// What a command names outside of the worktree and scratch space. Most of its words are no paths, and those that mean
+/// something within the worktree are its own affair.
+fn paths(call: &Part, dir: Option<&Path>, homes: &Homes, grounds: &Grounds) -> Vec<PathFact> {
+    let words = call.words.iter().map(String::as_str).filter(|word| !word.contains("://"));
+    // `--output=/etc/x`, `of=/dev/sda`
+    let values = words.clone().filter_map(|word| Some(word.split_once('=')?.1));
+    let like_a_path = |word: &&str| word.contains('/') || word.starts_with(['~', '$', '.']);
+    let named = words.chain(values).filter(like_a_path);
+    let mut found = Vec::new();
+    for word in named.chain(call.redirects.iter().map(String::as_str)) {
+        let path = expand(word, homes);
+        let fact = match dir {
+            Some(dir) => fact(&path, dir, grounds),
+            None if path.is_absolute() => fact(&path, Path::new("/"), grounds),
+            // Below a directory that nobody knows.
+            None => PathFact { path, place: Place::Outside },
+        };
+        if !matches!(fact.place, Place::Worktree | Place::Scratch) && !found.contains(&fact) {
+            found.push(fact);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::core::fixture;
+    use crate::core::run::Run;
+
+    fn facts(line: &str) -> (Vec<String>, Vec<String>) {
+        let homes =
+            Homes { home: Some("/h".into()), own: vec!["/h/agentsup".into()], temporary: "/nowhere".into() };
+        let run = Run {
+            repository: "/h/repo".into(),
+            worktree: "/h/agentsup/worktrees/w".into(),
+            dir: "/h/agentsup/runs/r".into(),
+            ..fixture::run()
+        };
+        let (parts, hosts) = read(line, &run.worktree, &homes, &homes.grounds(&run));
+        let named = parts.iter().flat_map(|part| &part.paths);
+        (named.map(|fact| format!("{:?} {}", fact.place, fact.path.display())).collect(), hosts)
+    }
+
+    #[test]
+    fn what_a_command_names_outside_is_told() {
+        for (line, expected) in [
+            ("cat src/x ./y ../w/z", vec![]),
+            ("cat /etc/hosts", vec!["Outside /etc/hosts"]),
+            ("cat ~/.ssh/id $HOME/x", vec!["Secret /h/.ssh/id", "Outside /h/x"]),
+            (
+                "echo x > /etc/x 2>> ../../config.toml",
+                vec!["Outside /etc/x", "Secret /h/agentsup/config.toml"],
+            ),
+            ("dd of=/dev/sda if=a", vec!["Outside /dev/sda"]),
+            ("tool --out=/etc/x", vec!["Outside /etc/x"]),
+            ("bash -c 'rm /etc/x'", vec!["Outside /etc/x"]),
+            ("git -C /h/repo log", vec!["Outside /h/repo"]),
+            ("cat .git/config", vec!["GitMetadata /h/agentsup/worktrees/w/.git/config"]),
+            ("cd /etc && cat ./hosts", vec!["Outside /etc", "Outside /etc/hosts"]),
+            ("cd \"$X\" && cat ./hosts", vec!["Outside ./hosts"]),
+            ("cd && cat ./x", vec!["Outside /h/x"]),
+            ("cat /proc/self/environ", vec!["Secret /proc/self/environ"]),
+        ] {
+            assert_eq!(facts(line).0, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_hosts_and_no_paths() {
+        let (paths, hosts) = facts(
+            "curl https://Example.COM/x && git clone ssh://git@b.example/x /tmp/../h/agentsup/worktrees/w/x",
+        );
+        assert_eq!((paths, hosts), (vec![], vec!["b.example".to_owned(), "example.com".to_owned()]));
+    }
+}

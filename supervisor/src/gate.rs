@@ -424,7 +424,9 @@ fn digest(action: &Action) -> Result<[u8; 32], canonical::CanonicalError> {
             parts.push(tool.facts.command.clone().unwrap_or_default());
             parts.push(tool.facts.hosts.join(" "));
             let named = tool.facts.parts.iter().flat_map(|part| &part.paths);
-            parts.extend(tool.facts.paths.iter().chain(named).map(|fact| fact.path.to_string_lossy().into_owned()));
+            parts.extend(
+                tool.facts.paths.iter().chain(named).map(|fact| fact.path.to_string_lossy().into_owned()),
+            );
         }
         Action::Launch(launch) => {
             parts.push(launch.billing.name().to_owned());

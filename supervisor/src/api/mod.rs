@@ -8,6 +8,7 @@ pub mod doctor;
 mod failure;
 pub mod loopback;
 pub mod ops;
+pub mod policy;
 pub mod schema;
 pub mod server;
 pub mod start;

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::SharedApp;
 use super::answers::{
-    agents, approvals, audit, budgets, clock, daemon, figures, keys, manifests, mcp, prices, reconcile, usage,
+    agents, approvals, audit, budgets, clock, daemon, figures, keys, manifests, mcp, policies, prices,
+    reconcile, usage,
 };
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
@@ -97,6 +98,10 @@ ops! {
     AuditList "audit.list" (audit::ListParams) -> Vec<crate::audit::Listed> = |app, params| audit::list(app, params);
     /// Verifies the record.
     AuditVerify "audit.verify" (Nothing) -> audit::Verified = |app, _params| audit::verify(app);
+    /// Lists the policies in force.
+    PolicyList "policy.list" (Nothing) -> Vec<policies::PolicyView> = |app, _params| policies::list(app);
+    /// Says why something was decided as it was.
+    PolicyWhy "policy.why" (policies::WhyParams) -> policies::WhyView = |app, params| policies::why(app, params);
     /// Lists budgets with their balances.
     BudgetList "budget.list" (Nothing) -> Vec<budgets::BudgetView> = |app, _params| budgets::list(app);
     /// Shows one budget.

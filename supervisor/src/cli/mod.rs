@@ -22,6 +22,7 @@ mod land;
 mod logs;
 mod mcp;
 mod output;
+mod policy;
 mod prices;
 mod ps;
 mod relay;
@@ -31,6 +32,7 @@ mod statusline;
 mod stop;
 mod suspend;
 mod usage;
+mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,6 +93,8 @@ enum Verb {
     Approvals(approvals::ListArgs),
     Approve(approvals::ApproveArgs),
     Deny(approvals::DenyArgs),
+    Policy(policy::Args),
+    Why(why::Args),
     Audit(audit::Args),
     Agent(agent::Args),
     Budget(budget::Args),
@@ -156,6 +160,8 @@ fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
         Verb::Approvals(args) => approvals::list(args),
         Verb::Approve(args) => approvals::approve(args),
         Verb::Deny(args) => approvals::deny(args),
+        Verb::Policy(args) => policy::perform(args),
+        Verb::Why(args) => why::perform(args),
         Verb::Audit(args) => audit::perform(args),
         Verb::Agent(args) => agent::perform(args),
         Verb::Budget(args) => budget::perform(args),

@@ -58,8 +58,12 @@ impl StoredRecord {
     /// # Errors
     /// When they hold none.
     pub fn record(&self) -> Result<Record, StoreError> {
-        serde_json::from_slice(&self.body).map_err(|error| StoreError::corrupt("record", error))
+        read(&self.body)
     }
+}
+
+fn read(body: &[u8]) -> Result<Record, StoreError> {
+    serde_json::from_slice(body).map_err(|error| StoreError::corrupt("record", error))
 }
 
 /// Appends an entry; the id is new, the time is now.
@@ -132,6 +136,34 @@ pub fn page(connection: &Connection, after: u64, limit: u32) -> Result<Vec<Store
         Ok(StoredRecord { seq, ..stored })
     })
     .collect()
+}
+
+/// The records whose id ends like this, the newest first, two at most: one, or too many.
+///
+/// # Errors
+/// Those of the database.
+pub fn ending_in(connection: &Connection, ending: &str) -> Result<Vec<Record>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT body FROM records WHERE substr(id, -length(?1)) = ?1 ORDER BY seq DESC LIMIT 2",
+    )?;
+    let rows = statement.query_map([ending], |row| row.get::<_, Vec<u8>>(0))?;
+    rows.map(|body| read(&body?)).collect()
+}
+
+/// The newest decision that denied, of a run or of any.
+///
+/// # Errors
+/// Those of the database.
+pub fn last_denial(connection: &Connection, run: Option<RunId>) -> Result<Option<Record>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT body FROM records WHERE (?1 IS NULL OR run = ?1)
+         AND json_extract(CAST(body AS TEXT), '$.entry.kind') = 'decision'
+         AND json_extract(CAST(body AS TEXT), '$.entry.decision') = 'deny'
+         ORDER BY seq DESC LIMIT 1",
+    )?;
+    let body =
+        statement.query_row([run.map(|run| run.to_string())], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+    body.map(|body| read(&body)).transpose()
 }
 
 /// How many actions of a run were denied.

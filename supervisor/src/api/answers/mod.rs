@@ -10,6 +10,7 @@ pub mod figures;
 pub mod keys;
 pub mod manifests;
 pub mod mcp;
+pub mod policies;
 pub mod prices;
 pub mod reconcile;
 pub mod usage;

@@ -20,7 +20,8 @@ fn asks(id: &str) -> PolicySource {
 
 fn with(policies: &[&str]) -> Snapshot {
     let sources = policies.iter().map(|id| asks(id));
-    let sources: Vec<PolicySource> = std::iter::once(PolicySource::pack(Pack::Standard)).chain(sources).collect();
+    let sources: Vec<PolicySource> =
+        std::iter::once(PolicySource::pack(Pack::Standard)).chain(sources).collect();
     Snapshot { policies: PolicySet::load(&sources).unwrap(), ..snapshot(agent(), vec![purse(100, 0)]) }
 }
 

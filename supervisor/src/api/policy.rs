@@ -1,0 +1,127 @@
+//! Policies looked at on this side of the socket: files that are to come into force, and their tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::error::{Code, Failure};
+use crate::core::policy::cases::{self, Tried};
+use crate::core::policy::{Layer, Pack, PolicySet, PolicySource};
+use crate::registry::{Registry, is_policy};
+use crate::sys::paths::Home;
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// What is wrong with policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// How many files were looked at.
+    pub files: usize,
+    /// How many policies they hold, the pack's included; none where there is a problem.
+    pub policies: usize,
+    /// Every problem with its file, line and column.
+    pub problems: Vec<String>,
+}
+
+/// The tests of one file of policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tested {
+    /// The file, or the pack.
+    pub policies: String,
+    /// What came of each case.
+    pub cases: Vec<CaseView>,
+}
+
+/// What came of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseView {
+    /// Its name.
+    pub name: String,
+    /// Why it failed; none if it passed.
+    pub failure: Option<String>,
+}
+
+/// Checks the files in a layer of their own beside the pack, or what lies in the manifests directory.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn check(home: &Home, paths: &[PathBuf], layer: Layer) -> Result<Checked, Failure> {
+    if paths.is_empty() {
+        let files = Registry::read(home);
+        let problems = files.problems.iter().map(ToString::to_string).collect();
+        return Ok(Checked { files: 1, policies: files.policies.len(), problems });
+    }
+    let pack = Registry::read(home).config.policy_pack;
+    let mut sources = vec![PolicySource::pack(pack)];
+    for file in files(paths)? {
+        let text = text(&file)?;
+        sources.push(PolicySource { layer, team: None, file, text });
+    }
+    let files = sources.len() - 1;
+    Ok(match PolicySet::load(&sources) {
+        Ok(set) => Checked { files, policies: set.len(), problems: Vec::new() },
+        Err(problems) => {
+            Checked { files, policies: 0, problems: problems.iter().map(ToString::to_string).collect() }
+        }
+    })
+}
+
+/// Runs the tests of the files, each `tests/NAME.json` beside its `NAME.cedar`; without files those of the packs.
+///
+/// # Errors
+/// When policies or cases cannot be read, or a file has none.
+pub fn test(paths: &[PathBuf]) -> Result<Vec<Tested>, Failure> {
+    if paths.is_empty() {
+        let each = |pack: Pack| tried(pack.to_string(), pack.text(), pack.cases());
+        return Pack::ALL.into_iter().map(each).collect();
+    }
+    let each = |file: PathBuf| {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let cases = file.with_file_name("tests").join(format!("{name}.json"));
+        tried(file.display().to_string(), &text(&file)?, &text(&cases)?)
+    };
+    files(paths)?.into_iter().map(each).collect()
+}
+
+fn tried(policies: String, text: &str, cases: &str) -> Result<Tested, Failure> {
+    let tried = cases::run(text, cases)
+        .map_err(|problem| Failure::new(Code::ConfigInvalid, format!("{policies}: {problem}")))?;
+    let view = |Tried { name, failure }| CaseView { name, failure };
+    Ok(Tested { policies, cases: tried.into_iter().map(view).collect() })
+}
+
+/// The policy files among these and directly in them.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = fs::read_dir(path).map_err(|error| unreadable(path, &error))?;
+        let mut found: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| is_policy(path)).collect();
+        if found.is_empty() {
+            let message = format!("`{}` holds no policies", path.display());
+            return Err(Failure::new(Code::Usage, message).hint("their names end in .cedar"));
+        }
+        found.sort();
+        files.append(&mut found);
+    }
+    Ok(files)
+}
+
+fn text(file: &Path) -> Result<String, Failure> {
+    let size = fs::metadata(file).map_err(|error| unreadable(file, &error))?.len();
+    if size > MAX_FILE_BYTES {
+        let message = format!("`{}` is larger than {MAX_FILE_BYTES} bytes", file.display());
+        return Err(Failure::new(Code::Usage, message));
+    }
+    fs::read_to_string(file).map_err(|error| unreadable(file, &error))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Code::Usage, format!("`{}` cannot be read: {error}", path.display()))
+}

@@ -239,7 +239,7 @@ fn what_is_left_out_is_as_if_the_default_were_written() {
 
 #[test]
 fn words_and_forms_are_those_of_the_reader() {
-    const TEXTS: [&str; 46] = [
+    const TEXTS: [&str; 47] = [
         "a",
         "code-review-bot",
         "a-",
@@ -266,6 +266,7 @@ fn words_and_forms_are_those_of_the_reader() {
         "/",
         "a/b",
         "15m",
+        "15d",
         "90s",
         "2h",
         "25h",

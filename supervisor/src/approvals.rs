@@ -217,6 +217,14 @@ impl Approvals {
         self.lock().open.values().map(|open| open.question.clone()).collect()
     }
 
+    /// Who waits, and for what: the oldest question of each run.
+    pub fn waiting(&self) -> BTreeMap<RunId, (AgentRef, String)> {
+        let state = self.lock();
+        // The oldest comes last, and stays.
+        let newest_first = state.open.values().rev().map(|open| &open.question);
+        newest_first.map(|asked| (asked.run, (asked.agent.clone(), asked.target.clone()))).collect()
+    }
+
     /// What a person said to exactly this within the last minute, if it was no.
     pub fn denied(&self, run: RunId, digest: &str, now: Instant) -> Option<Denied> {
         self.lock().pace.denied(run, digest, now)

@@ -4,6 +4,7 @@
 //! their terminals and work, and the next daemon finds them again. It listens on the same port again, because running
 //! agents know no other.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use crate::api::start::Readiness;
 use crate::api::{App, SharedApp};
 use crate::core::error::{Code, Failure};
 use crate::core::record::EventEntry;
+use crate::core::visible::visible;
 use crate::demo;
 use crate::gate::Gate;
 use crate::gateway::Gateway;
@@ -123,6 +125,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::spawn(tell_registry_changes(Arc::clone(&app)));
     tokio::spawn(gateway.clone().reconcile(shutdown.clone()));
     tokio::spawn(tell_alerts(Arc::clone(&app)));
+    tokio::spawn(tell_questions(Arc::clone(&app)));
     tokio::spawn(end_overspent(Arc::clone(&app)));
     tokio::spawn(deprovision::follow(app.runs.clone(), shutdown.clone()));
     let (gateway_door, mcp) = (gateway.clone(), proxy.clone());
@@ -297,6 +300,30 @@ async fn tell_alerts(app: SharedApp) {
         let title = format!("Budget {} is {} % spent", alert.budget, alert.at_percent);
         if let Err(error) = notification::show(&title, &alert.text).await {
             tracing::debug!(%error, "an alert was not shown on a desktop");
+        }
+    }
+}
+
+/// Tells on the user's desktop that a run waits for them: once, until nothing of it is open any more. What it would do
+/// is for their eyes only and stays out.
+async fn tell_questions(app: SharedApp) {
+    let mut changes = app.gate.approvals().watch();
+    let mut told = BTreeSet::new();
+    loop {
+        changes.mark_unchanged();
+        let waiting = app.gate.approvals().waiting();
+        let is_on = app.registry.current().config.desktop_notifications == Switch::On;
+        for (run, (agent, target)) in waiting.iter().filter(|(run, _)| is_on && !told.contains(*run)) {
+            let title = format!("{agent} waits for your answer");
+            let text = format!("Run {} asks for {}: agentsup approvals", run.short(), visible(target));
+            if let Err(error) = notification::show(&title, &text).await {
+                tracing::debug!(%error, "a question was not shown on a desktop");
+            }
+        }
+        told = waiting.into_keys().collect();
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = app.shutdown.cancelled() => return,
         }
     }
 }

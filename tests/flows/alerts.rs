@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use zbus::zvariant::OwnedValue;
 
+use super::approvals;
 use super::budgets::calls;
 use crate::fakes::home::{ANTHROPIC_KEY, Home, Manifest};
+use crate::fakes::mcp;
 use crate::fakes::model::{ModelServer, Price, Script, Turn, Usage};
+use crate::fakes::scripted;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 const PRICE: Price = Price { input: 1000, output: 1000, cache_read: 0, cache_write_5m: 0, cache_write_1h: 0 };
@@ -105,6 +108,32 @@ fn an_alert_is_shown_on_the_desktop_once() {
     let (app, title, text) = shown.recv_timeout(TIMEOUT).expect("a notification");
     assert_eq!((app.as_str(), title.as_str()), ("agentsup", "Budget team-test/bot is 80 % spent"));
     assert!(text.starts_with("0.09 USD of 0.10 USD spent in "), "{text}");
+    home.run(&["daemon", "stop"]).ok();
+    assert!(shown.try_recv().is_err(), "once");
+}
+
+#[test]
+fn a_run_that_waits_for_an_answer_is_shown_on_the_desktop_once_without_what_it_would_do() {
+    let bus = Bus::start();
+    let (_desktop, shown) = Desktop::on(&bus);
+    let mut home = Home::new();
+    let notes = mcp::Stdio::new(&home.path("notes"));
+    home.mcp_stdio("notes", &notes).agent("bot", &Manifest::default());
+    home.manifest("ask.cedar", approvals::ASK);
+    let call = |name: &str| {
+        let arguments = serde_json::json!({ "name": name, "text": "for your eyes only" });
+        serde_json::json!({ "mcp": "tools/call", "params": { "name": "notes_write_note", "arguments": arguments } })
+    };
+    let agent = scripted::agent(&serde_json::json!([call("a")]));
+    let words: Vec<&str> =
+        ["run", "--detach", "command", "--"].into_iter().chain(agent.iter().map(String::as_str)).collect();
+    let started = home.cli(&words).env("DBUS_SESSION_BUS_ADDRESS", &bus.address).run();
+    let run = started.ok().stdout.trim().to_owned();
+    let (_, title, text) = shown.recv_timeout(TIMEOUT).expect("a notification");
+    assert_eq!(title, "agent/bot@team-test waits for your answer");
+    let short = &run[run.len() - 8..];
+    assert_eq!(text, format!("Run {short} asks for notes/write_note: agentsup approvals"));
+    home.run(&["approve", approvals::asked(&home, &run)["id"].as_str().unwrap()]).ok();
     home.run(&["daemon", "stop"]).ok();
     assert!(shown.try_recv().is_err(), "once");
 }

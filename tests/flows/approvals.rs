@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::daemon::view;
 use crate::fakes::home::{Home, Manifest};
 use crate::fakes::mcp::Stdio;
+use crate::fakes::pty::Pty;
 use crate::fakes::scripted;
 use crate::fakes::wait::until;
 
@@ -170,4 +171,55 @@ fn questions_of_many_runs_at_once_each_get_their_own_answer() {
         assert!(told.contains(&expected), "{expected}: {told}");
     }
     assert_eq!(notes.calls().len(), 2);
+}
+
+#[test]
+fn an_attached_terminal_rings_shows_what_waits_and_takes_the_answer() {
+    let (home, notes) = world();
+    std::fs::create_dir(home.path("go")).unwrap();
+    let long: String = (0..60).map(|n| format!("line {n}\n")).collect();
+    let steps = json!([
+        { "print": "\u{1b}]2;the agent's title\u{7}drawn before\r\n" },
+        note("a", "for your eyes"),
+        { "wait_file": home.path("go/on") },
+        note("b", &long),
+        { "wait_file": home.path("go/home") },
+    ]);
+    let go = |where_to: &str| std::fs::write(home.path("go").join(where_to), "").unwrap();
+    let agent = scripted::agent(&steps);
+    let words: Vec<&str> =
+        ["run", "command", "--"].into_iter().chain(agent.iter().map(String::as_str)).collect();
+    let pty = Pty::start(&home.cli(&words), 30, 100);
+    let told = "agentsup: notes/write_note waits for you (Ctrl-\\ a)";
+    assert!(until(PATIENCE, || pty.title() == told), "{}", pty.title());
+    assert!(pty.raw().ends_with(b"\x07") && !pty.screen().contains("for your eyes"), "{}", pty.screen());
+    pty.keys("\x1ca");
+    let page = pty.wait_for("y allow once", PATIENCE);
+    for words in ["notes/write_note", "org/look: a person looks at notes", "\"text\": \"for your eyes\""] {
+        assert!(page.contains(words), "`{words}` is not on\n{page}");
+    }
+    assert!(!page.contains("drawn before") && pty.inspect(vt100::Screen::alternate_screen), "{page}");
+    pty.keys("q");
+    pty.wait_for("drawn before", PATIENCE);
+    pty.keys("\x1ca");
+    pty.wait_for("y allow once", PATIENCE);
+    pty.keys("y");
+    let screen = pty.wait_for("wrote a", PATIENCE);
+    assert!(screen.contains("drawn before"), "the agent's screen is back:\n{screen}");
+
+    // The second one has to be read to its end.
+    assert!(until(PATIENCE, || pty.title() == "the agent's title"), "{}", pty.title());
+    go("on");
+    assert!(until(PATIENCE, || pty.title() == told), "{}", pty.title());
+    pty.keys("\x1ca");
+    pty.wait_for("more rows: space", PATIENCE);
+    pty.keys("y");
+    pty.wait_for("scroll to the end first", PATIENCE);
+    pty.keys("n");
+    pty.wait_for("a person said no", PATIENCE);
+    assert!(until(PATIENCE, || pty.title() == "the agent's title"), "{}", pty.title());
+    assert!(!pty.inspect(vt100::Screen::alternate_screen));
+    go("home");
+    assert_eq!(pty.wait_exit(PATIENCE), 0);
+    assert_eq!(notes.calls().len(), 1);
 }

@@ -5,12 +5,14 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::asker::Listener;
 use super::output;
 use super::{Outcome, ask};
 use crate::api::ops::RunShow;
 use crate::core::error::{Code, Failure};
+use crate::core::ids::RunId;
 use crate::core::run::OVER_BUDGET;
-use crate::run::attach::{self, Attached, DetachKeys, Ends};
+use crate::run::attach::{self, Asker, Attached, DetachKeys, Ends};
 use crate::run::keeper::{EndCause, Exit};
 use crate::run::view::{RunParams, RunView};
 
@@ -25,7 +27,8 @@ Examples:
   agentsup attach agentsup/claude-5a5a5a5a
   agentsup attach 5a5a --detach-keys ctrl-p,ctrl-q
 
-Ctrl-\\ then d detaches and leaves the run alone.")]
+Ctrl-\\ then d detaches and leaves the run alone. When something waits for your answer, the bell
+rings and the title says so; Ctrl-\\ then a shows it and takes the answer.")]
 pub(super) struct Args {
     /// The run: its id, an end of it, its branch, or `latest`
     run: String,
@@ -41,7 +44,7 @@ pub(super) fn perform(args: &Args) -> Outcome {
         return Err(Failure::new(Code::Conflict, format!("`{}` is over ({how})", args.run))
             .hint(format!("agentsup logs {}", view.id.short())));
     }
-    match join(&view.dir, &args.detach_keys)? {
+    match join(view.id, &view.dir, &args.detach_keys)? {
         Attached::Detached => {
             output::narrate("detached; the run goes on");
             output::hint(format_args!("agentsup attach {}", view.id.short()));
@@ -59,10 +62,13 @@ pub(super) fn perform(args: &Args) -> Outcome {
     }
 }
 
-/// Joins this process's streams to the keeper in `dir`. Needs no daemon.
-pub(super) fn join(dir: &Path, keys: &DetachKeys) -> Result<Attached, Failure> {
+/// Joins this process's streams to the keeper in `dir`. Needs no daemon; where there is one, it tells what waits for the
+/// user.
+pub(super) fn join(run: RunId, dir: &Path, keys: &DetachKeys) -> Result<Attached, Failure> {
     let stdin = io::stdin();
-    output::with_streams(|out, err| attach::attach(dir, Ends { input: stdin.as_fd(), out, err }, keys))
+    let listener = if output::is_terminal() { Listener::start(run) } else { None };
+    let asker = listener.map(|listener| Box::new(listener) as Box<dyn Asker>);
+    output::with_streams(|out, err| attach::attach(dir, Ends { input: stdin.as_fd(), out, err }, keys, asker))
         .map_err(|error| Failure::new(Code::Internal, error.to_string()))
 }
 

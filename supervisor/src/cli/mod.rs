@@ -5,6 +5,7 @@
 
 mod agent;
 mod approvals;
+mod asker;
 mod attach;
 mod audit;
 mod budget;

@@ -53,7 +53,8 @@ Examples:
   agentsup run --cap '2.00 USD' claude         with a cap of its own
   agentsup run --subscription claude           paid by your own login; codex can, too
 
-Ctrl-\\ then d detaches; `agentsup attach RUN` comes back. The exit code is the agent's own.")]
+Ctrl-\\ then d detaches; `agentsup attach RUN` comes back. When something waits for your answer,
+the bell rings and the title says so; Ctrl-\\ then a shows it. The exit code is the agent's own.")]
 pub(super) struct Args {
     /// Act as this registered agent; needed only if several may use the adapter
     #[arg(long, value_name = "NAME")]
@@ -106,7 +107,7 @@ pub(super) fn perform(args: Args) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     tell_started(&started);
-    let attached = attach::join(&started.dir, &keys)?;
+    let attached = attach::join(started.id, &started.dir, &keys)?;
     let shows_record = is_demo && matches!(attached, Attached::Exited { .. });
     let code = end(&started, attached, format)?;
     if shows_record && format == Format::Text {

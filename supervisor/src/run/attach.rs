@@ -2,17 +2,20 @@
 //!
 //! [`attach`] feels as if the program had been started right here: every byte passes untouched in both directions
 //! (paste, mouse, colours), the size follows the window, and whatever way it ends (detach, exit, a signal, a panic) the
-//! terminal is left as it was found. The only bytes that do not reach the agent are the [`DetachKeys`].
+//! terminal is left as it was found. The only bytes that do not reach the agent are the [`DetachKeys`], and what is typed
+//! on the page that shows what waits for the user ([`asking`]).
 //! [`observe`] only reads.
 //!
 //! Both block and own the thread; both write only through the writers they are given. [`attach`] catches signals for
 //! as long as it runs.
 
+mod asking;
 pub mod keys;
 mod link;
 mod pipes;
 mod terminal;
 
+pub use asking::{Asker, Verdict};
 pub use keys::{DetachKeys, KeysError};
 
 use std::io::{self, Write};
@@ -60,7 +63,12 @@ pub struct Ends<'a> {
 /// Joins the user to the run in `dir` until the run ends or the user leaves.
 ///
 /// Needs the process's signals (`SIGWINCH`, `SIGINT`, `SIGTERM`, `SIGHUP`, `SIGQUIT`) for as long as it runs.
-pub fn attach(dir: &Path, ends: Ends<'_>, keys: &DetachKeys) -> Result<Attached, KeeperError> {
+pub fn attach(
+    dir: &Path,
+    ends: Ends<'_>,
+    keys: &DetachKeys,
+    asker: Option<Box<dyn Asker>>,
+) -> Result<Attached, KeeperError> {
     // First, so that a signal during the handshake is not lost.
     let signals = SignalPipe::install(&[
         Signal::SIGWINCH,
@@ -77,7 +85,10 @@ pub fn attach(dir: &Path, ends: Ends<'_>, keys: &DetachKeys) -> Result<Attached,
         return Ok(ended(dir)?.unwrap_or(Attached::Lost));
     };
     let outcome = match welcome.streams {
-        Streams::Pty => terminal::run(&mut link, &signals, ends, size, keys),
+        Streams::Pty => {
+            let means = terminal::Means { dir, signals: &signals, keys, asker };
+            terminal::run(&mut link, means, ends, size)
+        }
         Streams::Pipes => pipes::run(&mut link, &signals, ends),
     };
     resolve(dir, outcome)

@@ -25,7 +25,7 @@ fn client_process() {
     } else {
         let stdin = std::io::stdin();
         let ends = Ends { input: stdin.as_fd(), out: &mut out, err: &mut err };
-        attach(dir, ends, &DetachKeys::default())
+        attach(dir, ends, &DetachKeys::default(), None)
     };
     println!(
         "outcome: {}",

@@ -3,6 +3,8 @@
 //! The default is Ctrl-\ followed by `d`: no agent uses Ctrl-\, which a terminal in line mode takes for "quit". Typed
 //! twice, the first key reaches the agent once. Terminals that report keys in longer forms (kitty's protocol, xterm's
 //! `modifyOtherKeys`) are understood; pasted text never detaches.
+//!
+//! While something waits for the user, `a` instead of the last of the keys opens it.
 
 use std::str::FromStr;
 
@@ -71,11 +73,31 @@ impl FromStr for DetachKeys {
     }
 }
 
-/// Whether the user has asked to leave.
+/// What opens what waits, instead of the last key.
+const ANSWER: Key = Key { character: 'a', control: Control::No };
+
+impl DetachKeys {
+    /// The keys that open what waits, as people read them; none if the detach keys leave no room for others.
+    pub(super) fn answer_keys(&self) -> Option<String> {
+        let (last, before) = self.0.split_last()?;
+        if before.is_empty() || *last == ANSWER {
+            return None;
+        }
+        let names = before.iter().chain([&ANSWER]).map(|key| match key.control {
+            Control::Yes => format!("Ctrl-{}", key.character),
+            Control::No => key.character.to_string(),
+        });
+        Some(names.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// What the user has asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Detaching {
     No,
     Yes,
+    /// Not to leave, but to answer what waits.
+    Answer,
 }
 
 /// Takes the detach keys out of what is typed.
@@ -85,6 +107,8 @@ pub(super) struct Filter<'a> {
     matched: usize,
     held: Vec<u8>,
     pasting: bool,
+    /// Whether there is something to answer.
+    pub(super) answers: bool,
 }
 
 /// One thing typed: its bytes and, if it is one, the key.
@@ -96,7 +120,7 @@ struct Typed {
 
 impl<'a> Filter<'a> {
     pub(super) fn new(keys: &'a DetachKeys) -> Self {
-        Self { keys: &keys.0, matched: 0, held: Vec::new(), pasting: false }
+        Self { keys: &keys.0, matched: 0, held: Vec::new(), pasting: false, answers: false }
     }
 
     /// What is to be forwarded of `bytes` and of what was held back before.
@@ -122,6 +146,14 @@ impl<'a> Filter<'a> {
                     self.matched = 0;
                     return (forward, Detaching::Yes);
                 }
+            } else if self.answers
+                && self.matched > 0
+                && self.matched + 1 == self.keys.len()
+                && typed.key == Some(ANSWER)
+            {
+                self.held.clear();
+                self.matched = 0;
+                return (forward, Detaching::Answer);
             } else {
                 let again = self.matched > 0 && typed.key == self.keys.first().copied();
                 forward.append(&mut self.held);
@@ -205,7 +237,7 @@ mod tests {
         for piece in pieces {
             let (forward, detaching) = filter.push(piece);
             forwarded.extend(forward);
-            if detaching == Detaching::Yes {
+            if detaching != Detaching::No {
                 return (forwarded, detaching);
             }
         }
@@ -235,6 +267,22 @@ mod tests {
     #[test]
     fn the_first_key_twice_reaches_the_agent_once() {
         assert_eq!(typed(&[b"\x1c\x1cd"]), (b"\x1cd".to_vec(), Detaching::No));
+    }
+
+    #[test]
+    fn the_answer_key_is_one_only_while_something_waits() {
+        assert_eq!(typed(&[b"x\x1ca"]), (b"x\x1ca".to_vec(), Detaching::No));
+        let keys = DetachKeys::default();
+        let mut filter = Filter::new(&keys);
+        filter.answers = true;
+        assert_eq!(filter.push(b"x\x1ca"), (b"x".to_vec(), Detaching::Answer));
+        assert_eq!(filter.push(b"a\x1b[92;5u\x1b[97u"), (b"a".to_vec(), Detaching::Answer));
+        assert_eq!(filter.push(b"\x1b[200~\x1ca\x1b[201~").1, Detaching::No);
+        assert_eq!(filter.push(b"\x1cd"), (Vec::new(), Detaching::Yes));
+        let names = |keys: &str| keys.parse::<DetachKeys>().unwrap().answer_keys();
+        assert_eq!(names("ctrl-\\,d").as_deref(), Some("Ctrl-\\ a"));
+        assert_eq!(names("ctrl-p,ctrl-q").as_deref(), Some("Ctrl-p a"));
+        assert_eq!((names("ctrl-q"), names("ctrl-b,a")), (None, None));
     }
 
     #[test]

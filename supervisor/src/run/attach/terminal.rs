@@ -1,16 +1,20 @@
-//! A user's terminal joined to the agent's.
+//! A user's terminal joined to the agent's, and the page in front of it on which the user answers.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
 
 use nix::poll::PollFlags;
 use nix::sys::signal::Signal;
 
+use super::asking::{self, Asker, Page, Pressed};
 use super::keys::{DetachKeys, Detaching, Filter};
 use super::link::Link;
-use super::{Attached, Ends, Typed, read_input};
+use super::{Attached, Ends, Typed, connect, read_input};
+use crate::approvals::Question;
+use crate::core::ids::ApprovalId;
 use crate::run::keeper::KeeperError;
-use crate::run::keeper::message::{FromKeeper, ToKeeper};
+use crate::run::keeper::message::{FromKeeper, Hello, Mode, ToKeeper, VERSION};
 use crate::run::keeper::modes::Tracker;
 use crate::sys::signals::SignalPipe;
 use crate::sys::terminal::{self, RawMode, Size};
@@ -22,6 +26,24 @@ struct Window<'a> {
     /// `None` when the output is no terminal of a known size.
     size: Option<Size>,
     drawn: Drawn,
+    /// The title in place of the agent's, while something waits.
+    notice: Option<Notice>,
+    /// What is in front of the agent's screen.
+    page: Option<Page>,
+}
+
+/// A title, and what is still to be written of it.
+struct Notice {
+    title: String,
+    due: Due,
+}
+
+/// What is still to be written, because the agent stood in the middle of a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Title,
+    TitleAndBell,
 }
 
 /// Whether the agent's screen has been drawn over the user's.
@@ -38,84 +60,182 @@ enum Input {
     Ended,
 }
 
+/// What a session is about.
+pub(super) struct Means<'a> {
+    pub(super) dir: &'a Path,
+    pub(super) signals: &'a SignalPipe,
+    pub(super) keys: &'a DetachKeys,
+    pub(super) asker: Option<Box<dyn Asker>>,
+}
+
 pub(super) fn run(
     link: &mut Link,
-    signals: &SignalPipe,
+    means: Means<'_>,
     ends: Ends<'_>,
     size: Option<Size>,
-    keys: &DetachKeys,
 ) -> Result<Attached, KeeperError> {
     let Ends { input, out, .. } = ends;
     // Dropped last: bytes that the terminal answers while it is taken back must not be echoed.
     let raw = size.and_then(|_| RawMode::enter(&input).ok());
-    let mut window = Window { out, modes: Tracker::default(), size, drawn: Drawn::No };
+    let mut window =
+        Window { out, modes: Tracker::default(), size, drawn: Drawn::No, notice: None, page: None };
     window.begin().map_err(KeeperError::Connection)?;
-    let outcome = converse(link, signals, input, &mut window, keys);
+    let Means { dir, signals, keys, asker } = means;
+    let filter = Filter::new(keys);
+    let asker = asker.filter(|_| size.is_some());
+    let (open, told, input_state) = (Vec::new(), Vec::new(), Input::Open);
+    let session = Session { link, dir, window: &mut window, filter, keys, asker, open, told, input_state };
+    let outcome = session.converse(signals, input);
     window.end(matches!(outcome, Ok(Attached::Exited { .. })));
     drop(raw);
     outcome
 }
 
-fn converse(
-    link: &mut Link,
-    signals: &SignalPipe,
-    input: std::os::fd::BorrowedFd<'_>,
-    window: &mut Window<'_>,
-    keys: &DetachKeys,
-) -> Result<Attached, KeeperError> {
-    let mut filter = Filter::new(keys);
-    let mut open = Input::Open;
-    loop {
-        // First, because some of it may have come together with the welcome.
-        while let Some(message) = link.next_message()? {
+struct Session<'s, 'a> {
+    link: &'s mut Link,
+    dir: &'s Path,
+    window: &'s mut Window<'a>,
+    filter: Filter<'s>,
+    keys: &'s DetachKeys,
+    asker: Option<Box<dyn Asker>>,
+    /// What waits for the user.
+    open: Vec<Question>,
+    /// What the bell has rung for.
+    told: Vec<ApprovalId>,
+    input_state: Input,
+}
+
+impl Session<'_, '_> {
+    fn converse(mut self, signals: &SignalPipe, input: BorrowedFd<'_>) -> Result<Attached, KeeperError> {
+        loop {
+            if let Some(end) = self.hear()? {
+                return Ok(end);
+            }
+            // Bytes that are not read while there is no room stay where they are.
+            let wants_input = self.input_state == Input::Open && self.link.has_room();
+            let mut others = vec![(signals.as_fd(), PollFlags::POLLIN)];
+            others.extend(wants_input.then_some((input, PollFlags::POLLIN)));
+            others.extend(self.asker.as_ref().map(|asker| (asker.changed(), PollFlags::POLLIN)));
+            self.link.wait(&mut others)?;
+            let has_input = wants_input && others.get(1).is_some_and(|(_, flags)| !flags.is_empty());
+            let has_news = others
+                .get(1 + usize::from(wants_input))
+                .is_some_and(|(_, flags)| flags.contains(PollFlags::POLLIN));
+            for signal in signals.take() {
+                match signal {
+                    Signal::SIGWINCH => {
+                        if let Some(size) = terminal::size(input) {
+                            self.window.resize(size).map_err(KeeperError::Connection)?;
+                            self.link.say(ToKeeper::Resize { cols: size.cols, rows: size.rows })?;
+                        }
+                    }
+                    _ => return Ok(Attached::Detached),
+                }
+            }
+            let mut end = None;
+            if has_news {
+                end = self.tell_open()?;
+            }
+            if has_input && end.is_none() {
+                end = self.take_input(input)?;
+            }
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// What the keeper has said; how the session ended, if it has.
+    fn hear(&mut self) -> Result<Option<Attached>, KeeperError> {
+        while let Some(message) = self.link.next_message()? {
             let written = match message {
-                FromKeeper::Output(bytes) => window.show(&bytes),
-                FromKeeper::Redraw(bytes) => window.redraw(&bytes),
-                FromKeeper::Exited(exited) => return Ok(exited.into()),
+                // The whole screen comes again when the page is left.
+                FromKeeper::Output(_) | FromKeeper::Redraw(_) if self.window.page.is_some() => Ok(()),
+                FromKeeper::Output(bytes) => self.window.show(&bytes),
+                FromKeeper::Redraw(bytes) => self.window.redraw(&bytes),
+                FromKeeper::Exited(exited) => return Ok(Some(exited.into())),
                 FromKeeper::Error(refused) => return Err(KeeperError::Refused(refused.reason)),
                 _ => Ok(()),
             };
             if written.is_err() {
-                return Ok(Attached::Detached);
+                return Ok(Some(Attached::Detached));
             }
         }
-        if window.out.flush().is_err() {
-            return Ok(Attached::Detached);
-        }
-        // Bytes that are not read while there is no room stay where they are.
-        let wanted = open == Input::Open && link.has_room();
-        let mut others = vec![(signals.as_fd(), PollFlags::POLLIN)];
-        if wanted {
-            others.push((input, PollFlags::POLLIN));
-        }
-        link.wait(&mut others)?;
-        for signal in signals.take() {
-            match signal {
-                Signal::SIGWINCH => {
-                    if let Some(size) = terminal::size(input) {
-                        window.size = Some(size);
-                        link.say(ToKeeper::Resize { cols: size.cols, rows: size.rows })?;
+        Ok(self.window.out.flush().is_err().then_some(Attached::Detached))
+    }
+
+    fn take_input(&mut self, input: BorrowedFd<'_>) -> Result<Option<Attached>, KeeperError> {
+        match read_input(input).map_err(KeeperError::Connection)? {
+            Typed::Bytes(bytes) if self.window.page.is_some() => return self.press(&bytes),
+            Typed::Bytes(bytes) => {
+                let (forward, detaching) = self.filter.push(&bytes);
+                if !forward.is_empty() {
+                    self.link.say(ToKeeper::Input(forward))?;
+                }
+                match detaching {
+                    Detaching::No => {}
+                    Detaching::Yes => {
+                        self.link.drain();
+                        return Ok(Some(Attached::Detached));
+                    }
+                    Detaching::Answer => {
+                        if let (Some(question), Some(size)) = (self.open.first(), self.window.size) {
+                            let page = Page::new(question.clone(), size);
+                            self.window.turn_to(page).map_err(KeeperError::Connection)?;
+                        }
                     }
                 }
-                _ => return Ok(Attached::Detached),
             }
+            // A terminal that is gone; without one, there is just nothing more to say.
+            Typed::End if self.window.size.is_some() => return Ok(Some(Attached::Detached)),
+            Typed::End => self.input_state = Input::Ended,
         }
-        if others.get(1).is_some_and(|(_, flags)| !flags.is_empty()) {
-            match read_input(input).map_err(KeeperError::Connection)? {
-                Typed::Bytes(bytes) => {
-                    let (forward, detaching) = filter.push(&bytes);
-                    if !forward.is_empty() {
-                        link.say(ToKeeper::Input(forward))?;
-                    }
-                    if detaching == Detaching::Yes {
-                        link.drain();
-                        return Ok(Attached::Detached);
-                    }
-                }
-                // A terminal that is gone; without one, there is just nothing more to say.
-                Typed::End if window.size.is_some() => return Ok(Attached::Detached),
-                Typed::End => open = Input::Ended,
+        Ok(None)
+    }
+
+    /// Something was opened or closed.
+    fn tell_open(&mut self) -> Result<Option<Attached>, KeeperError> {
+        let Some(asker) = &mut self.asker else { return Ok(None) };
+        self.open = asker.open();
+        let is_new = self.open.iter().any(|question| !self.told.contains(&question.id));
+        self.told = self.open.iter().map(|question| question.id).collect();
+        let keys = self.keys.answer_keys();
+        self.filter.answers = keys.is_some() && !self.open.is_empty();
+        let title = asking::title(&self.open, keys.as_deref());
+        self.window.tell(title, is_new).map_err(KeeperError::Connection)?;
+        let shown = self.window.page.as_ref().map(Page::id);
+        match shown {
+            // Answered elsewhere, or too late.
+            Some(id) if !self.told.contains(&id) => self.turn_back(),
+            _ => Ok(None),
+        }
+    }
+
+    fn press(&mut self, bytes: &[u8]) -> Result<Option<Attached>, KeeperError> {
+        let Some(page) = &mut self.window.page else { return Ok(None) };
+        match (page.press(bytes), &mut self.asker) {
+            (Pressed::Leave, _) => return self.turn_back(),
+            (Pressed::Answer(verdict), Some(asker)) => match asker.answer(page.id(), verdict) {
+                Ok(()) => return self.turn_back(),
+                Err(why) => page.set_note(why),
+            },
+            (Pressed::Answer(_) | Pressed::Nothing, _) => {}
+        }
+        self.window.draw_page().map_err(KeeperError::Connection)?;
+        Ok(None)
+    }
+
+    /// Back to the agent. The keeper shows its whole screen to whoever comes, so we come anew.
+    fn turn_back(&mut self) -> Result<Option<Attached>, KeeperError> {
+        self.window.leave_page().map_err(KeeperError::Connection)?;
+        let (cols, rows) = self.window.size.map_or((0, 0), |size| (size.cols, size.rows));
+        let hello = Hello { version: VERSION, mode: Mode::Attach, cols, rows };
+        match connect(self.dir, hello)? {
+            Some((link, _)) => {
+                *self.link = link;
+                Ok(None)
             }
+            None => Ok(Some(Attached::Lost)),
         }
     }
 }
@@ -131,7 +251,90 @@ impl Window<'_> {
 
     fn show(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.modes.feed(bytes);
-        self.out.write_all(bytes)
+        self.out.write_all(bytes)?;
+        if let Some(notice) = &mut self.notice
+            && notice.due == Due::Nothing
+            && bytes.contains(&b']')
+        {
+            // That may have been a title.
+            notice.due = Due::Title;
+        }
+        self.write_notice()
+    }
+
+    /// Rings and sets the title, or gives the agent's back.
+    fn tell(&mut self, title: Option<String>, rings: bool) -> io::Result<()> {
+        let Some(title) = title else {
+            if self.notice.take().is_some() {
+                self.give_title_back()?;
+            }
+            return self.out.flush();
+        };
+        let due = if rings { Due::TitleAndBell } else { Due::Title };
+        self.notice = Some(Notice { title, due });
+        self.write_notice()?;
+        self.out.flush()
+    }
+
+    fn write_notice(&mut self) -> io::Result<()> {
+        let Some(notice) = &mut self.notice else { return Ok(()) };
+        // Within a sequence of the agent's it would be part of that.
+        if notice.due == Due::Nothing || (self.page.is_none() && !self.modes.is_between()) {
+            return Ok(());
+        }
+        let bell = if notice.due == Due::TitleAndBell { "\x07" } else { "" };
+        notice.due = Due::Nothing;
+        self.out.write_all(format!("\x1b]2;{}\x1b\\{bell}", notice.title).as_bytes())
+    }
+
+    /// The agent's own title, or the one from before.
+    fn give_title_back(&mut self) -> io::Result<()> {
+        if !self.modes.is_between() && self.page.is_none() {
+            // Its next one will do.
+            return Ok(());
+        }
+        let title = self.modes.title();
+        let bytes = if title.is_empty() {
+            "\x1b[23;0t\x1b[22;0t".to_owned()
+        } else {
+            format!("\x1b]2;{title}\x1b\\")
+        };
+        self.out.write_all(bytes.as_bytes())
+    }
+
+    fn resize(&mut self, size: Size) -> io::Result<()> {
+        self.size = Some(size);
+        match &mut self.page {
+            Some(page) => {
+                page.resize(size);
+                self.draw_page()
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a page in front of the agent's screen.
+    fn turn_to(&mut self, page: Page) -> io::Result<()> {
+        let base = self.modes.leave();
+        self.modes = Tracker::default();
+        self.out.write_all(&base)?;
+        self.out.write_all(b"\x1b[?1049h\x1b[?25l")?;
+        self.page = Some(page);
+        self.draw_page()
+    }
+
+    fn draw_page(&mut self) -> io::Result<()> {
+        if let Some(page) = &self.page {
+            self.out.write_all(&page.draw())?;
+        }
+        self.out.flush()
+    }
+
+    fn leave_page(&mut self) -> io::Result<()> {
+        match self.page.take() {
+            Some(_) => self.out.write_all(b"\x1b[m\x1b[?25h\x1b[?1049l"),
+            None => Ok(()),
+        }
     }
 
     fn redraw(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -149,6 +352,7 @@ impl Window<'_> {
 
     /// Best effort: where the terminal is gone there is nothing to take back.
     fn end(&mut self, exited: bool) {
+        let _ = self.leave_page();
         let was_alternate = self.modes.is_alternate();
         let mut bytes = self.modes.leave();
         if let Some(size) = self.size {

@@ -1,0 +1,104 @@
+//! What waits for the user of an attached terminal: heard from the daemon on a thread of its own, so that the terminal
+//! never waits for the daemon. Without one nothing is told, and the terminal goes on.
+
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::ask_of;
+use crate::api::answers::approvals::{AnswerParams, Asked, Lasts, Verdict as Word, WaitParams};
+use crate::api::client::{Absent, Client};
+use crate::api::ops::{ApprovalAnswer, ApprovalWait};
+use crate::core::ids::{ApprovalId, RunId};
+use crate::run::attach::{Asker, Verdict};
+use crate::sys::paths::Home;
+
+/// How long one question to the daemon waits for news, in milliseconds.
+const WAIT_MS: u64 = 25_000;
+/// How long nobody is asked after a daemon that was not there.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// The daemon's open questions of one run.
+pub(super) struct Listener {
+    open: Arc<Mutex<Vec<Asked>>>,
+    changed: UnixStream,
+    /// The thread ends with it.
+    _ends: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Listener {
+    /// Listens from now on; `None` where that is not possible.
+    pub(super) fn start(run: RunId) -> Option<Self> {
+        let (changed, told) = UnixStream::pair().ok()?;
+        changed.set_nonblocking(true).and_then(|()| told.set_nonblocking(true)).ok()?;
+        let open = Arc::new(Mutex::new(Vec::new()));
+        let (ends, ended) = tokio::sync::oneshot::channel();
+        let (known, home) = (Arc::clone(&open), Home::from_env().ok()?);
+        std::thread::Builder::new()
+            .name("approvals".into())
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                if let Ok(runtime) = runtime {
+                    runtime.block_on(listen(Client::new(home, Absent::Fail), run, known, told, ended));
+                }
+            })
+            .ok()?;
+        Some(Self { open, changed, _ends: ends })
+    }
+}
+
+async fn listen(
+    client: Client,
+    run: RunId,
+    open: Arc<Mutex<Vec<Asked>>>,
+    mut told: UnixStream,
+    mut ended: tokio::sync::oneshot::Receiver<()>,
+) {
+    let mut known: Vec<ApprovalId> = Vec::new();
+    loop {
+        let params = WaitParams { run: Some(run), known: known.clone(), timeout_ms: WAIT_MS };
+        let asked = tokio::select! {
+            asked = client.call::<ApprovalWait>(params) => asked,
+            _ = &mut ended => return,
+        };
+        let Ok(asked) = asked else {
+            match timeout(PAUSE, &mut ended).await {
+                Ok(_) => return,
+                Err(_) => continue,
+            }
+        };
+        let ids: Vec<ApprovalId> = asked.iter().map(|question| question.id).collect();
+        if ids != known {
+            known = ids;
+            *open.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+            // Full means that it is readable already.
+            let _told = told.write(&[0]);
+        }
+    }
+}
+
+impl Asker for Listener {
+    fn changed(&self) -> BorrowedFd<'_> {
+        self.changed.as_fd()
+    }
+
+    fn open(&mut self) -> Vec<Asked> {
+        let mut bytes = [0; 64];
+        while self.changed.read(&mut bytes).is_ok_and(|count| count > 0) {}
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn answer(&mut self, id: ApprovalId, verdict: Verdict) -> Result<(), String> {
+        let (answer, lasts) = match verdict {
+            Verdict::Allow(lasts) => (Word::Approve, lasts),
+            Verdict::Deny => (Word::Deny, Lasts::Once),
+        };
+        let params = AnswerParams { id: id.to_string(), answer, lasts, reason: None };
+        let answered = ask_of(Absent::Fail, async |client| client.call::<ApprovalAnswer>(params).await);
+        answered.map(drop).map_err(|failure| failure.message)
+    }
+}

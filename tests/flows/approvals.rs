@@ -37,7 +37,7 @@ fn start(home: &Home, steps: &[Value]) -> String {
 }
 
 /// The open questions of a run, once there are any.
-pub(super) fn asked(home: &Home, run: &str) -> Value {
+pub(crate) fn asked(home: &Home, run: &str) -> Value {
     let mut found = Vec::new();
     let came = until(PATIENCE, || {
         let all = home.run(&["approvals", "--json"]).ok().json();

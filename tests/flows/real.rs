@@ -2,6 +2,7 @@
 //! them, against a scripted model and scripted MCP servers. Here is the world they share; each agent has a room, and
 //! hostile repositories have one.
 
+mod approvals;
 mod beyond;
 mod claude;
 mod codex;

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod burn;
 pub mod canonical;
 pub mod decision;
+pub mod detect;
 pub mod effect;
 pub mod environ;
 pub mod error;

@@ -212,6 +212,11 @@ impl Gate {
         self.inner.store.write(move |tx| records::append(tx, Entry::Event(event))).await
     }
 
+    /// What the registry has in force: flows hold texts against its rules about data, the gate decides by what they found.
+    pub fn in_force(&self) -> Arc<Snapshot> {
+        self.inner.registry.current()
+    }
+
     /// What policy alone would say. No record, no reservation: only to leave out of lists what would be denied.
     pub fn preview(&self, live: &LiveRun, action: &Action) -> Decision {
         self.evaluate(&self.inner.registry.current(), live, action).decision
@@ -312,6 +317,11 @@ impl Gate {
                 reasons.extend(
                     snapshot.policies.evaluate(agent, &live.run, action, &self.circumstances(live)).reasons,
                 );
+                if let Action::Tool(tool) = action
+                    && let Some(to) = tool.destination()
+                {
+                    reasons.extend(snapshot.config.data.reasons(to, &tool.facts.data));
+                }
             }
         }
         Evaluation::of(reasons)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::billing::Billing;
+use super::data::{Carried, Destination};
 use super::manifest::BuiltinClass;
 use super::money::NanoUsd;
 use super::shell::Part;
@@ -152,6 +153,8 @@ pub struct Facts {
     pub command: Option<String>,
     /// The simple commands of that line, wherever in it they stand; empty where there is no line.
     pub parts: Vec<CommandPart>,
+    /// Secrets and personal data that it sends somewhere.
+    pub data: Carried,
 }
 
 /// One simple command of a command line, and the files that it names.
@@ -229,6 +232,18 @@ impl Action {
             Self::Llm(llm) => llm.provider.clone(),
             Self::Tool(tool) => tool.facts.target(),
             Self::Egress(_) => String::new(),
+        }
+    }
+}
+
+impl ToolAction {
+    /// Where it sends something, as far as rules about data tell that apart.
+    pub fn destination(&self) -> Option<Destination<'_>> {
+        match &self.source {
+            ToolSource::Mcp(server) => Some(Destination::Server(server)),
+            ToolSource::Builtin(class) => Destination::of_class(*class),
+            // It is denied, whatever it holds.
+            ToolSource::Foreign => None,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod budget;
 pub mod burn;
 pub mod canonical;
+pub mod data;
 pub mod decision;
 pub mod detect;
 pub mod effect;

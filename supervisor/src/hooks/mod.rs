@@ -198,7 +198,8 @@ impl Hooks {
         class: Option<BuiltinClass>,
     ) -> Result<ToolAction, String> {
         let (homes, live, call) = (Arc::clone(&self.homes), Arc::clone(live), call.clone());
-        let work = move || normalise(&homes, &live.run, adapter, call, class);
+        let in_force = self.gate.in_force();
+        let work = move || normalise(&homes, &in_force.config.data, &live.run, adapter, call, class);
         let made = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
         made.map_err(|error| error.to_string())
     }

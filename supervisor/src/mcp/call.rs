@@ -15,7 +15,8 @@ use super::facts;
 use super::fleet::Target;
 use super::upstream::ServerError;
 use super::wire::{self, Edit, INVALID_PARAMS, INVALID_REQUEST, Message, Object, WireError, quote};
-use crate::core::action::{Action, ToolAction, ToolSource};
+use crate::core::action::{Action, Facts, ToolAction, ToolSource};
+use crate::core::data::{Carried, Destination};
 use crate::core::decision::Refusal;
 use crate::core::effect::{self, Effect, Shown};
 use crate::core::usage::Outcome;
@@ -56,7 +57,13 @@ pub(super) async fn run(inner: &Inner, call: Call) -> String {
     let Some(target) = inner.fleet.find(&name).await else {
         return unknown(id, &name);
     };
-    let action = match action(inner, &call.live, &target, &asked) {
+    let (changed, carried) = cleared(inner, &message, &target);
+    let (message, asked) = match changed.as_deref().map(read) {
+        None => (message, asked),
+        Some(Ok(changed)) => changed,
+        Some(Err(error)) => return wire::error(id, INVALID_PARAMS, &error.to_string()),
+    };
+    let action = match action(inner, &call.live, &target, &asked, carried) {
         Ok(action) => action,
         Err(error) => return wire::error(id, INVALID_PARAMS, &format!("`arguments`: {error}")),
     };
@@ -77,6 +84,12 @@ fn refusal_text(refusal: &Refusal) -> String {
         Some(hint) => format!("{}\nhint: {hint}", refusal.message),
         None => refusal.message.clone(),
     }
+}
+
+fn read(text: &str) -> Result<(Message<'_>, Asked<'_>), WireError> {
+    let message = Message::parse(text)?;
+    let asked = asked(&message)?;
+    Ok((message, asked))
 }
 
 fn asked<'a>(message: &Message<'a>) -> Result<Asked<'a>, WireError> {
@@ -102,13 +115,28 @@ fn asked<'a>(message: &Message<'a>) -> Result<Asked<'a>, WireError> {
     })
 }
 
-fn action(inner: &Inner, live: &LiveRun, target: &Target, asked: &Asked<'_>) -> Result<Action, WireError> {
+/// The message as the rules about data let it go to its server, if that is not as it came, and what it then holds. All
+/// of its parameters are looked at, because all are passed on.
+fn cleared(inner: &Inner, message: &Message<'_>, target: &Target) -> (Option<String>, Carried) {
+    let Some(params) = message.params else { return (None, Carried::default()) };
+    let in_force = inner.gate.in_force();
+    let (changed, carried) = in_force.config.data.cleared(Destination::Server(&target.server_name), params);
+    (changed.map(|changed| message.splice(&[Edit { what: params, with: &changed }])), carried)
+}
+
+fn action(
+    inner: &Inner,
+    live: &LiveRun,
+    target: &Target,
+    asked: &Asked<'_>,
+    carried: Carried,
+) -> Result<Action, WireError> {
     let arguments = asked.arguments.unwrap_or("{}");
     Ok(Action::Tool(ToolAction {
         source: ToolSource::Mcp(target.server_name.clone()),
         tool: target.tool.clone(),
         args_digest: canonical::digest(arguments)?,
-        facts: facts::of(arguments, &live.run, &inner.homes)?,
+        facts: Facts { data: carried, ..facts::of(arguments, &live.run, &inner.homes)? },
         call_id: asked.call_id.clone(),
     }))
 }

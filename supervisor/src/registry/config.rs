@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::core::breaker::Limits;
+use crate::core::data::DataRules;
 use crate::core::money::NanoUsd;
 use crate::core::policy::Pack;
 use crate::sys::secrets::SecretRef;
@@ -21,6 +22,8 @@ pub struct Config {
     pub list_prices: BTreeMap<String, PriceOverride>,
     /// MCP servers by name.
     pub mcp_servers: BTreeMap<String, McpServerConfig>,
+    /// What data may leave for where.
+    pub data: DataRules,
     /// From where on a run is suspended.
     pub breakers: Limits,
     /// Whether people are told of alerts on their desktop.
@@ -176,6 +179,7 @@ impl Default for Config {
             prices: BTreeMap::new(),
             list_prices: BTreeMap::new(),
             mcp_servers: BTreeMap::new(),
+            data: DataRules::default(),
             breakers: Limits::default(),
             desktop_notifications: Switch::default(),
             policy_pack: Pack::default(),

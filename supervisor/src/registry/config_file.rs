@@ -14,6 +14,7 @@ use super::config::{
     Ceiling, Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile,
     Setting, Switch, WIRES,
 };
+use super::data_rules;
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields};
 use super::units;
@@ -60,6 +61,9 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
         let desktop = notifications.take("desktop", faults).and_then(|field| field.word(faults, &words));
         config.desktop_notifications = desktop.unwrap_or_default();
         notifications.done(faults);
+    }
+    if let Some(fields) = root.take("data", faults).and_then(|field| field.fields(faults)) {
+        data_rules::read(fields, &mut config, faults);
     }
     if let Some(fields) = root.take("breakers", faults).and_then(|field| field.fields(faults)) {
         breakers(fields, &mut config.breakers, faults);

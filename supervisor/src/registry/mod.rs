@@ -7,6 +7,7 @@
 mod chain;
 mod config;
 mod config_file;
+mod data_rules;
 pub mod explain;
 mod fields;
 pub mod init;

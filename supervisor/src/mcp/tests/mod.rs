@@ -1,5 +1,6 @@
 //! The proxy as agents and servers meet it.
 
+mod data;
 mod endpoint;
 mod http;
 mod leaks;

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::core::data::{Destination, Treatment};
+use crate::core::detect::Kind;
 use crate::core::policy::Pack;
 
 fn problems(text: &str) -> Vec<String> {
@@ -89,6 +91,7 @@ fn the_contracts_example_is_read() {
                 },
             ),
         ]),
+        data: crate::core::data::DataRules::default(),
         breakers: Limits::default(),
         policy_pack: Pack::Standard,
         desktop_notifications: Switch::On,
@@ -322,6 +325,31 @@ fn a_secret_that_was_written_into_the_file_is_never_repeated() {
             Some("write \"env:NAME\", or \"keyring:name\" and run `agentsup key set name`")
         );
     }
+}
+
+#[test]
+fn rules_about_data_name_destinations_kinds_and_what_happens() {
+    let config = good(
+        "[mcp.servers.github]\nurl = \"https://h/mcp\"\n[data.mcp]\nemail = \"redact\"\n\
+         [data.servers.github]\nsecrets = \"allow\"\n[data.shell]\nsecrets = \"block\"\n",
+    );
+    let said = |to, kind| config.data.treatment(to, kind).0;
+    let (github, other) = (Destination::Server("github"), Destination::Server("other"));
+    assert_eq!((said(other, Kind::Email), said(other, Kind::Jwt)), (Treatment::Redact, Treatment::Block));
+    assert_eq!((said(github, Kind::Email), said(github, Kind::Jwt)), (Treatment::Redact, Treatment::Allow));
+    assert_eq!(
+        (said(Destination::Shell, Kind::Jwt), said(Destination::Web, Kind::Jwt)),
+        (Treatment::Block, Treatment::Block)
+    );
+    assert_eq!(
+        problems("[data.mcp]\nsecrets = \"drop\"\nmails = \"ask\"\n[data.servers.x]\n[data.disk]\n"),
+        [
+            "config.toml:2:11: data.mcp.secrets: `drop` is not one of allow, redact, ask, block",
+            "config.toml:3:1: data.mcp.mails: is not a known field",
+            "config.toml:4:1: data.servers.x: is no MCP server of this configuration",
+            "config.toml:5:7: data.disk: is not a known field",
+        ]
+    );
 }
 
 #[test]

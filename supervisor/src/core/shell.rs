@@ -49,6 +49,17 @@ pub fn read(line: &str) -> Vec<Part> {
     found.parts
 }
 
+/// A simple command as it stands in the line.
+#[derive(Default)]
+struct Call {
+    /// What is known apart from its words.
+    part: Part,
+    /// Its words, the program's name first; none for one that is not known.
+    words: Vec<Option<String>>,
+    /// What the line itself gives it to read, if that is known.
+    input: Option<Option<String>>,
+}
+
 /// What was found so far.
 #[derive(Default)]
 struct Found {

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::normalise::{Homes, expand, fact, host};
+use super::places::{expand, fact, host};
 use crate::core::action::{CommandPart, PathFact, Place};
 use crate::core::place::Grounds;
 use crate::core::shell::{self, Part};
 use crate::sys::files::resolve;
+use crate::sys::grounds::Homes;
 
 /// The commands of a line that is run in `dir`, and the hosts that they name.
 pub(super) fn read(

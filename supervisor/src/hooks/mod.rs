@@ -10,6 +10,7 @@ mod effect;
 mod line;
 pub mod normalise;
 mod pending;
+mod places;
 pub mod relay;
 
 use std::future::Future;

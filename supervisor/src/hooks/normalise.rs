@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::edits::without_words;
 use super::line;
+use super::places::{expand, fact, host};
 use crate::agents::Adapter;
 use crate::agents::wire::ToolCall;
 use crate::core::action::{Facts, PathFact, Place, ToolAction, ToolSource};
@@ -15,7 +16,7 @@ use crate::core::detect::Form;
 use crate::core::manifest::BuiltinClass;
 use crate::core::place::{Grounds, place};
 use crate::core::run::Run;
-use crate::sys::files::{is_of_a_process, resolve};
+use crate::sys::files::resolve;
 pub use crate::sys::grounds::Homes;
 
 /// The longest command line that is looked at, in bytes: the kernel hands no longer argument to a shell.
@@ -74,21 +75,6 @@ fn real(path: &Path) -> PathBuf {
     resolve(path, Path::new("/")).unwrap_or_else(|| path.to_owned())
 }
 
-/// A path and its place. One that cannot be followed, or leads through a process, could be anything.
-pub(super) fn fact(path: &Path, dir: &Path, grounds: &Grounds) -> PathFact {
-    match resolve(path, dir) {
-        Some(found) if !is_of_a_process(path) && !is_of_a_process(&found) => {
-            PathFact { place: place(&found, grounds), path: found }
-        }
-        _ => PathFact { path: dir.join(path), place: Place::Secret },
-    }
-}
-
-pub(super) fn host(address: &str) -> Option<String> {
-    let host = url::Url::parse(address).ok()?.host_str()?.trim_end_matches('.').to_ascii_lowercase();
-    Some(host)
-}
-
 /// Secrets that a command line names, or is run among. Only words are looked at, so this hinders accidents; what holds
 /// against intent is that a run's own credential is worth nothing elsewhere, and the sandbox.
 fn secrets_named(command: &str, dir: &Path, homes: &Homes, grounds: &Grounds) -> Vec<PathFact> {
@@ -104,18 +90,6 @@ fn secrets_named(command: &str, dir: &Path, homes: &Homes, grounds: &Grounds) ->
     }
     found.retain(|fact| fact.place == Place::Secret);
     found
-}
-
-pub(super) fn expand(word: &str, homes: &Homes) -> PathBuf {
-    let rest = ["~", "$HOME", "${HOME}", "$AGENTSUP_HOME"].into_iter().find_map(|name| {
-        let rest = word.strip_prefix(name)?;
-        (rest.is_empty() || rest.starts_with('/')).then(|| (name, rest.trim_start_matches('/')))
-    });
-    match (rest, &homes.home, homes.own.first()) {
-        (Some(("$AGENTSUP_HOME", rest)), _, Some(own)) => own.join(rest),
-        (Some((_, rest)), Some(home), _) => home.join(rest),
-        _ => PathBuf::from(word),
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use crate::core::budget::CHAIN_MAX;
 use crate::core::manifest::BudgetRef;
 use crate::core::problem::Problem;
 
-use super::manifest::{Body, Document, Kind};
+use super::fields::Kind;
+use super::manifest::{Body, Document};
 
 /// The field that is told.
 const FIELD: &str = "spec.parent";

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::core::manifest::Agent;
 
-use super::manifest::Kind;
+use super::fields::Kind;
 use super::{Origin, fields};
 
 /// A field of an agent.

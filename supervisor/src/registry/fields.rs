@@ -7,8 +7,26 @@ use crate::core::billing::Payers;
 use crate::core::budget::instant_text;
 use crate::core::manifest::{Agent, BuiltinClass, Environment};
 
-use super::manifest::{API_VERSION, Kind};
 use super::units;
+
+/// The version of the documents.
+pub(super) const API_VERSION: &str = "agentsup.dev/v1alpha1";
+
+/// Kinds of documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Agent,
+    TokenBudget,
+}
+
+impl Kind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "Agent",
+            Self::TokenBudget => "TokenBudget",
+        }
+    }
+}
 
 /// One field.
 #[derive(Debug, Clone, Copy)]

@@ -14,7 +14,8 @@ use crate::core::problem::Problem;
 use crate::sys::paths::Home;
 
 use super::config::{Config, PriceOverride};
-use super::manifest::{Body, Document, Kind};
+use super::fields::Kind;
+use super::manifest::{Body, Document};
 use super::{Origin, Snapshot, chain, config_file, manifest};
 
 /// The most files that are read.

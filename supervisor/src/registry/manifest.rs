@@ -15,35 +15,16 @@ use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 use crate::core::scope;
 
-use super::fields;
+use super::fields::{self, API_VERSION, Kind};
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields, Node};
 use super::units;
-
-/// The version of the documents.
-pub(super) const API_VERSION: &str = "agentsup.dev/v1alpha1";
 
 /// How long a run's credential lives unless the manifest says otherwise: 15 minutes.
 const CREDENTIAL_TTL_MS: u64 = 15 * 60 * 1000;
 
 /// When people are told unless the manifest says otherwise.
 const ALERT_AT_PERCENT: u8 = 80;
-
-/// Kinds of documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Agent,
-    TokenBudget,
-}
-
-impl Kind {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Agent => "Agent",
-            Self::TokenBudget => "TokenBudget",
-        }
-    }
-}
 
 /// A document that says at least what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::fields::Kind;
 use super::fields::{self, Field, Presence, Shape};
-use super::manifest::Kind;
 
 /// Where the schemas are published.
 const BASE: &str = "https://agentsup.dev/schemas/v1alpha1";

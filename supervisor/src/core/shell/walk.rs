@@ -7,7 +7,7 @@ use brush_parser::ast::{
 };
 
 use super::word::{self, Read};
-use super::{Found, Part, wrappers};
+use super::{Call, Found, wrappers};
 
 impl Found {
     pub(super) fn list(&mut self, list: &CompoundList, depth: usize) {
@@ -212,15 +212,4 @@ impl Found {
             }
         }
     }
-}
-
-/// A simple command as it stands in the line.
-#[derive(Default)]
-pub(super) struct Call {
-    /// What is known apart from its words.
-    pub(super) part: Part,
-    /// Its words, the program's name first; none for one that is not known.
-    pub(super) words: Vec<Option<String>>,
-    /// What the line itself gives it to read, if that is known.
-    pub(super) input: Option<Option<String>>,
 }

@@ -1,7 +1,6 @@
 //! Programs that run other programs: the part behind them is told as a part of its own.
 
-use super::walk::Call;
-use super::{Found, Part};
+use super::{Call, Found, Part};
 
 /// A program whose last words are another call.
 struct Wrapper {

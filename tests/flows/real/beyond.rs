@@ -159,7 +159,7 @@ fn codex_commits_in_its_worktree_and_changes_nothing_else_of_the_repository() {
 
 #[test]
 fn what_codex_types_into_a_command_does_not_run_unasked() {
-    let world = World::new("codex", OPENAI_KEY, "10.00 USD", |steps, place| {
+    let mut world = World::new("codex", OPENAI_KEY, "10.00 USD", |steps, place| {
         let look = place.clone();
         let typed = "const shell = await tools.exec_command({ cmd: 'bash', tty: true, yield_time_ms: 300 });\n\
                      text(JSON.stringify(await tools.write_stdin({ session_id: shell.session_id, \
@@ -178,6 +178,8 @@ fn what_codex_types_into_a_command_does_not_run_unasked() {
                 Turn::text("No way.")
             })
     });
+    // The standard pack asks a person about a shell that reads what is typed, before there is anything to type.
+    world.home.config("[policy]\npack = \"observe\"");
     let run = world.run(&["codex", "--", "exec", "--json", "Try"]);
     assert!(run.ok().stdout.contains("No way."), "{run}");
     world.assert_books();

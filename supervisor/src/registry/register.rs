@@ -14,10 +14,18 @@ use super::init::Draft;
 pub struct Registration {
     /// Its name and its team.
     pub agent: AgentRef,
-    /// What it is for.
-    pub purpose: String,
     /// The accountable human.
     pub owner: Owner,
+    /// What it may do, and what ends it.
+    #[serde(flatten)]
+    pub terms: Terms,
+}
+
+/// What an agent is for, what it may do, and what ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// What it is for.
+    pub purpose: String,
     /// Classes of built-in tools.
     #[serde(default)]
     pub builtin: Vec<BuiltinClass>,
@@ -54,11 +62,12 @@ impl Registration {
 
     fn text(&self) -> String {
         let (name, namespace) = (self.agent.name(), self.agent.namespace());
-        let builtin: Vec<&str> = self.builtin.iter().copied().map(BuiltinClass::name).collect();
-        let environments: Vec<&str> = self.environments.iter().copied().map(Environment::name).collect();
+        let terms = &self.terms;
+        let builtin: Vec<&str> = terms.builtin.iter().copied().map(BuiltinClass::name).collect();
+        let environments: Vec<&str> = terms.environments.iter().copied().map(Environment::name).collect();
         let mut tools = Vec::new();
-        if !self.mcp.is_empty() {
-            tools.push(format!("    mcp: {}\n", list(&self.mcp)));
+        if !terms.mcp.is_empty() {
+            tools.push(format!("    mcp: {}\n", list(&terms.mcp)));
         }
         if !builtin.is_empty() {
             tools.push(format!("    builtin: [{}]\n", builtin.join(", ")));
@@ -96,14 +105,14 @@ spec:
   alertAt: 80%
 ",
             owner = self.owner.reference(),
-            purpose = quoted(&self.purpose),
+            purpose = quoted(&terms.purpose),
             environments = environments.join(", "),
-            adapters = list(&self.adapters),
-            repositories = list(&self.repositories),
-            models = list(&self.models),
+            adapters = list(&terms.adapters),
+            repositories = list(&terms.repositories),
+            models = list(&terms.models),
             tools = tools.concat(),
-            expires = quoted(&self.expires),
-            cap = self.cap,
+            expires = quoted(&terms.expires),
+            cap = terms.cap,
         )
     }
 }
@@ -132,8 +141,14 @@ mod tests {
     fn registration() -> Registration {
         Registration {
             agent: AgentRef::new("reviewer", "team-a").unwrap(),
-            purpose: "Review: \"all\" of it # and\n  owner: user:mallory".into(),
             owner: "user:default/alice".parse().unwrap(),
+            terms: terms(),
+        }
+    }
+
+    fn terms() -> Terms {
+        Terms {
+            purpose: "Review: \"all\" of it # and\n  owner: user:mallory".into(),
             builtin: vec![BuiltinClass::Read, BuiltinClass::Shell],
             mcp: vec!["github/*".into()],
             environments: vec![Environment::Dev, Environment::Staging],
@@ -156,11 +171,14 @@ mod tests {
         let agent = &snapshot.agents[0];
         assert_eq!(
             (&agent.reference, &agent.owner, &agent.purpose),
-            (&said.agent, &said.owner, &said.purpose)
+            (&said.agent, &said.owner, &said.terms.purpose)
         );
-        assert_eq!((agent.lifecycle, &agent.environments), (Lifecycle::Experimental, &said.environments));
-        assert_eq!(agent.tools, ToolScope { mcp: said.mcp, builtin: said.builtin });
-        assert_eq!((&agent.adapters, &agent.models), (&said.adapters, &said.models));
+        assert_eq!(
+            (agent.lifecycle, &agent.environments),
+            (Lifecycle::Experimental, &said.terms.environments)
+        );
+        assert_eq!(agent.tools, ToolScope { mcp: said.terms.mcp, builtin: said.terms.builtin });
+        assert_eq!((&agent.adapters, &agent.models), (&said.terms.adapters, &said.terms.models));
         assert_eq!(agent.deprovision_at_ms, Some(1_814_313_600_000));
         let budget = snapshot.budget_of(agent).unwrap();
         assert_eq!(budget.period, Period::Monthly(TimeZone("UTC".into())));
@@ -172,18 +190,18 @@ mod tests {
     fn what_the_reader_would_refuse_is_a_problem_of_the_draft() {
         let home = Home::rooted(Path::new("/nonexistent"));
         for (bad, field) in [
-            (Registration { expires: "soon".into(), ..registration() }, "spec.deprovision.at"),
-            (Registration { purpose: " ".into(), ..registration() }, "spec.purpose"),
-            (Registration { mcp: vec!["github".into()], ..registration() }, "spec.tools.mcp[0]"),
-            (Registration { adapters: Vec::new(), ..registration() }, "spec.adapters"),
+            (Terms { expires: "soon".into(), ..terms() }, "spec.deprovision.at"),
+            (Terms { purpose: " ".into(), ..terms() }, "spec.purpose"),
+            (Terms { mcp: vec!["github".into()], ..terms() }, "spec.tools.mcp[0]"),
+            (Terms { adapters: Vec::new(), ..terms() }, "spec.adapters"),
         ] {
-            let draft = bad.draft(&home);
+            let draft = Registration { terms: bad, ..registration() }.draft(&home);
             let problems = load_with(&home, Some((&draft.path, &draft.text))).problems;
             assert_eq!(problems.iter().map(|problem| problem.field.as_str()).collect::<Vec<_>>(), [field]);
         }
         // No tools are no tools, not an empty list.
-        let none = Registration { mcp: Vec::new(), builtin: Vec::new(), ..registration() };
-        let draft = none.draft(&home);
+        let none = Terms { mcp: Vec::new(), builtin: Vec::new(), ..terms() };
+        let draft = Registration { terms: none, ..registration() }.draft(&home);
         let snapshot = load_with(&home, Some((&draft.path, &draft.text)));
         assert_eq!((snapshot.problems.len(), &snapshot.agents[0].tools), (0, &ToolScope::default()));
     }

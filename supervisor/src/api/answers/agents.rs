@@ -9,17 +9,17 @@ use super::budgets::{self, BudgetView};
 use super::manifests;
 use crate::agents;
 use crate::api::App;
-use crate::core::amount::Amount;
 use crate::core::budget::period_end_ms;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
-use crate::core::manifest::{Agent, BuiltinClass, Environment, Lifecycle};
+use crate::core::manifest::{Agent, Lifecycle};
 use crate::core::principal::{AgentRef, Owner, PrincipalError};
 use crate::core::problem::Problem;
 use crate::core::record::EventEntry;
 use crate::core::scope;
 use crate::registry::init::{self, Draft, Written};
 use crate::registry::register::Registration;
+pub use crate::registry::register::Terms;
 use crate::registry::retire::RetireError;
 use crate::registry::{Registry, Snapshot, explain, retire};
 use crate::sys::clock;
@@ -115,26 +115,11 @@ pub struct NameParams {
 pub struct RegisterParams {
     /// A name, or `name@namespace`.
     pub agent: String,
-    /// What it is for.
-    pub purpose: String,
     /// The accountable human; whoever asks if absent.
     pub owner: Option<Owner>,
-    /// Classes of built-in tools.
-    pub builtin: Vec<BuiltinClass>,
-    /// Globs over `server/tool`.
-    pub mcp: Vec<String>,
-    /// Where it may act.
-    pub environments: Vec<Environment>,
-    /// What it may spend in a calendar month.
-    pub cap: Amount,
-    /// The date or time that ends it.
-    pub expires: String,
-    /// The kinds of coding agent that it may be launched as; all if empty.
-    pub adapters: Vec<String>,
-    /// Globs over model names.
-    pub models: Vec<String>,
-    /// Globs over repositories.
-    pub repositories: Vec<String>,
+    /// What it may do, and what ends it; no adapters are all of them.
+    #[serde(flatten)]
+    pub terms: Terms,
 }
 
 /// An agent that was retired.
@@ -226,19 +211,14 @@ pub async fn register(app: &App, params: RegisterParams) -> Result<AgentView, Fa
 fn registration(params: RegisterParams) -> Result<Registration, Failure> {
     let usage = |error: PrincipalError| Failure::new(Code::Usage, error.to_string());
     let (name, namespace) = params.agent.split_once('@').unwrap_or((&params.agent, "default"));
-    let all = || manifests::adapters().into_iter().map(str::to_owned).collect();
+    let mut terms = params.terms;
+    if terms.adapters.is_empty() {
+        terms.adapters = manifests::adapters().into_iter().map(str::to_owned).collect();
+    }
     Ok(Registration {
         agent: AgentRef::new(name, namespace).map_err(usage)?,
-        purpose: params.purpose,
         owner: params.owner.map_or_else(manifests::owner, Ok)?,
-        builtin: params.builtin,
-        mcp: params.mcp,
-        environments: params.environments,
-        cap: params.cap,
-        expires: params.expires,
-        adapters: if params.adapters.is_empty() { all() } else { params.adapters },
-        models: params.models,
-        repositories: params.repositories,
+        terms,
     })
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::output::{self, Answer};
 use super::super::{Outcome, ask};
-use crate::api::answers::agents::RegisterParams;
+use crate::api::answers::agents::{RegisterParams, Terms};
 use crate::api::ops::AgentRegister;
 use crate::core::amount::Amount;
 use crate::core::budget::instant_text;
@@ -80,10 +80,8 @@ fn params(args: Args) -> Result<RegisterParams, Failure> {
     let purpose = said(args.purpose, "What is it for?", "", sentence)?;
     let owner = said(args.owner, "Who answers for it?", "me", owner)?;
     let (builtin, mcp) = said(args.tools, "Which tools may it use (or none)?", "read,edit,shell", tools)?;
-    Ok(RegisterParams {
-        agent,
+    let terms = Terms {
         purpose,
-        owner,
         builtin,
         mcp,
         environments: said(args.environments, "Where may it act?", "dev", environments)?,
@@ -92,7 +90,8 @@ fn params(args: Args) -> Result<RegisterParams, Failure> {
         adapters: args.adapters.as_deref().map(words).unwrap_or_default(),
         models: words(&args.models),
         repositories: words(&args.repositories),
-    })
+    };
+    Ok(RegisterParams { agent, owner, terms })
 }
 
 /// Where nobody can be asked, everything must have been said.

@@ -1,5 +1,6 @@
 //! Policies looked at on this side of the socket: files that are to come into force, and their tests.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// What is wrong with policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
-    /// How many files were looked at.
+    /// How many files of policies were looked at, the pack apart.
     pub files: usize,
     /// How many policies they hold, the pack's included; none where there is a problem.
     pub policies: usize,
@@ -51,7 +52,10 @@ pub fn check(home: &Home, paths: &[PathBuf], layer: Layer) -> Result<Checked, Fa
     if paths.is_empty() {
         let files = Registry::read(home);
         let problems = files.problems.iter().map(ToString::to_string).collect();
-        return Ok(Checked { files: 1, policies: files.policies.len(), problems });
+        let policies = files.policies.policies();
+        let own = policies.iter().filter(|policy| policy.layer != Layer::Default);
+        let own: BTreeSet<&Path> = own.map(|policy| policy.origin.file.as_path()).collect();
+        return Ok(Checked { files: own.len(), policies: policies.len(), problems });
     }
     let pack = Registry::read(home).config.policy_pack;
     let mut sources = vec![PolicySource::pack(pack)];

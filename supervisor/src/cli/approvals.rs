@@ -248,7 +248,8 @@ fn answer(params: AnswerParams, answer: &Answer) -> Outcome {
     let lasts = params.lasts != Lasts::Once;
     let question = ask(async |client| client.call::<ApprovalAnswer>(params).await)?;
     Ok(answer.give(&question, |question| {
-        let text = format!("{verb}: {} {} of {}{holds}", question.target, question.on, question.agent);
+        let on = if question.on.is_empty() { String::new() } else { format!(" {}", question.on) };
+        let text = format!("{verb}: {}{on} of {}{holds}", question.target, question.agent);
         output::line(output::printable(&text));
         if lasts && answer.format() == Format::Text {
             output::hint(format_args!("agentsup approvals revoke {}", question.id.short()));

@@ -94,6 +94,8 @@ pub struct Origin {
 /// A policy, described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Described<'p> {
+    /// Who wrote it.
+    pub layer: Layer,
     /// `<layer>/<id>`.
     pub source: &'p str,
     /// The stage it belongs to.
@@ -134,6 +136,7 @@ struct Meta {
 impl Meta {
     fn described(&self) -> Described<'_> {
         Described {
+            layer: self.layer,
             source: &self.source,
             stage: self.stage,
             decision: self.decision,

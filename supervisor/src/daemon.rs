@@ -30,7 +30,7 @@ use crate::hooks::{Hooks, Meter};
 use crate::mcp::Proxy;
 use crate::registry::{Registry, Switch};
 use crate::run::{AfterRun, Runs, deprovision, reconcile, stop};
-use crate::store::{Store, StoreError, meta, runs};
+use crate::store::{Store, StoreError, facts, meta, runs};
 use crate::sys::env::Env;
 use crate::sys::grounds::Homes;
 use crate::sys::lock::{FileLock, LockError};
@@ -49,6 +49,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long model calls that nobody waits for any more may take to be settled by what they really cost.
 const CALLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often old facts are erased.
+const ERASE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How many in one transaction: agents wait behind it.
+const ERASE_STEP: u32 = 200;
 /// Where the port is kept.
 const PORT_KEY: &str = "loopback-port";
 
@@ -126,6 +130,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::spawn(gateway.clone().reconcile(shutdown.clone()));
     tokio::spawn(tell_alerts(Arc::clone(&app)));
     tokio::spawn(tell_questions(Arc::clone(&app)));
+    tokio::spawn(erase_old_facts(Arc::clone(&app)));
     tokio::spawn(end_overspent(Arc::clone(&app)));
     tokio::spawn(deprovision::follow(app.runs.clone(), shutdown.clone()));
     let (gateway_door, mcp) = (gateway.clone(), proxy.clone());
@@ -324,6 +329,29 @@ async fn tell_questions(app: SharedApp) {
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = app.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Erases what is kept beside records for longer than the configuration says, a little at a time.
+async fn erase_old_facts(app: SharedApp) {
+    let mut hours = tokio::time::interval(ERASE_EVERY);
+    loop {
+        tokio::select! {
+            _ = hours.tick() => {}
+            () = app.shutdown.cancelled() => return,
+        }
+        let kept_ms = app.registry.current().config.facts_kept_ms.unwrap_or(0);
+        let before_ms = clock::now_ms().saturating_sub(kept_ms);
+        loop {
+            match app.store.write_soon(move |tx| facts::prune(tx, before_ms, ERASE_STEP)).await {
+                Ok(true) if !app.shutdown.is_cancelled() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(%error, "what was kept beside old records could not be erased");
+                    break;
+                }
+            }
         }
     }
 }

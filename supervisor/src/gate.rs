@@ -7,6 +7,7 @@
 mod adjust;
 mod ask;
 mod breaker;
+mod draft;
 mod drift;
 mod line;
 mod live;
@@ -32,11 +33,13 @@ use crate::core::decision::{Decision, Evaluation, Reason, Refusal, RefusalKind};
 use crate::core::ids::{RecordId, RunId};
 use crate::core::manifest::Agent;
 use crate::core::policy::Circumstances;
-use crate::core::record::{DecisionEntry, Entry, EventEntry, Who};
+use crate::core::record::{Entry, EventEntry};
+use crate::core::rules::Case;
 use crate::core::run::{Run, RunState};
 use crate::core::scope;
 use crate::core::usage::{Charge, Outcome};
 use crate::registry::{Registry, Snapshot};
+use crate::store::facts::{self, Draft};
 use crate::store::ledger::{self};
 use crate::store::runs::{self, KeeperRef, RunChange, RunRow};
 use crate::store::{Store, StoreError, Transaction, records};
@@ -219,7 +222,7 @@ impl Gate {
 
     /// What policy alone would say. No record, no reservation: only to leave out of lists what would be denied.
     pub fn preview(&self, live: &LiveRun, action: &Action) -> Decision {
-        self.evaluate(&self.inner.registry.current(), live, action).decision
+        self.evaluate(&self.inner.registry.current(), live, action, &self.circumstances(live)).decision
     }
 
     /// Decides about an action. A permit means: allowed, recorded and, where it costs money, reserved.
@@ -241,7 +244,8 @@ impl Gate {
         show: Option<Show>,
     ) -> Result<Permit, Refusal> {
         let snapshot = self.inner.registry.current();
-        let mut evaluation = self.evaluate(&snapshot, live, &action);
+        let now = self.circumstances(live);
+        let mut evaluation = self.evaluate(&snapshot, live, &action, &now);
         let digest = hex::encode(digest(&action).map_err(|error| refuse::unavailable(&error))?);
         let mut kind = RefusalKind::Denied;
         if evaluation.decision == Decision::Ask {
@@ -251,30 +255,13 @@ impl Gate {
         if live.state().is_final() {
             kind = RefusalKind::Killed;
         }
-        let entry = DecisionEntry {
-            who: Who::from(&live.run),
-            action: action.kind().to_owned(),
-            target: action.name(),
-            on: action.target(),
-            decision: evaluation.decision,
-            reasons: evaluation.reasons.clone(),
-            digest,
-            call_id: match &action {
-                Action::Tool(tool) => tool.call_id.clone(),
-                _ => None,
-            },
-            reserved_nano_usd: None,
-            budget: None,
-            period: None,
-            prices: None,
-            also: Vec::new(),
-        };
+        let draft = draft::draft(&snapshot, live, &action, now, (&evaluation, digest))?;
         if evaluation.decision != Decision::Allow {
-            return Err(self.record_refusal(live, entry, kind, &evaluation, &action).await);
+            return Err(self.record_refusal(live, draft, kind, &evaluation, &action).await);
         }
         let permit = match &action {
             Action::Llm(llm) => {
-                let reserved = self.reserve(live, llm, entry).await;
+                let reserved = self.reserve(live, llm, draft).await;
                 match &reserved {
                     Err(_) => self.watch(live, Seen::Refused).await,
                     Ok(_) if llm.bound.is_some_and(|bound| bound.is_billed()) => {
@@ -284,7 +271,7 @@ impl Gate {
                 }
                 reserved?
             }
-            _ => self.record(live, &action, entry).await?,
+            _ => self.record(live, &action, draft).await?,
         };
         if let Action::Tool(_) = &action {
             self.watch_telemetry(live).await;
@@ -302,7 +289,13 @@ impl Gate {
         Ok(permit)
     }
 
-    fn evaluate(&self, snapshot: &Snapshot, live: &LiveRun, action: &Action) -> Evaluation {
+    fn evaluate(
+        &self,
+        snapshot: &Snapshot,
+        live: &LiveRun,
+        action: &Action,
+        now: &Circumstances,
+    ) -> Evaluation {
         let mut reasons = state_reasons(live, action);
         let name = live.run.agent.to_string();
         match snapshot.agent(&name) {
@@ -314,14 +307,8 @@ impl Gate {
                 if let Some(reason) = budget_reason(snapshot, agent) {
                     reasons.push(reason);
                 }
-                reasons.extend(
-                    snapshot.policies.evaluate(agent, &live.run, action, &self.circumstances(live)).reasons,
-                );
-                if let Action::Tool(tool) = action
-                    && let Some(to) = tool.destination()
-                {
-                    reasons.extend(snapshot.config.data.reasons(to, &tool.facts.data));
-                }
+                let case = Case { agent, run: &live.run, action, now };
+                reasons.extend(snapshot.rules().judge(case).reasons);
             }
         }
         Evaluation::of(reasons)
@@ -332,10 +319,10 @@ impl Gate {
         Circumstances { budget_left_percent: live.budget_left_percent(), ..Circumstances::at(self.now_ms()) }
     }
 
-    async fn record(&self, live: &LiveRun, action: &Action, entry: DecisionEntry) -> Result<Permit, Refusal> {
+    async fn record(&self, live: &LiveRun, action: &Action, draft: Draft) -> Result<Permit, Refusal> {
         // An agent calls many tools and waits for each; what it starts or whom it calls is rarer and weighs more.
         let may_be_late = matches!(action, Action::Tool(_));
-        let append = move |tx: &Transaction<'_>| records::append(tx, Entry::Decision(entry));
+        let append = move |tx: &Transaction<'_>| facts::append(tx, draft);
         let written = self.inner.store.write_synced_if(move |_| !may_be_late, append).await;
         let record = written.map_err(|error| refuse::unwritten(&error))?;
         Ok(Permit::new(self.clone(), Claim::free(record, live.run.id)))
@@ -344,15 +331,14 @@ impl Gate {
     async fn record_refusal(
         &self,
         live: &LiveRun,
-        mut entry: DecisionEntry,
+        mut draft: Draft,
         kind: RefusalKind,
         evaluation: &Evaluation,
         action: &Action,
     ) -> Refusal {
         // Whatever was asked, what is refused is denied.
-        entry.decision = Decision::Deny;
-        let written =
-            self.inner.store.write_soon(move |tx| records::append(tx, Entry::Decision(entry))).await;
+        draft.entry.decision = Decision::Deny;
+        let written = self.inner.store.write_soon(move |tx| facts::append(tx, draft)).await;
         if matches!(action, Action::Llm(_)) {
             self.watch(live, Seen::Refused).await;
         }

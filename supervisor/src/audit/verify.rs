@@ -19,6 +19,7 @@ use crate::store::records::{self, StoredRecord};
 use crate::store::reported::{self, Posted};
 use crate::store::{self, Connection, StoreError};
 
+mod beside;
 mod calls;
 
 /// Rows read at a time.
@@ -120,6 +121,9 @@ impl Log {
                     Ok(hash) => self.prev = hash,
                     Err(what) => return Ok(Err(what)),
                 }
+                if let Some(what) = beside::differs(connection, stored)? {
+                    return Ok(Err(what));
+                }
             }
         }
     }
@@ -153,6 +157,9 @@ impl Log {
         }
         if let Some((seq, what)) = self.misreported(connection)? {
             return found(seq, what);
+        }
+        if let Some(what) = beside::stray(connection, self.seq)? {
+            return found(after, what);
         }
         if !records::is_guarded(connection)? {
             return found(after, "the triggers that keep the log append-only are gone".to_owned());

@@ -1,8 +1,10 @@
 //! What a run wants to do, normalised. Flows make actions out of wire formats; only the gate decides about them.
+//!
+//! As JSON an action is what policies look at, and nothing else: no arguments, not even their digest, no amounts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::billing::Billing;
 use super::data::{Carried, Destination};
@@ -11,7 +13,8 @@ use super::money::NanoUsd;
 use super::shell::Part;
 
 /// Something a run wants to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Action {
     /// Start an agent in a worktree.
     Launch(LaunchAction),
@@ -24,32 +27,39 @@ pub enum Action {
 }
 
 /// Start an agent in a worktree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchAction {
     /// The adapter's name.
     pub adapter: String,
     /// The repository's main checkout.
+    #[serde(serialize_with = "lossy")]
     pub repository: PathBuf,
     /// The fetch address of its remote `origin`, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<String>,
     /// Who pays for its model calls.
+    #[serde(default)]
     pub billing: Billing,
 }
 
 /// Call a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LlmAction {
     /// The provider's name in the configuration.
     pub provider: String,
     /// The model as the agent named it.
     pub model: String,
     /// The most that the call can cost; `None` if that cannot be bounded, which denies it.
+    #[serde(skip)]
     pub bound: Option<Bound>,
     /// The version of the prices that the bound was made with; empty where there is none.
+    #[serde(skip)]
     pub prices: String,
     /// How the call could be made with less; `None` if it is this or nothing.
+    #[serde(skip)]
     pub elastic: Option<Elastic>,
     /// Why there is no bound, or another reason for which the flow itself refuses; shown to the agent.
+    #[serde(skip)]
     pub objection: Option<Objection>,
 }
 
@@ -117,22 +127,26 @@ pub struct Objection {
 }
 
 /// Call a tool.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolAction {
     /// Where the tool lives.
     pub source: ToolSource,
     /// The tool's own name, without a prefix.
     pub tool: String,
     /// SHA-256 over the canonical arguments; approvals are bound to it.
+    #[serde(skip)]
     pub args_digest: [u8; 32],
     /// What the call would touch.
+    #[serde(default)]
     pub facts: Facts,
     /// The agent's id of the call (tool-use id), to join it with the model turn that asked for it.
+    #[serde(skip)]
     pub call_id: Option<String>,
 }
 
 /// Where a tool lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ToolSource {
     /// The agent's own, seen through its hooks.
     Builtin(BuiltinClass),
@@ -143,33 +157,42 @@ pub enum ToolSource {
 }
 
 /// Normalised facts about a tool call: what policies judge, never raw arguments.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Facts {
     /// Files and directories it touches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathFact>,
     /// Host names it contacts, lower case.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// The command line it runs, whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// The simple commands of that line, wherever in it they stand; empty where there is no line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<CommandPart>,
     /// Secrets and personal data that it sends somewhere.
+    #[serde(skip_serializing_if = "Carried::is_empty")]
     pub data: Carried,
 }
 
 /// One simple command of a command line, and the files that it names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CommandPart {
     /// The command.
     pub call: Part,
     /// What its words and redirections name outside of the worktree and scratch space.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathFact>,
 }
 
 /// A path that a tool call touches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathFact {
     /// Absolute, with symlinks and `..` resolved as far as the path exists.
+    #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
     /// Where it lies.
     pub place: Place,
@@ -192,12 +215,17 @@ pub enum Place {
 }
 
 /// Open a connection to a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressAction {
     /// Lower case, without a trailing dot.
     pub host: String,
     /// The TCP port.
     pub port: u16,
+}
+
+/// As policies see a path: what is no text in it is replaced.
+fn lossy<S: Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(&path.to_string_lossy())
 }
 
 impl Action {

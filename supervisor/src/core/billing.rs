@@ -26,7 +26,7 @@ impl Billing {
 }
 
 /// Who may pay: what a manifest permits, or an adapter can do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub enum Payers {
     /// Keys only.
     #[default]

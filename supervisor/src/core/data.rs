@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::decision::{Decision, Reason};
@@ -98,14 +99,30 @@ impl fmt::Display for Destination<'_> {
 }
 
 /// What a tool call holds, by kind. Without any text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Carried {
     /// What goes out as it is, and how many.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<Kind, u32>,
     /// What was taken out, and how many.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub redacted: BTreeMap<Kind, u32>,
     /// Whether there may be more that could not be looked at or told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_partial: bool,
+}
+
+impl Carried {
+    /// Whether nothing was found in all that was looked at.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it holds, or may hold, what lets somebody act as somebody else.
+    pub fn may_hold_secrets(&self) -> bool {
+        self.is_partial || self.kinds.keys().any(|kind| kind.class() == Class::Secret)
+    }
 }
 
 impl DataRules {

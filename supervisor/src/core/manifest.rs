@@ -12,7 +12,7 @@ use super::money::NanoUsd;
 use super::principal::{AgentRef, Owner};
 
 /// A registered agent: a non-human principal with an accountable human.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Agent {
     /// Name and team.
     pub reference: AgentRef,
@@ -43,7 +43,7 @@ pub struct Agent {
 }
 
 /// Tools within an agent's scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ToolScope {
     /// Globs over `<server>/<tool>`.
     pub mcp: Vec<String>,

@@ -43,7 +43,7 @@ impl From<&Run> for Who {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Entry {
     /// The gate decided about an action.
-    Decision(DecisionEntry),
+    Decision(Box<DecisionEntry>),
     /// An allowed action's effect ended.
     Outcome(OutcomeEntry),
     /// Something else happened that an auditor wants to know.
@@ -67,6 +67,10 @@ pub struct DecisionEntry {
     pub reasons: Vec<Reason>,
     /// SHA-256 over the normalised action, hexadecimal.
     pub digest: String,
+    /// SHA-256 over what is kept beside the record so that it can be judged again ([`super::judged::Judged`]),
+    /// hexadecimal; none where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub facts: Option<String>,
     /// The agent's id of the tool call.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub call_id: Option<String>,

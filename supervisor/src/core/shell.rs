@@ -10,6 +10,7 @@ mod word;
 mod wrappers;
 
 use brush_parser::{ParserOptions, Token, parse_tokens, uncached_tokenize_str};
+use serde::{Deserialize, Serialize};
 
 /// The most parts of a line that are told apart.
 pub const PARTS_MAX: usize = 128;
@@ -20,21 +21,29 @@ const DEPTH_MAX: usize = 8;
 const NESTING_MAX: usize = 8;
 
 /// One simple command: a program and what it is called with.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Part {
     /// The program's name without its directories; none where it cannot be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
     /// The first word after the options, as in `git push`; none if there is none or it cannot be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub verb: Option<String>,
     /// Its arguments without quotes; those that cannot be known are left out and make it [`Part::dynamic`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<String>,
     /// Variables that are set for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assigns: Vec<String>,
     /// Files that it is redirected from or to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redirects: Vec<String>,
     /// Whether some of its words are only known when it runs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dynamic: bool,
     /// Whether what would run cannot be known from the line.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub opaque: bool,
 }
 

@@ -140,7 +140,8 @@ impl Gate {
             let text = "what it would do changed while a person was asked";
             return Err(No::new(text, RefusalKind::Denied));
         }
-        let again = self.evaluate(&self.inner.registry.current(), live, wanted.action);
+        let now = self.circumstances(live);
+        let again = self.evaluate(&self.inner.registry.current(), live, wanted.action, &now);
         if again.decision == Decision::Deny {
             return Ok(again);
         }

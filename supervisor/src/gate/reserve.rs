@@ -14,6 +14,7 @@ use crate::core::ids::{RecordId, RunId};
 use crate::core::manifest::{RUN, TokenBudget};
 use crate::core::record::{DecisionEntry, Entry, EventEntry, Payer};
 use crate::core::run::Run;
+use crate::store::facts::{self, Draft};
 use crate::store::frozen::{self, Priced};
 use crate::store::ledger::{self, Account, Hold, Paying};
 use crate::store::time::{self, Passed};
@@ -55,7 +56,7 @@ impl Gate {
         &self,
         live: &LiveRun,
         llm: &LlmAction,
-        entry: DecisionEntry,
+        draft: Draft,
     ) -> Result<Permit, Refusal> {
         let deadline = Instant::now() + self.inner.line.patience();
         let mut settled = self.inner.settled.subscribe();
@@ -76,7 +77,7 @@ impl Gate {
                 false => Try::Behind,
             };
             if attempt != Try::Behind || place.is_none() {
-                match self.attempt(live, llm, entry.clone(), chain, bound, attempt).await? {
+                match self.attempt(live, llm, draft.clone(), chain, bound, attempt).await? {
                     Admission::Held(claim, _) => {
                         if let Some(gauge) = claim.held.as_ref().and_then(|held| held.gauge) {
                             live.set_budget_left(100_u8.saturating_sub(gauge.used_percent));
@@ -153,7 +154,7 @@ impl Gate {
         &self,
         live: &LiveRun,
         llm: &LlmAction,
-        entry: DecisionEntry,
+        draft: Draft,
         chain: Vec<TokenBudget>,
         bound: Bound,
         attempt: Try,
@@ -162,7 +163,7 @@ impl Gate {
         let (run, llm) = (live.run.id, llm.clone());
         let admit = move |tx: &Transaction<'_>| {
             let hold = hold(run, &llm, &chain, bound, (now_ms, ledger_time(tx, now_ms)?))?;
-            admit_call(tx, hold, llm.elastic, entry, chain, attempt)
+            admit_call(tx, hold, llm.elastic, draft, chain, attempt)
         };
         let admission = self.inner.store.write_synced_if(Admission::holds_money, admit).await;
         admission.map_err(|error| refuse::unwritten(&error))
@@ -236,7 +237,7 @@ fn admit_call(
     tx: &Transaction<'_>,
     hold: Hold,
     elastic: Option<Elastic>,
-    mut entry: DecisionEntry,
+    mut draft: Draft,
     chain: Vec<TokenBudget>,
     attempt: Try,
 ) -> Result<Admission, StoreError> {
@@ -244,9 +245,9 @@ fn admit_call(
     let overrun = if hold.bound.is_billed() { frozen::overrun(tx, &priced)? } else { None };
     if let Some(overrun) = overrun {
         let text = refuse::frozen_text(&priced, &overrun);
-        entry.decision = Decision::Deny;
-        entry.reasons.push(deny("ledger", text.clone()));
-        records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
+        draft.entry.decision = Decision::Deny;
+        draft.entry.reasons.push(deny("ledger", text.clone()));
+        facts::append_as(tx, hold.record, hold.at_ms, draft)?;
         return Ok(Admission::Frozen(text, hold.record));
     }
     let (weighed, bound) = weigh(tx, &hold, elastic.as_ref(), attempt)?;
@@ -260,12 +261,12 @@ fn admit_call(
             }
             if let Some(tokens) = granted_output {
                 let text = format!("no more than {tokens} output tokens fit into the budget");
-                entry.reasons.push(Reason::new("budget", Decision::Allow, text));
+                draft.entry.reasons.push(Reason::new("budget", Decision::Allow, text));
             }
-            name_payers(&mut entry, hold.payers.iter().map(|paying| &paying.account));
-            entry.reserved_nano_usd = Some(hold.bound.cost.nano());
-            entry.prices = Some(hold.prices.clone()).filter(|prices| !prices.is_empty());
-            records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
+            name_payers(&mut draft.entry, hold.payers.iter().map(|paying| &paying.account));
+            draft.entry.reserved_nano_usd = Some(hold.bound.cost.nano());
+            draft.entry.prices = Some(hold.prices.clone()).filter(|prices| !prices.is_empty());
+            facts::append_as(tx, hold.record, hold.at_ms, draft)?;
             let gauges =
                 chain.iter().zip(&weighed).map(|(of, (_, balance))| budget::gauge(of, balance, hold.at_ms));
             let gauge = gauges.max_by_key(|gauge| gauge.used_percent);
@@ -287,10 +288,10 @@ fn admit_call(
             let least = elastic.and_then(|elastic| elastic.least(&hold.bound));
             let shortage =
                 Shortage { budget, balance, fit, least: least.filter(|least| *least != hold.bound) };
-            name_payers(&mut entry, std::iter::once(&paying.account));
-            entry.decision = Decision::Deny;
-            entry.reasons.push(deny("budget", refuse::budget_text(&shortage, &hold.bound)));
-            records::append_as(tx, hold.record, hold.at_ms, Entry::Decision(entry))?;
+            name_payers(&mut draft.entry, std::iter::once(&paying.account));
+            draft.entry.decision = Decision::Deny;
+            draft.entry.reasons.push(deny("budget", refuse::budget_text(&shortage, &hold.bound)));
+            facts::append_as(tx, hold.record, hold.at_ms, draft)?;
             Ok(Admission::Refused(Box::new(shortage), hold.record))
         }
     }

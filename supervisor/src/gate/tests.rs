@@ -5,6 +5,7 @@ mod ask;
 mod breaker;
 mod chain;
 mod crash;
+mod facts;
 mod guards;
 mod reconcile;
 mod reported;

@@ -32,6 +32,8 @@ pub struct Config {
     pub policy_pack: Pack,
     /// How long an `Ask` waits for a person, in milliseconds.
     pub approval_timeout_ms: u64,
+    /// How long what a decision was about is kept beside its record, in milliseconds; none where it is not.
+    pub facts_kept_ms: Option<i64>,
     /// The git repository that manifests come from, kept for `doctor`; fetching it is not part of this version.
     pub registry_git: Option<String>,
 }
@@ -161,6 +163,9 @@ const KNOWN_PROVIDERS: [(&str, &str); 3] = [
 /// Five minutes.
 const APPROVAL_TIMEOUT_MS: u64 = 300_000;
 
+/// Thirty days.
+const FACTS_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
 impl Default for Config {
     fn default() -> Self {
         let known = KNOWN_PROVIDERS.into_iter().filter_map(|(name, url)| {
@@ -184,6 +189,7 @@ impl Default for Config {
             desktop_notifications: Switch::default(),
             policy_pack: Pack::default(),
             approval_timeout_ms: APPROVAL_TIMEOUT_MS,
+            facts_kept_ms: Some(FACTS_KEPT_MS),
             registry_git: None,
         }
     }

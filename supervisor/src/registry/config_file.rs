@@ -50,6 +50,13 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
         config.approval_timeout_ms = timeout.unwrap_or(config.approval_timeout_ms);
         approvals.done(faults);
     }
+    if let Some(mut audit) = root.take("audit", faults).and_then(|field| field.fields(faults)) {
+        if let Some(field) = audit.take("facts", faults) {
+            config.facts_kept_ms =
+                if field.is_text("off") { None } else { field.map(faults, units::days_ms) };
+        }
+        audit.done(faults);
+    }
     if let Some(mut policy) = root.take("policy", faults).and_then(|field| field.fields(faults)) {
         let pack = policy.take("pack", faults).and_then(|field| field.parse(faults));
         config.policy_pack = pack.unwrap_or_default();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::core::canonical;
 use crate::core::manifest::{Agent, TokenBudget};
 use crate::core::policy::{Layer, Pack, PolicySet, PolicySource};
 use crate::core::principal::AgentRef;
@@ -225,12 +226,14 @@ fn origins(documents: &[Document]) -> BTreeMap<AgentRef, Origin> {
         Some(Body::Agent { agent, .. }) => Some((agent, document)),
         _ => None,
     });
-    let origin = |document: &Document| Origin {
+    let origin = |agent: &Agent, document: &Document| Origin {
         file: document.file.clone(),
         line: document.at.line,
+        // A manifest is text and numbers, so it has a canonical form.
+        digest: canonical::digest(agent).map(hex::encode).unwrap_or_default(),
         given: document.given.clone(),
     };
-    agents.map(|(agent, document)| (agent.reference.clone(), origin(document))).collect()
+    agents.map(|(agent, document)| (agent.reference.clone(), origin(agent, document))).collect()
 }
 
 fn bodies(documents: Vec<Document>) -> (Vec<Agent>, Vec<TokenBudget>) {

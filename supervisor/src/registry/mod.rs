@@ -32,6 +32,7 @@ use crate::core::manifest::{Agent, Lifecycle, TokenBudget};
 use crate::core::policy::PolicySet;
 use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
+use crate::core::rules::Rules;
 
 pub use config::{
     Ceiling, Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile,
@@ -67,6 +68,8 @@ pub struct Origin {
     pub file: PathBuf,
     /// The line of the agent's name, from 1.
     pub line: u32,
+    /// SHA-256 over what it says, hexadecimal: whether it is still the manifest that it was.
+    pub digest: String,
     /// The fields that it names, each with its line.
     given: Vec<(&'static str, u32)>,
 }
@@ -146,6 +149,11 @@ impl From<RegistryError> for Failure {
 }
 
 impl Snapshot {
+    /// What decides about actions.
+    pub fn rules(&self) -> Rules<'_> {
+        Rules { policies: &self.policies, data: &self.config.data }
+    }
+
     /// The one agent that answers to the text: a name, `name@namespace` or a whole reference.
     pub fn agent(&self, text: &str) -> Option<&Agent> {
         self.require_agent(text).ok()

@@ -26,6 +26,18 @@ pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
     duration.filter(|ms| (1..=MAX_DURATION_MS).contains(ms)).ok_or_else(malformed)
 }
 
+/// The longest that anything is kept: ten years.
+const MAX_DAYS: i64 = 3650;
+
+/// `30d`, in milliseconds.
+pub(super) fn days_ms(text: &str) -> Result<i64, String> {
+    let digits = text.strip_suffix('d').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let days = digits.and_then(|digits| digits.parse::<i64>().ok());
+    days.filter(|days| (1..=MAX_DAYS).contains(days)).map(|days| days * 24 * 60 * 60 * 1000).ok_or_else(
+        || format!("`{text}` is not a number of days (such as `30d`, at most {MAX_DAYS}d) or `off`"),
+    )
+}
+
 /// As it could have been written: in the largest unit that leaves nothing over.
 pub(super) fn duration_text(ms: u64) -> String {
     let units = [(60 * 60 * 1000, 'h'), (60 * 1000, 'm')];

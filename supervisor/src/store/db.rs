@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: &[&[&str]] = &[
     &[super::frozen::SCHEMA],
     &[super::upstream::SCHEMA, super::corrections::SCHEMA],
     &[super::reported::SCHEMA],
+    &[super::facts::SCHEMA],
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@
 pub mod adjustments;
 pub mod corrections;
 mod db;
+pub mod facts;
 pub mod frozen;
 pub mod hold;
 pub mod ledger;

@@ -47,6 +47,7 @@ fn call(tx: &Transaction<'_>, who: &Who, cost: Option<i64>) -> Result<RecordId, 
         decision: Decision::Allow,
         reasons: Vec::new(),
         digest: String::new(),
+        facts: None,
         call_id: None,
         reserved_nano_usd: Some(40),
         budget: Some(account.budget),
@@ -54,7 +55,7 @@ fn call(tx: &Transaction<'_>, who: &Who, cost: Option<i64>) -> Result<RecordId, 
         prices: Some(hold.prices.clone()),
         also: Vec::new(),
     };
-    records::append_as(tx, hold.record, 1, Entry::Decision(decision))?;
+    records::append_as(tx, hold.record, 1, Entry::Decision(Box::new(decision)))?;
     if let Some(cost) = cost {
         let charge = Charge::Settled { usage: Default::default(), cost: nano(cost) };
         ledger::close(tx, hold.id, charge, 2)?;

@@ -9,14 +9,17 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// What is the case while somebody acts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Circumstances {
     /// Labels of what the run has seen so far.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub session: BTreeSet<String>,
     /// The hour of the day in UTC, from 0.
     pub hour: u8,
     /// The day of the week in UTC; Monday is 1.
     pub weekday: u8,
     /// What the fullest of its budgets has left; none before the first model call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_left_percent: Option<u8>,
 }
 

@@ -241,7 +241,7 @@ struct Question<'q> {
 }
 
 /// The source of the answer where no policy permits.
-const NOTHING_PERMITS: &str = "default";
+pub const NOTHING_PERMITS: &str = "default";
 
 impl Loaded {
     /// One question's reasons: permissions, what could not be evaluated, asks, refusals, each in order of name. A

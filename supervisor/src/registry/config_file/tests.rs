@@ -96,6 +96,7 @@ fn the_contracts_example_is_read() {
         policy_pack: Pack::Standard,
         desktop_notifications: Switch::On,
         approval_timeout_ms: 300_000,
+        facts_kept_ms: Some(30 * 24 * 3_600_000),
         registry_git: Some("https://example.invalid/platform/agents.git".into()),
     };
     assert_eq!(good(CONTRACT), expected);
@@ -121,6 +122,15 @@ fn the_desktop_is_told_of_alerts_unless_that_is_off() {
     assert_eq!(good(&set("\"on\"")).desktop_notifications, Switch::On);
     let wrong = problems("[notifications]\ndesktop = false\nphone = \"on\"\n");
     assert_eq!(wrong.len(), 2, "{wrong:?}");
+}
+
+#[test]
+fn what_decisions_were_about_is_kept_for_some_days_or_not_at_all() {
+    assert_eq!(good("[audit]\nfacts = \"7d\"\n").facts_kept_ms, Some(7 * 24 * 3_600_000));
+    assert_eq!(good("[audit]\nfacts = \"off\"\n").facts_kept_ms, None);
+    for wrong in ["0d", "7h", "d", "4000d", "-1d"] {
+        assert_eq!(problems(&format!("[audit]\nfacts = \"{wrong}\"\n")).len(), 1, "{wrong}");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ use super::{
 use crate::core::action::Place;
 use crate::core::billing::{Billing, Payers};
 use crate::core::manifest::BuiltinClass;
+use crate::core::reach::{self, Reach, by_payer, enforced, neither};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::{HookDuty, UNTOLD_TOOLS_MAX};
 use crate::core::usage::Usage;
@@ -59,6 +60,24 @@ pub(super) const ADAPTER: Adapter = Adapter {
     // Plans are its to write; what it kept of long answers and of the conversation is its to read.
     own: &[("claude/plans", Place::Scratch), ("claude/projects", Place::Outside)],
     obeyed: &[],
+    reach: Reach {
+        read: enforced("a hook before the call, over HTTP, failing closed (`onFailure: block`)"),
+        edit: enforced("likewise; files outside the worktree are refused"),
+        shell: reach::COMMAND,
+        web: enforced("WebFetch by its host; WebSearch runs at the provider and is taken away"),
+        mcp: reach::MCP,
+        models: by_payer(
+            "through the gateway with keys; on your own login told by its telemetry, afterwards",
+        ),
+        nested: neither(
+            "a `claude` in its shell needs the run's token to ask a model, and then asks the gate about its tools, but \
+             obeys the repository's settings, which can switch that off; others' tools are not asked about",
+        ),
+        repository: enforced("`.claude/` and `.mcp.json` are not read; skills and agents there neither"),
+        ask_headless: reach::HELD,
+        ask_terminal: reach::HELD,
+        results: enforced("told by hooks after the call, done or failed"),
+    },
     prepare,
 };
 

@@ -36,6 +36,7 @@ use super::{
 };
 use crate::core::billing::{Billing, Payers};
 use crate::core::manifest::BuiltinClass;
+use crate::core::reach::{self, Reach, absent, by_payer, enforced, observed};
 use crate::core::refusal::{Form, RefusalStyle};
 use crate::core::run::{HookDuty, UNTOLD_TOOLS_MAX};
 use crate::core::usage::Usage;
@@ -67,6 +68,23 @@ pub(super) const ADAPTER: Adapter = Adapter {
     wire: Some(&HookWire::new(read, answer)),
     own: &[],
     obeyed: &[],
+    reach: Reach {
+        read: enforced("it reads by its shell; pictures by a tool of their own, decided too"),
+        edit: enforced("a hook before each patch, with the files that it names"),
+        shell: enforced(
+            "a hook before each command; commands have no terminal, because what is typed into one meets no hook",
+        ),
+        web: absent("its search runs at the provider and is taken away"),
+        mcp: reach::MCP,
+        models: by_payer(
+            "through the gateway with keys; on your own login told by its telemetry, afterwards",
+        ),
+        nested: reach::NESTED,
+        repository: enforced("a repository with `.codex/` is not trusted, so that nothing there counts"),
+        ask_headless: reach::HELD,
+        ask_terminal: reach::HELD,
+        results: observed("told by a hook after the call, but not whether it failed"),
+    },
     prepare,
 };
 

@@ -7,8 +7,12 @@
 
 use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
 use crate::core::billing::Payers;
+use crate::core::reach::{Reach, enforced, neither, observed};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
+
+/// Of its own tools nothing is known.
+const UNSEEN: &str = "it acts by itself; what it changed in the worktree is in `agentsup diff`";
 
 pub(super) const ADAPTER: Adapter = Adapter {
     name: "command",
@@ -24,6 +28,19 @@ pub(super) const ADAPTER: Adapter = Adapter {
     wire: None,
     own: &[],
     obeyed: &[],
+    reach: Reach {
+        read: neither(UNSEEN),
+        edit: neither(UNSEEN),
+        shell: neither(UNSEEN),
+        web: neither(UNSEEN),
+        mcp: enforced("the proxy decides every call, of a program that uses it"),
+        models: enforced("through the gateway, of a program that uses the addresses that it is given"),
+        nested: neither(UNSEEN),
+        repository: neither("what the program obeys in a repository nobody knows"),
+        ask_headless: enforced("about calls of MCP tools"),
+        ask_terminal: enforced("about calls of MCP tools"),
+        results: observed("of MCP tools and model calls; what it changed is in `agentsup diff`"),
+    },
     prepare,
 };
 

@@ -31,6 +31,7 @@ use super::{
 use crate::core::billing::Payers;
 use crate::core::canonical;
 use crate::core::manifest::BuiltinClass;
+use crate::core::reach::{self, Reach, enforced};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 
@@ -54,6 +55,19 @@ pub(super) const ADAPTER: Adapter = Adapter {
     wire: Some(&HookWire::new(read, answer)),
     own: &[],
     obeyed: SETTINGS,
+    reach: Reach {
+        read: enforced("a hook before the call"),
+        edit: enforced("a hook before the call; files outside the worktree are refused"),
+        shell: reach::COMMAND,
+        web: enforced("by the host that it fetches from"),
+        mcp: reach::MCP,
+        models: reach::GATEWAY,
+        nested: reach::NESTED,
+        repository: enforced("not trusted headless; in a terminal a repository with settings is refused"),
+        ask_headless: reach::HELD,
+        ask_terminal: reach::HELD,
+        results: enforced("told by hooks after the call, done or failed"),
+    },
     prepare,
 };
 

@@ -42,6 +42,7 @@ use super::{
 use crate::core::action::Place;
 use crate::core::billing::Payers;
 use crate::core::manifest::BuiltinClass;
+use crate::core::reach::{self, Reach, enforced, neither, observed};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 use crate::core::usage::Usage;
@@ -74,6 +75,21 @@ pub(super) const ADAPTER: Adapter = Adapter {
     // What it keeps of long answers, of terminals and of the conversation is its to read, plans are its to write.
     own: &[("home/.cursor/projects", Place::Outside), ("home/.cursor/plans", Place::Scratch)],
     obeyed: SETTINGS,
+    reach: Reach {
+        read: enforced("a hook before the call, failing closed; never tried with the real program"),
+        edit: enforced("likewise"),
+        shell: enforced("likewise; the command line is decided as a shell reads it"),
+        web: neither("fetching is asked about, but its web search and its index run at Cursor"),
+        mcp: enforced("likewise; a tool of a server that is not ours is denied"),
+        models: observed("called at Cursor on your login; counted after each turn, at list prices"),
+        nested: reach::NESTED,
+        repository: enforced("a repository with hooks, servers or settings for it is refused"),
+        ask_headless: enforced("the hook waits for the answer"),
+        ask_terminal: enforced(
+            "the hook waits for the answer, but hooks that do not load go unnoticed there",
+        ),
+        results: observed("told by hooks after the call; never tried with the real program"),
+    },
     prepare,
 };
 

@@ -6,6 +6,7 @@ use super::wire::{HookAnswer, HookCall, HookError, HookWire, ToolCall, ToolEnd, 
 use super::{Adapter, AdapterError, GaugeStyle, Ground, Prepared};
 use crate::core::billing::Payers;
 use crate::core::manifest::BuiltinClass;
+use crate::core::reach::{self, Reach, absent, enforced};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 
@@ -23,6 +24,19 @@ pub(super) const ADAPTER: Adapter = Adapter {
     wire: Some(&HookWire::new(read, answer)),
     own: &[],
     obeyed: &[],
+    reach: Reach {
+        read: absent("it has a shell only"),
+        edit: absent("it has a shell only"),
+        shell: reach::COMMAND,
+        web: absent("it has a shell only"),
+        mcp: enforced("the proxy decides every call"),
+        models: reach::GATEWAY,
+        nested: absent("its commands are built in"),
+        repository: absent("it reads none"),
+        ask_headless: reach::HELD,
+        ask_terminal: reach::HELD,
+        results: enforced("told after the call, done or failed"),
+    },
     prepare,
 };
 

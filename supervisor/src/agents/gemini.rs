@@ -28,6 +28,7 @@ use crate::core::action::Place;
 use crate::core::billing::Payers;
 use crate::core::canonical;
 use crate::core::manifest::BuiltinClass;
+use crate::core::reach::{self, Reach, enforced};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 
@@ -52,6 +53,19 @@ pub(super) const ADAPTER: Adapter = Adapter {
     // Plans, to-do lists and what it kept of long answers; and what is only for a while.
     own: &[("gemini/.gemini/tmp", Place::Scratch), ("tmp", Place::Scratch)],
     obeyed: SETTINGS,
+    reach: Reach {
+        read: enforced("a hook before the call"),
+        edit: enforced("a hook before the call; files outside the worktree are refused"),
+        shell: reach::COMMAND,
+        web: enforced("fetching by its host; search runs at the provider and is taken away"),
+        mcp: reach::MCP,
+        models: reach::GATEWAY,
+        nested: reach::NESTED,
+        repository: enforced("its settings have no effect; a repository with `.gemini/.env` is refused"),
+        ask_headless: reach::HELD,
+        ask_terminal: reach::HELD,
+        results: enforced("told by a hook after the call, done or failed"),
+    },
     prepare,
 };
 

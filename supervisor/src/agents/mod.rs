@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::action::Place;
 use crate::core::billing::{Billing, Payers};
+use crate::core::reach::Reach;
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 use crate::sys::files::resolve;
@@ -77,6 +78,8 @@ pub struct Adapter {
     pub own: &'static [(&'static str, Place)],
     /// What of a worktree it obeys when it finds it there: not to be changed by its own tools.
     pub obeyed: &'static [&'static str],
+    /// What of it is enforced, what only observed, and what neither.
+    pub reach: Reach,
     /// Makes the launch out of its circumstances.
     pub prepare: fn(&Ground<'_>) -> Result<Prepared, AdapterError>,
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::core::action::Place;
 use crate::core::billing::Payers;
 use crate::core::manifest::BuiltinClass;
+use crate::core::reach::{self, Reach, enforced, observed};
 use crate::core::refusal::RefusalStyle;
 use crate::core::run::HookDuty;
 
@@ -46,6 +47,19 @@ pub(super) const ADAPTER: Adapter = Adapter {
     // What it kept of long answers is its to read.
     own: &[("data/opencode/tool-output", Place::Outside)],
     obeyed: &[],
+    reach: Reach {
+        read: enforced("a plugin before the call; models stay closed until it has announced itself"),
+        edit: enforced("likewise; files outside the worktree are refused"),
+        shell: reach::COMMAND,
+        web: enforced("by the host that it fetches from"),
+        mcp: reach::MCP,
+        models: reach::GATEWAY,
+        nested: reach::NESTED,
+        repository: enforced("its settings are not read; a repository with plugins is refused"),
+        ask_headless: reach::HELD,
+        ask_terminal: reach::HELD,
+        results: observed("told by the plugin after a call that was done; one that failed ends untold"),
+    },
     prepare,
 };
 

@@ -29,6 +29,7 @@ use super::{
 use crate::core::action::Place;
 use crate::core::billing::Payers;
 use crate::core::manifest::BuiltinClass;
+use crate::core::reach::{self, Reach, enforced};
 use crate::core::refusal::{Form, RefusalStyle};
 use crate::core::run::HookDuty;
 
@@ -53,6 +54,19 @@ pub(super) const ADAPTER: Adapter = Adapter {
     // What it kept of long answers is its to read.
     own: &[("qwen/tmp", Place::Outside)],
     obeyed: &[".agents", ".mcp.json", ".qwen"],
+    reach: Reach {
+        read: enforced("a hook before the call"),
+        edit: enforced("a hook before the call; files outside the worktree are refused"),
+        shell: reach::COMMAND,
+        web: enforced("by the host that it fetches from"),
+        mcp: reach::MCP,
+        models: reach::GATEWAY,
+        nested: reach::NESTED,
+        repository: enforced("a repository with settings, agents or extensions for it is refused"),
+        ask_headless: enforced("the hook waits 45 s; it runs a tool whose hook took a minute"),
+        ask_terminal: enforced("the hook waits 45 s; it runs a tool whose hook took a minute"),
+        results: enforced("told by hooks after the call, done or failed"),
+    },
     prepare,
 };
 

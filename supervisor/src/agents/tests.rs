@@ -194,3 +194,50 @@ fn texts_of(value: &serde_json::Value) -> Vec<&str> {
         _ => Vec::new(),
     }
 }
+
+/// What the table says follows from what the adapter does, where that can be seen.
+#[test]
+fn what_an_adapter_says_of_its_reach_is_what_it_has() {
+    use crate::core::reach::Grade::{ByPayer, Enforced, Observed};
+    for adapter in ADAPTERS {
+        let name = adapter.name;
+        let Reach { read, edit, shell, web, models, mcp, ask_headless, results, .. } = adapter.reach;
+        if adapter.wire.is_none() {
+            for own in [read, edit, shell, web] {
+                assert_ne!(own.grade, Enforced, "{name} has no hooks, so nothing of its own is decided");
+            }
+            assert_ne!(
+                results.grade, Enforced,
+                "{name} has no hooks, so nothing tells how its own tools end"
+            );
+        }
+        let expected =
+            match (adapter.payers.permit(Billing::Keys), adapter.payers.permit(Billing::Subscription)) {
+                (true, true) => ByPayer,
+                (true, false) => Enforced,
+                (false, _) => Observed,
+            };
+        assert_eq!(models.grade, expected, "{name}: who pays says which way its model calls go");
+        assert_eq!(
+            ask_headless.grade == Enforced,
+            shell.grade == Enforced || mcp.grade == Enforced,
+            "{name}"
+        );
+        for (column, _, held) in adapter.reach.cells() {
+            let is_line = !held.how.is_empty() && held.how.len() <= 200 && !held.how.contains('\n');
+            assert!(is_line && !held.how.ends_with('.'), "{name} {column}: {}", held.how);
+        }
+    }
+}
+
+/// People read it before they have the program.
+#[test]
+fn the_readme_has_the_table_as_it_is() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    for adapter in ADAPTERS {
+        let words = adapter.reach.cells().map(|(_, _, held)| held.grade.word());
+        let row = format!("| `{}` | {} |", adapter.name, words.join(" | "));
+        assert!(readme.lines().any(|line| line == row), "README.md has no row `{row}`");
+    }
+}

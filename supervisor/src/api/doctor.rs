@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::answers::daemon::Status;
-use crate::agents::{self, ADAPTERS};
-use crate::core::error::Failure;
+use crate::agents::{self, ADAPTERS, Adapter};
+use crate::core::error::{Code, Failure};
+use crate::core::reach::{Grade, Held};
 use crate::registry::Registry;
 use crate::sys::capture;
 use crate::sys::env::Env;
@@ -89,6 +90,83 @@ pub enum KeyringView {
     Usable,
     /// It does not, and this is why.
     Unusable(String),
+}
+
+/// An adapter: its program, and how far the gate reaches into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachView {
+    /// The adapter's name.
+    pub name: String,
+    /// What it launches.
+    pub summary: String,
+    /// Its program; none where it has none of its own.
+    pub program: Option<ProgramView>,
+    /// Its version and whether that will do, in a few words.
+    pub client: String,
+    /// What is enforced, what is only observed, and what neither.
+    pub reach: Vec<CellView>,
+}
+
+/// One thing that an agent does, and what holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellView {
+    /// The name of its column, in lower case.
+    pub of: String,
+    /// What that means.
+    pub title: String,
+    /// How far the gate reaches.
+    pub grade: Grade,
+    /// By what, or why not.
+    pub how: String,
+}
+
+/// How far the gate reaches into each kind of agent; with a name into one. Blocks for as long as the programs take to say
+/// their version.
+///
+/// # Errors
+/// When there is no such adapter.
+pub fn reach(name: Option<&str>) -> Result<Vec<ReachView>, Failure> {
+    let Some(name) = name else {
+        return Ok(ADAPTERS.iter().map(|adapter| reach_of(adapter)).collect());
+    };
+    let adapter = agents::by_name(name).ok_or_else(|| {
+        let known: Vec<&str> = ADAPTERS.iter().map(|adapter| adapter.name).collect();
+        Failure::new(Code::Usage, format!("there is no adapter `{name}`")).hint(known.join(", "))
+    })?;
+    Ok(vec![reach_of(adapter)])
+}
+
+fn reach_of(adapter: &Adapter) -> ReachView {
+    let cell = |(of, title, held): (&str, &str, Held)| CellView {
+        of: of.to_lowercase(),
+        title: title.to_owned(),
+        grade: held.grade,
+        how: held.how.to_owned(),
+    };
+    let program = agent(adapter);
+    ReachView {
+        name: adapter.name.to_owned(),
+        summary: adapter.summary.to_owned(),
+        client: program.as_ref().map_or_else(|| "built in".to_owned(), brief),
+        program,
+        reach: adapter.reach.cells().map(cell).into(),
+    }
+}
+
+fn brief(found: &ProgramView) -> String {
+    let version = agents::version(found.version.as_deref().unwrap_or_default());
+    let version = version.map(|numbers| numbers.map(|number| number.to_string()).join("."));
+    let version = version.unwrap_or_default();
+    match found.state {
+        ProgramState::Usable => version,
+        ProgramState::Untested => format!("{version} untested"),
+        ProgramState::TooOld if agents::is_at_least(&version, &found.minimum) => {
+            format!("{version} old runtime")
+        }
+        ProgramState::TooOld => format!("{version} too old"),
+        ProgramState::Missing if found.tested.is_none() => "not found, untested".to_owned(),
+        ProgramState::Missing => "not found".to_owned(),
+    }
 }
 
 /// Looks. Blocks for as long as the programs take to say their version.

@@ -1,5 +1,7 @@
 //! `agentsup doctor`: what is in place, what is not, and what to do about it.
 
+mod agents;
+
 use std::process::ExitCode;
 
 use super::output::{self, Answer, Cell, Format, Tone, cell};
@@ -17,13 +19,21 @@ use crate::sys::paths::Home;
 #[command(after_help = "\
 Examples:
   agentsup doctor
-  agentsup doctor --json | jq '.paths'")]
+  agentsup doctor --json | jq '.paths'
+  agentsup doctor --agents
+  agentsup doctor --agents qwen")]
 pub(super) struct Args {
+    /// What of each agent is enforced, what is only observed, and what neither; with a NAME why
+    #[arg(long, value_name = "NAME", num_args = 0..=1)]
+    agents: Option<Option<String>>,
     #[command(flatten)]
     answer: Answer,
 }
 
 pub(super) fn perform(args: &Args) -> Outcome {
+    if let Some(name) = &args.agents {
+        return agents::perform(name.as_deref(), args.answer.format());
+    }
     let home = Home::from_env()?;
     let daemon = ask_of(Absent::Fail, async |client| client.call::<DaemonStatus>(Nothing {}).await).ok();
     let report = doctor::examine(&home, daemon)?;

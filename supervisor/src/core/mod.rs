@@ -25,6 +25,7 @@ pub mod place;
 pub mod policy;
 pub mod principal;
 pub mod problem;
+pub mod reach;
 pub mod reconcile;
 pub mod record;
 pub mod refusal;

@@ -12,6 +12,7 @@ mod hostile;
 mod opencode;
 mod qwen;
 mod subscription;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -38,9 +38,28 @@ pub(super) fn denied(
     };
     Refusal {
         kind,
-        message: format!("agentsup denied `{}`: {because} ({record})", action.name()),
+        message: format!(
+            "agentsup denied `{}`: {because} ({record}){}",
+            action.name(),
+            way_out(kind, evaluation, action, record)
+        ),
         hint,
         record: Some(record),
+    }
+}
+
+/// What is left to an agent whose tool is denied: its user can look the decision up. A person who said no has said what
+/// there is to say.
+fn way_out(kind: RefusalKind, evaluation: &Evaluation, action: &Action, record: RecordId) -> String {
+    let by_a_person = evaluation.decisive().any(|reason| reason.source.starts_with("approval/"));
+    match (action, kind) {
+        (Action::Tool(_), RefusalKind::Denied) if !by_a_person => {
+            format!(". Do without it, or ask your user, who can run: agentsup why {record}")
+        }
+        (Action::Tool(_), RefusalKind::ApprovalTimedOut) => {
+            ". Do something else, and tell your user that this waits for an answer".to_owned()
+        }
+        _ => String::new(),
     }
 }
 

@@ -142,7 +142,8 @@ async fn a_tool_outside_the_scope_is_denied_and_recorded() {
         Refusal {
             kind: RefusalKind::Denied,
             message: format!(
-                "agentsup denied `payments/echo`: the tool `payments/echo` is not in the agent's scope ({record})"
+                "agentsup denied `payments/echo`: the tool `payments/echo` is not in the agent's scope ({record}). Do \
+                 without it, or ask your user, who can run: agentsup why {record}"
             ),
             hint: None,
             record: Some(record),

@@ -39,6 +39,7 @@ pub(crate) fn run() -> Run {
         environment: Environment::Dev,
         adapter: "claude".into(),
         repository: "/repo".into(),
+        remote: None,
         worktree: "/trees/1".into(),
         branch: "agentsup/1".into(),
         base: "0".repeat(40),

@@ -26,6 +26,9 @@ pub struct Run {
     pub adapter: String,
     /// The repository's main checkout.
     pub repository: PathBuf,
+    /// The fetch address of its remote `origin`, without a password, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
     /// The run's own checkout.
     pub worktree: PathBuf,
     /// The run's own branch.

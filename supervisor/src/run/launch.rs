@@ -187,6 +187,7 @@ fn describe(
             .worktrees_dir()
             .join(format!("{}-{short}", directory_name(start.repository.checkout()))),
         repository: start.repository.checkout().to_owned(),
+        remote: start.remote.clone(),
         branch: format!("agentsup/{}-{short}", label.unwrap_or(usual)),
         base: start.base.to_string(),
         onto: start.branch.clone(),

@@ -242,6 +242,7 @@ mod tests {
             environment: Environment::Dev,
             adapter: "command".into(),
             repository: "/r".into(),
+            remote: None,
             worktree: "/w".into(),
             branch: "agentsup/a-6b7c8d9e".into(),
             base: "0".into(),

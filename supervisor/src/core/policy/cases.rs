@@ -142,7 +142,7 @@ mod tests {
     fn a_case_that_is_not_so_is_told() {
         let policies = r#"@id("all") permit (principal, action, resource);"#;
         let request = r#""request": {"principal": "Agent::\"a\"", "action": "Action::\"egress\"", "resource": "Host::\"h\"",
-            "context": {"environment": "dev", "adapter": "a", "repository": "/r", "in_scope": true, "session": [],
+            "context": {"environment": "dev", "adapter": "a", "repository": "/r", "repository_labels": [], "in_scope": true, "session": [],
                         "hour": 1, "weekday": 1, "port": 443}}"#;
         let cases = format!(
             r#"[{{{request}, "decision": "allow", "reason": ["all"]}}, {{{request}, "decision": "deny"}},

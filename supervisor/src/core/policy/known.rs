@@ -3,7 +3,7 @@
 //!
 //! Invariants: a question is the same only if everything is the same that [`super::request`] reads of it; what is
 //! read of arguments (paths, hosts, commands) is judged anew each time. The answers are those of one set of policies
-//! and go with it. Bounded: the oldest is forgotten.
+//! and labels, and go with it. Bounded: the oldest is forgotten.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ struct Asked {
     environment: Environment,
     adapter: String,
     repository: PathBuf,
+    remote: Option<String>,
     in_scope: bool,
     now: Circumstances,
     about: About,
@@ -54,6 +55,7 @@ impl Known {
             environment: run.environment,
             adapter: run.adapter.clone(),
             repository: run.repository.clone(),
+            remote: run.remote.clone(),
             in_scope,
             now: now.clone(),
             about,
@@ -80,6 +82,7 @@ impl Asked {
             && self.environment == run.environment
             && self.adapter == run.adapter
             && self.repository == run.repository
+            && self.remote == run.remote
             && self.agent == *agent
     }
 }

@@ -15,6 +15,7 @@ use miette::Diagnostic;
 use super::super::decision::{Decision, Stage};
 use super::super::problem::{Problem, position};
 use super::known::Known;
+use super::labels::Labels;
 use super::request::ACTION_NAMES;
 use super::slice::Slice;
 use super::{Layer, Loaded, Meta, Origin, Pack, PolicySet, PolicySource, Types, stage};
@@ -40,8 +41,13 @@ impl PolicySource {
 }
 
 impl PolicySet {
-    /// Loads files of policies, all or none. The problems are in order of file and line.
+    /// Loads files of policies, all or none, where nothing has a label. The problems are in order of file and line.
     pub fn load(sources: &[PolicySource]) -> Result<Self, Vec<Problem>> {
+        Self::load_with(sources, Labels::default())
+    }
+
+    /// As [`PolicySet::load`], with the rules by which things have labels.
+    pub fn load_with(sources: &[PolicySource], labels: Labels) -> Result<Self, Vec<Problem>> {
         let schema = schema().map_err(|problem| vec![problem])?;
         let validator = Validator::new(schema.clone());
         let mut problems = Vec::new();
@@ -58,7 +64,7 @@ impl PolicySet {
             problems.sort();
             return Err(problems);
         }
-        let loaded = assemble(schema, checked);
+        let loaded = assemble(schema, checked, labels);
         loaded.map(|loaded| Self(Some(Arc::new(loaded)))).map_err(|text| vec![embedded(text)])
     }
 }
@@ -227,16 +233,18 @@ fn number(id: &PolicyId) -> usize {
 }
 
 /// Sorts the policies by the actions to which they can apply and by what they say.
-fn assemble(schema: Schema, checked: Vec<Checked>) -> Result<Loaded, String> {
+fn assemble(schema: Schema, checked: Vec<Checked>, labels: Labels) -> Result<Loaded, String> {
     let kind = |name: &str| EntityTypeName::from_str(name).map_err(|error| error.to_string());
     let types = Types {
         agent: kind("Agent")?,
         team: kind("Team")?,
+        role: kind("Role")?,
         adapter: kind("Adapter")?,
         provider: kind("Provider")?,
         model: kind("Model")?,
         server: kind("Server")?,
         tool: kind("Tool")?,
+        class: kind("ToolClass")?,
         host: kind("Host")?,
     };
     let actions = schema.action_entities().map_err(|error| error.to_string())?;
@@ -252,6 +260,7 @@ fn assemble(schema: Schema, checked: Vec<Checked>) -> Result<Loaded, String> {
         }
         slices.insert(name, slice);
     }
+    let layers = checked.iter().map(|one| one.meta.layer).collect();
     let policies = checked.into_iter().map(|one| (one.policy.id().clone(), one.meta)).collect();
-    Ok(Loaded { schema, types, slices, policies, known: Known::default() })
+    Ok(Loaded { schema, types, slices, labels, layers, policies, known: Known::default() })
 }

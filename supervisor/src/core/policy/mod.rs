@@ -7,7 +7,9 @@
 
 pub mod cases;
 mod circumstances;
+mod glob;
 mod known;
+pub mod labels;
 #[cfg(test)]
 mod layer_tests;
 mod load;
@@ -18,7 +20,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use super::run::Run;
 use super::scope;
 
 pub use circumstances::Circumstances;
+use labels::{Labels, View};
 pub use load::SCHEMA;
 pub use packs::{Pack, PackError};
 use slice::Slice;
@@ -118,6 +121,9 @@ struct Loaded {
     schema: Schema,
     types: Types,
     slices: BTreeMap<&'static str, Slice>,
+    labels: Labels,
+    /// Those that have policies.
+    layers: BTreeSet<Layer>,
     policies: HashMap<PolicyId, Meta>,
     known: known::Known,
 }
@@ -154,11 +160,13 @@ impl Meta {
 struct Types {
     agent: EntityTypeName,
     team: EntityTypeName,
+    role: EntityTypeName,
     adapter: EntityTypeName,
     provider: EntityTypeName,
     model: EntityTypeName,
     server: EntityTypeName,
     tool: EntityTypeName,
+    class: EntityTypeName,
     host: EntityTypeName,
 }
 
@@ -214,15 +222,10 @@ impl PolicySet {
         }
         let name = request::action_name(question.action);
         let slice = loaded.slices.get(name).ok_or("the action is not in the schema")?;
-        let asked = request::questions(loaded, slice, &question)?;
-        let policies = slice.of(&asked.principals, &asked.resources)?;
         let mut reasons = Vec::new();
-        for request in &asked.requests {
-            let response = Authorizer::new().is_authorized(request, &policies, &asked.entities);
-            for reason in loaded.answer(&response, question.agent.reference.namespace()) {
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
-                }
+        for view in loaded.labels.views(question.agent.reference.namespace()) {
+            if view.is_first() || loaded.layers.iter().any(|layer| view.is_of(*layer)) {
+                loaded.ask(slice, &question, &view, &mut reasons)?;
             }
         }
         loaded.known.keep(&question, &reasons);
@@ -244,17 +247,41 @@ struct Question<'q> {
 pub const NOTHING_PERMITS: &str = "default";
 
 impl Loaded {
+    /// Adds what the policies say whose view this is.
+    fn ask(
+        &self,
+        slice: &Slice,
+        question: &Question<'_>,
+        view: &View<'_>,
+        reasons: &mut Vec<Reason>,
+    ) -> Result<(), String> {
+        let asked = request::questions(self, slice, question, view)?;
+        let policies = slice.of(&asked.principals, &asked.resources)?;
+        for request in &asked.requests {
+            let response = Authorizer::new().is_authorized(request, &policies, &asked.entities);
+            for reason in self.answer(&response, question.agent.reference.namespace(), view) {
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// One question's reasons: permissions, what could not be evaluated, asks, refusals, each in order of name. A
     /// policy that cannot be evaluated denies, whatever it would have said.
-    fn answer(&self, response: &Response, team: &str) -> Vec<Reason> {
-        let concerned = |id: &&PolicyId| self.policies.get(*id).is_none_or(|meta| meta.concerns(team));
+    fn answer(&self, response: &Response, team: &str, view: &View<'_>) -> Vec<Reason> {
+        let concerned = |id: &&PolicyId| {
+            self.policies.get(*id).is_none_or(|meta| meta.concerns(team) && view.is_of(meta.layer))
+        };
         let applying = response.diagnostics().reason().filter(concerned);
         let mut reasons: Vec<Reason> = applying.map(|id| self.reason(id)).collect();
         reasons.sort_by(|a, b| a.decision.cmp(&b.decision).then_with(|| a.source.cmp(&b.source)));
         let tighter =
             reasons.iter().position(|reason| reason.decision != Decision::Allow).unwrap_or(reasons.len());
         let tighter = reasons.split_off(tighter);
-        let nothing_permits = reasons.is_empty();
+        // Only the highest layers permit.
+        let nothing_permits = reasons.is_empty() && view.is_first();
         let errors = response.diagnostics().errors().filter(|error| {
             let AuthorizationError::PolicyEvaluationError(error) = error;
             concerned(&error.policy_id())

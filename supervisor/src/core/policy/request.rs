@@ -1,6 +1,6 @@
 //! From an action to Cedar's questions: principal, action, resource and the normalised facts as context.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
@@ -8,11 +8,15 @@ use cedar_policy::{
 
 use super::super::action::{Action, PathFact, Place, ToolAction, ToolSource};
 use super::super::manifest::{Agent, Lifecycle};
+use super::super::run::Run;
+use super::labels::{self, View};
 use super::slice::Slice;
 use super::{Loaded, Question};
 
 /// The most paths and commands that one call may consist of and still be judged.
 const MAX_CONTEXTS: usize = 256;
+/// The longest path or name that is held against labels, in bytes.
+const MAX_NAME_BYTES: usize = 4096;
 
 /// The questions about one action; the strictest answer counts.
 pub(super) struct Questions {
@@ -45,15 +49,16 @@ pub(super) fn questions(
     loaded: &Loaded,
     slice: &Slice,
     question: &Question<'_>,
+    view: &View<'_>,
 ) -> Result<Questions, String> {
     let Question { agent, run, action, now, in_scope } = *question;
-    let principal = uid(&loaded.types.agent, &agent.reference.to_string());
-    let (resource, attributes, parents) = resource(loaded, action);
-    let principals = vec![principal.clone(), uid(&loaded.types.team, agent.reference.namespace())];
+    let (agent_entity, principals) = agent_entity(loaded, agent, view)?;
+    let principal = agent_entity.uid();
+    let (resource, attributes, parents) = resource(loaded, action, view)?;
     let resources = std::iter::once(resource.clone()).chain(parents.iter().cloned()).collect();
     let entities = Entities::from_entities(
         [
-            agent_entity(loaded, agent, principal.clone())?,
+            agent_entity,
             Entity::new(resource.clone(), attributes, parents).map_err(|error| error.to_string())?,
             slice.entity.clone(),
         ],
@@ -63,6 +68,7 @@ pub(super) fn questions(
         text("environment", run.environment.name()),
         text("adapter", &run.adapter),
         text("repository", &run.repository.to_string_lossy()),
+        set("repository_labels", view.repository(run)),
         ("in_scope".into(), RestrictedExpression::new_bool(in_scope)),
         set("session", now.session.iter().map(String::as_str)),
         number("hour", now.hour),
@@ -84,7 +90,7 @@ pub(super) fn questions(
             common.push(number("port", egress.port));
             contexts.push(common);
         }
-        Action::Tool(tool) => tool_contexts(tool, common, &mut contexts)?,
+        Action::Tool(tool) => tool_contexts(tool, run, view, common, &mut contexts)?,
     }
     let ask = |pairs: Pairs| {
         let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
@@ -100,7 +106,8 @@ pub(super) fn questions(
     })
 }
 
-fn agent_entity(loaded: &Loaded, agent: &Agent, principal: EntityUid) -> Result<Entity, String> {
+/// The agent, and all that it is in, itself first.
+fn agent_entity(loaded: &Loaded, agent: &Agent, view: &View<'_>) -> Result<(Entity, Vec<EntityUid>), String> {
     let lifecycle = match agent.lifecycle {
         Lifecycle::Experimental => "experimental",
         Lifecycle::Production => "production",
@@ -113,34 +120,66 @@ fn agent_entity(loaded: &Loaded, agent: &Agent, principal: EntityUid) -> Result<
         text("purpose", &agent.purpose),
         text("lifecycle", lifecycle),
     ]);
-    let team = uid(&loaded.types.team, agent.reference.namespace());
-    Entity::new(principal, attributes, HashSet::from([team])).map_err(|error| error.to_string())
+    let mut is_in = vec![uid(&loaded.types.team, agent.reference.namespace())];
+    is_in.extend(view.roles(&agent.reference).into_iter().map(|role| uid(&loaded.types.role, role)));
+    let principal = uid(&loaded.types.agent, &agent.reference.to_string());
+    let parents = is_in.iter().cloned().collect();
+    let entity = Entity::new(principal.clone(), attributes, parents).map_err(|error| error.to_string())?;
+    is_in.insert(0, principal);
+    Ok((entity, is_in))
 }
 
 type Resource = (EntityUid, HashMap<String, RestrictedExpression>, HashSet<EntityUid>);
 
-fn resource(loaded: &Loaded, action: &Action) -> Resource {
+fn resource(loaded: &Loaded, action: &Action, view: &View<'_>) -> Result<Resource, String> {
     let types = &loaded.types;
-    match action {
+    Ok(match action {
         Action::Launch(launch) => (uid(&types.adapter, &launch.adapter), HashMap::new(), HashSet::new()),
         Action::Llm(llm) => {
-            let provider = uid(&types.provider, &llm.provider);
-            (uid(&types.model, &llm.model), HashMap::new(), HashSet::from([provider]))
+            let (provider, model) = (bounded(&llm.provider)?, bounded(&llm.model)?);
+            let attributes = HashMap::from([
+                set("labels", view.model(provider, model)),
+                set("residency", view.model_residency(provider, model)),
+            ]);
+            (uid(&types.model, model), attributes, HashSet::from([uid(&types.provider, provider)]))
         }
         Action::Tool(tool) => {
-            let parents = match &tool.source {
-                ToolSource::Builtin(_) | ToolSource::Foreign => HashSet::new(),
-                ToolSource::Mcp(server) => HashSet::from([uid(&types.server, server)]),
+            bounded(&tool.tool)?;
+            let classes = view.tool(tool).into_iter().map(|class| uid(&types.class, class));
+            let server = match &tool.source {
+                ToolSource::Builtin(_) | ToolSource::Foreign => None,
+                ToolSource::Mcp(server) => Some(uid(&types.server, server)),
             };
-            (uid(&types.tool, &action.name()), HashMap::from([text("name", &tool.tool)]), parents)
+            let name = HashMap::from([text("name", &tool.tool)]);
+            (uid(&types.tool, &action.name()), name, classes.chain(server).collect())
         }
-        Action::Egress(egress) => (uid(&types.host, &egress.host), HashMap::new(), HashSet::new()),
+        Action::Egress(egress) => {
+            let host = labels::host(bounded(&egress.host)?);
+            let attributes = HashMap::from([
+                set("labels", view.host(&host)),
+                set("residency", view.host_residency(&host)),
+            ]);
+            (uid(&types.host, &host), attributes, HashSet::new())
+        }
+    })
+}
+
+fn bounded(name: &str) -> Result<&str, String> {
+    if name.len() > MAX_NAME_BYTES {
+        return Err(format!("a name is longer than {MAX_NAME_BYTES} bytes"));
     }
+    Ok(name)
 }
 
 /// One context for each path and each command of a command line, for a command one for each path that it names; one
 /// without either if there is none.
-fn tool_contexts(tool: &ToolAction, mut common: Pairs, contexts: &mut Vec<Pairs>) -> Result<(), String> {
+fn tool_contexts(
+    tool: &ToolAction,
+    run: &Run,
+    view: &View<'_>,
+    mut common: Pairs,
+    contexts: &mut Vec<Pairs>,
+) -> Result<(), String> {
     let facts = &tool.facts;
     let count = facts.paths.len() + facts.parts.iter().map(|part| part.paths.len().max(1)).sum::<usize>();
     if count > MAX_CONTEXTS {
@@ -152,29 +191,59 @@ fn tool_contexts(tool: &ToolAction, mut common: Pairs, contexts: &mut Vec<Pairs>
         facts.parts.iter().filter_map(|part| part.call.program.as_deref()).collect();
     let opaque = facts.parts.iter().any(|part| part.call.opaque);
     common.push(set("places", places));
-    common.push(set("hosts", facts.hosts.iter().map(String::as_str)));
+    push_hosts(&facts.hosts, view, &mut common)?;
     common.push(set("programs", programs));
     common.push(("opaque".into(), RestrictedExpression::new_bool(opaque)));
     common.extend(facts.command.as_deref().map(|command| text("command", command)));
-    contexts.extend(facts.paths.iter().map(|fact| with_path(common.clone(), fact)));
+    let with_path = |pairs: &Pairs, fact: &PathFact| with_path(pairs.clone(), fact, &view.path(fact, run));
+    for fact in facts.paths.iter().chain(facts.parts.iter().flat_map(|part| &part.paths)) {
+        bounded(&fact.path.to_string_lossy())?;
+    }
+    contexts.extend(facts.paths.iter().map(|fact| with_path(&common, fact)));
     for part in &facts.parts {
         let mut pairs = common.clone();
         pairs.extend(part.call.program.as_deref().map(|program| text("program", program)));
         pairs.extend(part.call.verb.as_deref().map(|verb| text("verb", verb)));
         pairs.push(set("words", part.call.words.iter().map(String::as_str)));
         pairs.push(set("variables", part.call.assigns.iter().map(String::as_str)));
-        contexts.extend(part.paths.iter().map(|fact| with_path(pairs.clone(), fact)));
+        contexts.extend(part.paths.iter().map(|fact| with_path(&pairs, fact)));
         if part.paths.is_empty() {
-            contexts.push(pairs);
+            contexts.push(without_path(pairs));
         }
     }
     if contexts.is_empty() {
-        contexts.push(common);
+        contexts.push(without_path(common));
     }
     Ok(())
 }
 
-fn with_path(mut pairs: Pairs, fact: &PathFact) -> Pairs {
+/// The hosts of a call: what any of them is labelled, what every one is, and where they keep data.
+fn push_hosts(hosts: &[String], view: &View<'_>, pairs: &mut Pairs) -> Result<(), String> {
+    let (mut any, mut residency) = (BTreeSet::new(), BTreeSet::new());
+    let mut every: Option<BTreeSet<&str>> = None;
+    let mut names = BTreeSet::new();
+    for host in hosts {
+        let host = labels::host(bounded(host)?);
+        let labels = view.host(&host);
+        residency.extend(view.host_residency(&host));
+        every = Some(every.map_or_else(|| labels.clone(), |every| &every & &labels));
+        any.extend(labels);
+        names.insert(host);
+    }
+    pairs.push(set("hosts", names.iter().map(String::as_str)));
+    pairs.push(set("host_labels", any));
+    pairs.push(set("common_host_labels", every.unwrap_or_default()));
+    pairs.push(set("host_residency", residency));
+    Ok(())
+}
+
+fn without_path(mut pairs: Pairs) -> Pairs {
+    pairs.push(set("labels", []));
+    pairs
+}
+
+fn with_path(mut pairs: Pairs, fact: &PathFact, labels: &BTreeSet<&str>) -> Pairs {
+    pairs.push(set("labels", labels.iter().copied()));
     pairs.push(text("path", &fact.path.to_string_lossy()));
     pairs.push(text("place", place_name(fact.place)));
     pairs

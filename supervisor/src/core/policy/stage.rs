@@ -6,19 +6,40 @@ use serde_json::Value;
 use super::super::decision::Stage;
 
 /// What is asked for a purpose: attributes of the context and of entities.
-const OF_PURPOSE: [&str; 8] = [
-    "purpose",
-    "residency",
-    "budget_left_percent",
-    "hour",
-    "weekday",
-    "billing",
-    "classification_limit",
-    "approved",
-];
+const OF_PURPOSE: [&str; 7] =
+    ["purpose", "residency", "host_residency", "budget_left_percent", "hour", "weekday", "billing"];
 
-/// What only tells about roles: who acts, with which kind of tool, and whether the manifest has it in its scope.
-const OF_ROLES: [&str; 5] = ["in_scope", "class", "name", "namespace", "lifecycle"];
+/// What only tells about roles: who acts, with which kind of tool, and whether the manifest has it in its scope. Roles
+/// and classes themselves are what somebody is `in`.
+const OF_ROLES: [&str; 4] = ["in_scope", "name", "namespace", "lifecycle"];
+
+/// What tells about the thing itself, where it is and what it holds; whatever is in no list belongs here too.
+#[cfg(test)]
+const OF_ATTRIBUTES: [&str; 23] = [
+    "adapter",
+    "command",
+    "common_host_labels",
+    "environment",
+    "host_labels",
+    "hosts",
+    "labels",
+    "opaque",
+    "owner",
+    "path",
+    "place",
+    "places",
+    "port",
+    "program",
+    "programs",
+    "provider",
+    "remote",
+    "repository",
+    "repository_labels",
+    "session",
+    "variables",
+    "verb",
+    "words",
+];
 
 /// The stage of a policy: the latest of all that its conditions look at; a policy without any is about roles.
 pub(super) fn stage(policy: &Policy) -> Result<Stage, String> {
@@ -62,7 +83,44 @@ fn of(attribute: &str) -> Stage {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use std::collections::BTreeSet;
+
+    use cedar_policy::SchemaFragment;
+
+    use super::super::SCHEMA;
     use super::*;
+
+    /// The names of all attributes in a schema of JSON.
+    fn attributes(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Array(values) => values.iter().for_each(|value| attributes(value, found)),
+            Value::Object(map) => {
+                for (name, inner) in map {
+                    if let ("attributes", Some(of)) = (name.as_str(), inner.as_object()) {
+                        found.extend(of.keys().cloned());
+                    }
+                    attributes(inner, found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A word that means nothing, or one that nobody thought about, cannot stay.
+    #[test]
+    fn every_attribute_of_the_schema_is_of_one_stage() {
+        let (schema, _) = SchemaFragment::from_cedarschema_str(SCHEMA).unwrap();
+        let mut known = BTreeSet::new();
+        attributes(&schema.to_json_value().unwrap(), &mut known);
+        let mut listed: Vec<&str> = [&OF_PURPOSE[..], &OF_ROLES, &OF_ATTRIBUTES].concat();
+        listed.sort_unstable();
+        assert_eq!(listed, known.iter().map(String::as_str).collect::<Vec<_>>());
+        for (stage, names) in
+            [(Stage::Pbac, &OF_PURPOSE[..]), (Stage::Rbac, &OF_ROLES), (Stage::Abac, &OF_ATTRIBUTES)]
+        {
+            assert!(names.iter().all(|name| of(name) == stage), "{stage:?}");
+        }
+    }
 
     #[test]
     fn the_stage_is_that_of_what_a_policy_looks_at() {
@@ -71,6 +129,17 @@ mod tests {
             (r#"principal in Team::"t", action == Action::"shell", resource"#, "", Stage::Rbac),
             ("principal, action, resource", r#"when { principal.namespace == "t" }"#, Stage::Rbac),
             ("principal, action, resource", "when { context.in_scope }", Stage::Rbac),
+            (
+                "principal, action, resource",
+                r#"when { principal in Role::"r" && resource in ToolClass::"publish" }"#,
+                Stage::Rbac,
+            ),
+            ("principal, action, resource", r#"when { context.labels.contains("pci") }"#, Stage::Abac),
+            (
+                "principal, action == Action::\"llm\", resource",
+                r#"unless { resource.residency == ["eu"] }"#,
+                Stage::Pbac,
+            ),
             (
                 "principal, action, resource",
                 r#"when { context has path && context.path like "*/x" }"#,

@@ -205,6 +205,7 @@ fn run(dir: &Path) -> Run {
         environment: Environment::Dev,
         adapter: "command".into(),
         repository: dir.join("repo"),
+        remote: None,
         worktree: dir.join("worktree"),
         branch: "agentsup/bot".into(),
         base: "0".repeat(40),

@@ -1,0 +1,292 @@
+//! Label rules: which files, repositories, hosts, models, tools and agents have which labels, classes and roles, and
+//! where data is kept. `Policy` documents give them; policies look at them.
+//!
+//! Invariant: **a layer sees what it and the layers above it give, and nothing of those below.** So whatever is added
+//! in a lower layer, the policies above it say what they said before, `unless` and all. Case does not matter, except in
+//! names of tools and agents, which are exact everywhere else too.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::super::action::{PathFact, Place, ToolAction, ToolSource};
+use super::super::principal::AgentRef;
+use super::super::run::Run;
+use super::Layer;
+use super::glob::{Case, NameGlob, PairGlob, PathGlob};
+
+/// Where data is kept of which nobody says so.
+pub const UNKNOWN: &str = "unknown";
+
+/// What a rule is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// Files: labels.
+    Path,
+    /// Repositories: labels.
+    Repository,
+    /// Hosts: labels.
+    Host,
+    /// Models: labels.
+    Model,
+    /// Tools: classes.
+    Tool,
+    /// Agents: roles.
+    Agent,
+    /// Hosts: where they keep data.
+    HostResidency,
+    /// Models: where they keep data.
+    ModelResidency,
+}
+
+/// A rule: what matches has the words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    subject: Subject,
+    pattern: Pattern,
+    words: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pattern {
+    Path(PathGlob),
+    Remote(PathGlob),
+    Name(NameGlob),
+    Pair(PairGlob),
+}
+
+impl Rule {
+    /// Reads a pattern; `home` is what `~` stands for.
+    ///
+    /// # Errors
+    /// What is wrong with the pattern or a word, as a fragment.
+    pub fn new(
+        subject: Subject,
+        pattern: &str,
+        words: Vec<String>,
+        home: Option<&Path>,
+    ) -> Result<Self, String> {
+        if let Some(word) = words.iter().find(|word| !is_word(word)) {
+            return Err(format!("`{word}` is not a label (lower-case letters, digits and `-`, at most 63)"));
+        }
+        if words.iter().any(|word| word == UNKNOWN) {
+            return Err(format!("`{UNKNOWN}` is what has no rule"));
+        }
+        let pattern = match subject {
+            Subject::Path => Pattern::Path(PathGlob::new(&at_home(pattern, home)?)?),
+            Subject::Repository if pattern.starts_with(['/', '~']) => {
+                Pattern::Path(PathGlob::new(&at_home(pattern, home)?)?)
+            }
+            Subject::Repository => Pattern::Remote(PathGlob::new(pattern)?),
+            Subject::Host | Subject::HostResidency => {
+                Pattern::Name(NameGlob::new(&host_pattern(pattern), Case::Ignored)?)
+            }
+            Subject::Model | Subject::ModelResidency => {
+                Pattern::Pair(PairGlob::new(pattern, '/', Case::Ignored)?)
+            }
+            Subject::Tool if pattern.contains('/') => {
+                Pattern::Pair(PairGlob::new(pattern, '/', Case::Matters)?)
+            }
+            Subject::Tool => Pattern::Name(NameGlob::new(pattern, Case::Matters)?),
+            Subject::Agent => Pattern::Pair(PairGlob::new(pattern, '@', Case::Matters)?),
+        };
+        Ok(Self { subject, pattern, words })
+    }
+}
+
+/// Whether a text can be a label, a class or a role.
+pub fn is_word(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    text.len() <= 63 && text.starts_with(|first: char| first.is_ascii_lowercase()) && text.bytes().all(plain)
+}
+
+fn at_home(pattern: &str, home: Option<&Path>) -> Result<String, String> {
+    let Some(rest) = pattern.strip_prefix('~') else { return Ok(pattern.to_owned()) };
+    match (home.and_then(Path::to_str), rest.is_empty() || rest.starts_with('/')) {
+        (Some(home), true) => Ok(format!("{}{rest}", home.trim_end_matches('/'))),
+        (None, true) => Err("`~` means nothing without a home directory".into()),
+        (_, false) => Err("another user's home is written out".into()),
+    }
+}
+
+/// The rules of one layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerRules {
+    /// Who gives them.
+    pub layer: Layer,
+    /// Whose agents see them, in the team's layer.
+    pub team: Option<String>,
+    /// They.
+    pub rules: Vec<Rule>,
+}
+
+/// All rules, in order of layer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels(Vec<LayerRules>);
+
+impl Labels {
+    /// Puts them in order.
+    pub fn new(mut layers: Vec<LayerRules>) -> Self {
+        layers.retain(|layer| !layer.rules.is_empty());
+        layers.sort_by_key(|layer| layer.layer);
+        Self(layers)
+    }
+
+    /// What the layers see, from the highest, for agents of a team: each view with the layers whose view it is.
+    pub(super) fn views(&self, team: &str) -> Vec<View<'_>> {
+        let mut views = vec![View { from: Layer::Default, before: None, given: Vec::new() }];
+        for given in self.0.iter().filter(|given| given.team.as_deref().is_none_or(|of| of == team)) {
+            let Some(last) = views.last_mut() else { continue };
+            // What the organisation gives the pack that it chose sees too.
+            if given.layer <= Layer::Org || given.layer == last.from {
+                last.given.push(given);
+            } else {
+                last.before = Some(given.layer);
+                let all = last.given.iter().copied().chain([given]).collect();
+                views.push(View { from: given.layer, before: None, given: all });
+            }
+        }
+        views
+    }
+}
+
+/// What policies of some layers see.
+#[derive(Debug, Clone)]
+pub(super) struct View<'l> {
+    /// The first layer whose view it is.
+    from: Layer,
+    /// The first after it that sees more.
+    before: Option<Layer>,
+    given: Vec<&'l LayerRules>,
+}
+
+impl<'l> View<'l> {
+    /// Whether it is that of the highest layers.
+    pub(super) fn is_first(&self) -> bool {
+        self.from == Layer::Default
+    }
+
+    /// Whether it is that of a layer.
+    pub(super) fn is_of(&self, layer: Layer) -> bool {
+        self.from <= layer && self.before.is_none_or(|before| layer < before)
+    }
+
+    fn words(&self, subject: Subject, matches: impl Fn(&Pattern) -> bool) -> BTreeSet<&'l str> {
+        let rules = self.given.iter().flat_map(|given| &given.rules);
+        let applying = rules.filter(|rule| rule.subject == subject && matches(&rule.pattern));
+        applying.flat_map(|rule| rule.words.iter().map(String::as_str)).collect()
+    }
+
+    /// The labels of a file: by its path, and in the run's repository by its path there.
+    pub(super) fn path(&self, fact: &PathFact, run: &Run) -> BTreeSet<&'l str> {
+        let relative = in_repository(fact, run);
+        self.words(Subject::Path, |pattern| match pattern {
+            Pattern::Path(glob) if glob.is_absolute() => fact.path.is_absolute() && glob.matches(&fact.path),
+            Pattern::Path(glob) => relative.is_some_and(|relative| glob.matches(relative)),
+            _ => false,
+        })
+    }
+
+    /// The labels of the run's repository: by its path and by its remote.
+    pub(super) fn repository(&self, run: &Run) -> BTreeSet<&'l str> {
+        let remote = run.remote.as_deref().and_then(remote);
+        self.words(Subject::Repository, |pattern| match pattern {
+            Pattern::Path(glob) => glob.matches(&run.repository),
+            Pattern::Remote(glob) => remote.as_deref().is_some_and(|remote| glob.matches(remote)),
+            _ => false,
+        })
+    }
+
+    /// The labels of a host, which must be as [`host`] writes it.
+    pub(super) fn host(&self, host: &str) -> BTreeSet<&'l str> {
+        self.words(Subject::Host, |pattern| is_name(pattern, host))
+    }
+
+    /// Where a host keeps data.
+    pub(super) fn host_residency(&self, host: &str) -> BTreeSet<&'l str> {
+        or_unknown(self.words(Subject::HostResidency, |pattern| is_name(pattern, host)))
+    }
+
+    /// The labels of a model.
+    pub(super) fn model(&self, provider: &str, model: &str) -> BTreeSet<&'l str> {
+        self.words(Subject::Model, |pattern| is_pair(pattern, provider, model))
+    }
+
+    /// Where a model keeps data.
+    pub(super) fn model_residency(&self, provider: &str, model: &str) -> BTreeSet<&'l str> {
+        or_unknown(self.words(Subject::ModelResidency, |pattern| is_pair(pattern, provider, model)))
+    }
+
+    /// The classes of a tool; one of the agent's own has that of its kind too.
+    pub(super) fn tool(&self, tool: &ToolAction) -> BTreeSet<&'l str> {
+        let mut classes = self.words(Subject::Tool, |pattern| match &tool.source {
+            ToolSource::Mcp(server) => is_pair(pattern, server, &tool.tool),
+            ToolSource::Builtin(_) => is_name(pattern, &tool.tool),
+            ToolSource::Foreign => false,
+        });
+        if let ToolSource::Builtin(class) = &tool.source {
+            classes.insert(class.name());
+        }
+        classes
+    }
+
+    /// The roles of an agent.
+    pub(super) fn roles(&self, agent: &AgentRef) -> BTreeSet<&'l str> {
+        self.words(Subject::Agent, |pattern| is_pair(pattern, agent.name(), agent.namespace()))
+    }
+}
+
+fn is_name(pattern: &Pattern, name: &str) -> bool {
+    matches!(pattern, Pattern::Name(glob) if glob.matches(name))
+}
+
+fn is_pair(pattern: &Pattern, first: &str, second: &str) -> bool {
+    matches!(pattern, Pattern::Pair(glob) if glob.matches(first, second))
+}
+
+fn or_unknown(words: BTreeSet<&str>) -> BTreeSet<&str> {
+    if words.is_empty() { BTreeSet::from([UNKNOWN]) } else { words }
+}
+
+/// The path within the run's repository, seen from its worktree or from the main checkout.
+fn in_repository<'p>(fact: &'p PathFact, run: &Run) -> Option<&'p Path> {
+    let path = fact.path.as_path();
+    let known = path.strip_prefix(&run.worktree).or_else(|_| path.strip_prefix(&run.repository));
+    known.ok().or_else(|| {
+        // The directory of worktrees may be known under a name that is a link; a worktree's own name is like no other.
+        let own = run.worktree.file_name().filter(|_| fact.place == Place::Worktree)?;
+        let mut parts = path.components();
+        parts.find(|part| part.as_os_str() == own).map(|_| parts.as_path())
+    })
+}
+
+/// A host in the one spelling: lower case, without a trailing dot, international names in ASCII, addresses as numbers.
+pub(super) fn host(text: &str) -> String {
+    let text = text.trim_end_matches('.');
+    url::Host::parse(text).map_or_else(|_| text.to_ascii_lowercase(), |host| host.to_string())
+}
+
+/// The same for a pattern, name by name.
+fn host_pattern(pattern: &str) -> String {
+    if !pattern.contains(['*', '?']) {
+        return host(pattern);
+    }
+    let name = |name: &str| if name.is_ascii() { name.to_ascii_lowercase() } else { host(name) };
+    pattern.trim_end_matches('.').split('.').map(name).collect::<Vec<_>>().join(".")
+}
+
+/// A remote's address as `host/path`, whatever it is fetched with; none for a directory of this machine.
+fn remote(address: &str) -> Option<PathBuf> {
+    let (authority, path) = match address.split_once("://") {
+        Some((_, rest)) => rest.split_once('/')?,
+        None => address.split_once(':').filter(|(before, _)| !before.contains('/'))?,
+    };
+    let named = authority.rsplit_once('@').map_or(authority, |(_, named)| named);
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let named = named.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(named, |(named, _)| named);
+    let path = path.trim_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    (!named.is_empty() && !path.is_empty()).then(|| Path::new(&host(named)).join(path))
+}
+
+#[cfg(test)]
+mod tests;

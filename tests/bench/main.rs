@@ -13,6 +13,7 @@
 
 #[path = "../fakes/mod.rs"]
 mod fakes;
+mod hooks;
 mod hops;
 mod http;
 mod litellm;
@@ -26,6 +27,7 @@ fn main() {
     row("", "without", "agentsup", "ratio");
     start::print();
     hops::print();
+    hooks::print();
     streams::print();
     litellm::print();
     runs::print();

@@ -86,6 +86,20 @@ impl Grounds {
         roots.iter().fold(self, |places, root| places.with(root, place))
     }
 
+    /// Whether a pattern of a shell could stand for something in a secret place: `~/.s*h/id`. It must be absolute, and
+    /// resolved as far as it is no pattern.
+    #[must_use]
+    pub fn may_mean_secret(&self, pattern: &Path) -> bool {
+        let pattern = words(pattern);
+        let secrets = self.roots.iter().filter(|(_, place)| *place == Place::Secret);
+        secrets.map(|(root, _)| root).any(|root| {
+            // Where the pattern begins below it, the place of its beginning has said so already.
+            pattern.len() >= root.len()
+                && pattern.iter().take(root.len()).any(|name| name.contains(WILD))
+                && root.iter().zip(&pattern).all(|(name, pattern)| may_mean(pattern, name))
+        })
+    }
+
     fn place(&self, path: &Path) -> Place {
         if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Place::Outside;
@@ -112,6 +126,47 @@ pub fn place(path: &Path, grounds: &Grounds) -> Place {
     grounds.place(path)
 }
 
+/// What makes a word a pattern.
+pub const WILD: [char; 4] = ['*', '?', '[', '{'];
+
+/// Whether a name's pattern could mean this name. Braces may bring anything; a set of letters stands for each letter.
+fn may_mean(pattern: &str, name: &str) -> bool {
+    if pattern.contains(['{', '}']) {
+        return true;
+    }
+    // Shells leave names that begin with a dot out unless the pattern has one.
+    if name.starts_with('.') && !pattern.starts_with('.') {
+        return false;
+    }
+    let mut letters: Vec<char> = Vec::new();
+    let mut within = false;
+    for letter in pattern.chars() {
+        match letter {
+            '[' if !within => {
+                within = true;
+                letters.push('?');
+            }
+            ']' if within => within = false,
+            _ if !within => letters.push(letter),
+            _ => {}
+        }
+    }
+    let name: Vec<char> = name.chars().collect();
+    // Row by row: which beginnings of the name the pattern so far could mean.
+    let mut reached: Vec<bool> = (0..=name.len()).map(|length| length == 0).collect();
+    for letter in letters {
+        let step = |length: usize, before: &[bool], now: &[bool]| match letter {
+            '*' => before[length] || (length > 0 && now[length - 1]),
+            _ => length > 0 && before[length - 1] && (letter == '?' || letter == name[length - 1]),
+        };
+        let before = reached.clone();
+        for length in 0..=name.len() {
+            reached[length] = step(length, &before, &reached);
+        }
+    }
+    reached.last().copied().unwrap_or_default()
+}
+
 /// Where two directories of different places are the same, the stricter counts.
 const fn strictness(place: Place) -> u8 {
     match place {
@@ -135,7 +190,9 @@ fn words(path: &Path) -> Vec<String> {
     let word = |part: Component<'_>| match part {
         Component::Normal(name) => {
             let name = name.to_string_lossy();
-            Some(name.chars().filter(|letter| !ignored(letter)).flat_map(char::to_lowercase).collect())
+            // By way of capitals: to a file system without case `ſ` is `s`, too.
+            let letters = name.chars().filter(|letter| !ignored(letter));
+            Some(letters.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
         }
         _ => None,
     };
@@ -169,6 +226,7 @@ mod tests {
             ("/tmp/repo/x", Place::Outside),
             ("/u/.ssh/id_ed25519", Place::Secret),
             ("/u/.SSH/id_ed25519", Place::Secret),
+            ("/u/.\u{17f}\u{17f}h/id_ed25519", Place::Secret),
             ("/u/.docker/config.json", Place::Secret),
             ("/u/.docker/other", Place::Outside),
             ("/etc/passwd", Place::Outside),
@@ -190,6 +248,28 @@ mod tests {
         let grounds = grounds.with(Path::new("/"), Place::GitMetadata);
         assert_eq!(place(Path::new("/u/.agentsup/worktrees/1/a"), &grounds), Place::Worktree);
         assert_eq!(place(Path::new("/etc/passwd"), &grounds), Place::GitMetadata);
+    }
+
+    #[test]
+    fn a_pattern_means_all_that_it_could() {
+        let grounds = grounds();
+        for (pattern, expected) in [
+            ("/u/.s*/id", true),
+            ("/u/.ss?/id", true),
+            ("/u/.[a-z]sh/id", true),
+            ("/u/.{aws,ssh}/id", true),
+            ("/*/.ssh/id", true),
+            ("/u/.*", true),
+            ("/etc/sha*w", true),
+            ("/u/*", false),
+            ("/u/.x*/id", false),
+            ("/u/.ss??/id", false),
+            ("/etc/*.conf", false),
+            ("/u/.agentsup/worktrees/1/src/*.rs", false),
+            ("/u/.agentsup/worktrees/1/{a,b}.rs", false),
+        ] {
+            assert_eq!(grounds.may_mean_secret(Path::new(pattern)), expected, "{pattern}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! be parsed make a part `opaque`, and what policies permit by name does not hold for it. Reading is bounded in depth and
 //! in parts; what lies beyond is opaque too.
 
+mod verbs;
 mod walk;
 mod word;
 mod wrappers;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::places::{expand, fact, host};
 use crate::core::action::{CommandPart, PathFact, Place};
-use crate::core::place::Grounds;
+use crate::core::place::{Grounds, WILD};
 use crate::core::shell::{self, Part};
 use crate::sys::files::resolve;
 use crate::sys::grounds::Homes;
@@ -54,7 +54,11 @@ fn paths(call: &Part, dir: Option<&Path>, homes: &Homes, grounds: &Grounds) -> V
             Some(dir) => fact(&path, dir, grounds),
             None if path.is_absolute() => fact(&path, Path::new("/"), grounds),
             // Below a directory that nobody knows.
-            None => PathFact { path, place: Place::Outside },
+            None => PathFact { path: path.clone(), place: Place::Outside },
+        };
+        let fact = match path.to_string_lossy().contains(WILD) && grounds.may_mean_secret(&fact.path) {
+            true => PathFact { place: Place::Secret, ..fact },
+            false => fact,
         };
         if !matches!(fact.place, Place::Worktree | Place::Scratch) && !found.contains(&fact) {
             found.push(fact);
@@ -103,6 +107,8 @@ mod tests {
             ("cd /etc && cat ./hosts", vec!["Outside /etc", "Outside /etc/hosts"]),
             ("cd \"$X\" && cat ./hosts", vec!["Outside ./hosts"]),
             ("cd && cat ./x", vec!["Outside /h/x"]),
+            ("cat ~/.s*h/id ~/.{a,ssh}/x", vec!["Secret /h/.s*h/id", "Secret /h/.{a,ssh}/x"]),
+            ("cat src/*.rs ~/x*", vec!["Outside /h/x*"]),
             ("cat /proc/self/environ", vec!["Secret /proc/self/environ"]),
         ] {
             assert_eq!(facts(line).0, expected, "{line}");

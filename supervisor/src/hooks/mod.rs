@@ -216,3 +216,6 @@ async fn settle(permit: crate::gate::Permit, status: &str) {
 fn refused(status: StatusCode, message: &str) -> Response<Body> {
     json_response(status, &json!({ "error": format!("agentsup: {message}") }))
 }
+
+#[cfg(test)]
+mod tests;

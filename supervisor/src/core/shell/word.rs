@@ -1,5 +1,8 @@
 //! Words of a command line: the text they stand for, as far as it is known before the line runs.
 
+use std::iter::Peekable;
+use std::str::Chars;
+
 use brush_parser::ParserOptions;
 use brush_parser::ast;
 use brush_parser::word::{self, Parameter, ParameterExpr, TildeExpr, WordPiece, WordPieceWithSource};
@@ -71,11 +74,10 @@ impl Read {
                 self.text.push_str(text);
             }
             WordPiece::SingleQuotedText(text) => self.text.push_str(text),
-            // Its escapes can spell anything.
-            WordPiece::AnsiCQuotedText(text) => {
-                self.is_known &= !text.contains('\\');
-                self.text.push_str(text);
-            }
+            WordPiece::AnsiCQuotedText(text) => match ansi_c(text) {
+                Some(text) => self.text.push_str(&text),
+                None => self.is_known = false,
+            },
             WordPiece::DoubleQuotedSequence(pieces) | WordPiece::GettextDoubleQuotedSequence(pieces) => {
                 self.pieces(pieces, Quotes::Double);
             }
@@ -123,6 +125,50 @@ impl Read {
             self.lines.push(HIDDEN.to_owned());
         }
     }
+}
+
+/// What stands between `$'` and `'`, with its escapes resolved; none where one is not known, or makes no text.
+fn ansi_c(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter != '\\' {
+            out.push(letter);
+            continue;
+        }
+        let plain = match number(&mut letters, 8, 3) {
+            // A byte of a longer letter is no text by itself, and after a zero the shell stops reading.
+            Some(found) => Some(found).filter(char::is_ascii),
+            None => match letters.next()? {
+                'x' => number(&mut letters, 16, 2).filter(char::is_ascii),
+                'u' => number(&mut letters, 16, 4),
+                'U' => number(&mut letters, 16, 8),
+                'n' => Some('\n'),
+                't' => Some('\t'),
+                'r' => Some('\r'),
+                'a' => Some('\x07'),
+                'b' => Some('\x08'),
+                'e' | 'E' => Some('\x1b'),
+                'f' => Some('\x0c'),
+                'v' => Some('\x0b'),
+                quoted @ ('\\' | '\'' | '"' | '?') => Some(quoted),
+                _ => None,
+            },
+        };
+        out.push(plain.filter(|letter| *letter != '\0')?);
+    }
+    Some(out)
+}
+
+/// The letter whose number comes next, in so many digits at most.
+fn number(letters: &mut Peekable<Chars<'_>>, radix: u32, most: usize) -> Option<char> {
+    let mut digits = String::new();
+    while digits.len() < most
+        && let Some(digit) = letters.next_if(|letter| letter.is_digit(radix))
+    {
+        digits.push(digit);
+    }
+    u32::from_str_radix(&digits, radix).ok().and_then(char::from_u32)
 }
 
 /// A line between back quotes escapes back quotes, dollars and itself.

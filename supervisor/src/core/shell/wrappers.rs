@@ -1,5 +1,6 @@
 //! Programs that run other programs: the part behind them is told as a part of its own.
 
+use super::verbs::{self, Verb};
 use super::{Call, Found, Part};
 
 /// A program whose last words are another call.
@@ -103,18 +104,18 @@ pub(super) fn unwrap(found: &mut Found, mut call: Call, depth: usize) {
         }
         return;
     };
-    let Some(name) = first.as_deref().map(base) else {
+    let Some(name) = first.as_deref().map(base).map(one_spelling) else {
         call.part.opaque = true;
         call.part.words = call.words.into_iter().flatten().collect();
         return found.push(call.part);
     };
-    let name = name.to_owned();
     let arguments: Vec<Option<String>> = call.words.split_off(1);
     call.part.dynamic |= arguments.contains(&None);
     call.part.words = arguments.iter().flatten().cloned().collect();
-    call.part.verb = verb(&name, &arguments);
+    let verb = verbs::read(&name, &arguments, call.part.dynamic);
     let inner = inner(&name, &arguments, call.input.as_ref());
-    call.part.opaque |= matches!(inner, Inner::Unknown);
+    call.part.opaque |= matches!(inner, Inner::Unknown) || matches!(verb, Verb::Hidden);
+    call.part.verb = verb.known();
     let assigns = call.part.assigns.clone();
     call.part.program = Some(name);
     found.push(call.part);
@@ -142,6 +143,17 @@ enum Inner {
 }
 
 type Words = [Option<String>];
+
+/// On a file system without case `GIT` is git. Only what is told apart here: to a policy, `Rscript` is not `rscript`.
+fn one_spelling(name: &str) -> String {
+    let lower = name.to_ascii_lowercase();
+    let is_known = verbs::PROGRAMS.contains(&lower.as_str())
+        || SHELLS.contains(&lower.as_str())
+        || WRAPPERS.iter().any(|wrapper| wrapper.name == lower)
+        || INTERPRETERS.iter().any(|(prefix, _)| is_interpreter(&lower, prefix))
+        || ["env", "eval", "find", "awk", "ssh", "su", "runuser", "twine"].contains(&lower.as_str());
+    if is_known { lower } else { name.to_owned() }
+}
 
 fn base(program: &str) -> &str {
     program.rsplit('/').next().unwrap_or(program)
@@ -392,19 +404,4 @@ fn settings_are_harmless(words: &Words) -> bool {
         }
     }
     true
-}
-
-/// The first word that is no option.
-fn verb(name: &str, words: &Words) -> Option<String> {
-    let mut rest = words.iter();
-    while let Some(word) = rest.next() {
-        match word.as_deref()? {
-            "-C" | "-c" | "--git-dir" | "--work-tree" | "--namespace" if name == "git" => {
-                rest.next();
-            }
-            word if word.starts_with('-') => {}
-            word => return Some(word.to_owned()),
-        }
-    }
-    None
 }

@@ -225,7 +225,8 @@ impl Default for Manifest {
         let list = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect();
         Self {
             adapters: list(&[
-                "claude", "codex", "copilot", "cursor", "gemini", "opencode", "qwen", "command", "demo",
+                "aider", "claude", "codex", "copilot", "cursor", "gemini", "opencode", "qwen", "command",
+                "demo",
             ]),
             models: list(&["*"]),
             mcp: list(&["*"]),
@@ -288,9 +289,14 @@ impl Manifest {
     }
 }
 
-/// Where the pinned agents are; panics with the set-up's name when they are not installed.
+/// Where the pinned agents are installed.
+pub(crate) fn agents() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/agents")
+}
+
+/// Where one of the pinned agents is; panics with the set-up's name when they are not installed.
 pub(crate) fn agent_binary(name: &str) -> PathBuf {
-    let agents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/agents");
+    let agents = agents();
     let binary = agents.join("node_modules/.bin").join(name);
     assert!(
         agents.join("node_modules/.installed-lock").exists() && binary.exists(),

@@ -1,7 +1,8 @@
-//! The real coding agents under agentsup: Claude Code, Codex, Copilot, Gemini CLI, OpenCode and Qwen Code as npm installs
-//! them, against a scripted model and scripted MCP servers. Here is the world they share; each agent has a room, and
+//! The real coding agents under agentsup: Aider, Claude Code, Codex, Copilot, Gemini CLI, OpenCode and Qwen Code as they are
+//! installed, against a scripted model and scripted MCP servers. Here is the world they share; each agent has a room, and
 //! hostile repositories have one.
 
+mod aider;
 mod approvals;
 mod beyond;
 mod claude;

@@ -27,8 +27,6 @@
 //!
 //! Unknown: whether a turn's count includes its subagents', and whether it is there for a turn that was broken off.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use super::wire::{
@@ -36,8 +34,8 @@ use super::wire::{
     fixed_part, patched, text, texts,
 };
 use super::{
-    Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, Streams, brought, mcp_url,
-    refuse_links_out, refuse_reserved,
+    Adapter, AdapterError, GaugeStyle, Ground, Prepared, PrivateFile, Program, Streams, brought, home_links,
+    mcp_url, refuse_links_out, refuse_reserved,
 };
 use crate::core::action::Place;
 use crate::core::billing::Payers;
@@ -99,8 +97,6 @@ const UNTOLD_TOOLS_MAX: u32 = 200;
 const DECISION_TIMEOUT: u32 = 3600;
 /// Seconds for hooks that wait for nobody.
 const REPORT_TIMEOUT: u32 = 60;
-/// Links in the home directory at most.
-const LINKS_MAX: usize = 4096;
 
 /// What of a home directory it obeys: a run has its own.
 const MASKED: &[&str] = &[".claude", ".cursor"];
@@ -167,7 +163,7 @@ fn prepare(ground: &Ground<'_>) -> Result<Prepared, AdapterError> {
             file("home/.cursor/hooks.json", hooks(ground)),
             file("home/.cursor/mcp.json", server(ground)),
         ],
-        links: links(ground),
+        links: home_links(ground, MASKED),
         ..Prepared::default()
     };
     // The gate decides, so that the client itself asks nothing; what a hook denies stays denied.
@@ -216,18 +212,6 @@ fn value_of(args: &[String], name: &str) -> Option<String> {
         Some((_, value)) => Some(value.to_owned()),
         None => args.get(index + 1).cloned(),
     }
-}
-
-/// Everything in the user's home directory, but for what the client obeys there.
-fn links(ground: &Ground<'_>) -> Vec<(PathBuf, PathBuf)> {
-    let entries = ground.home.and_then(|home| home.read_dir().ok()).into_iter().flatten().flatten();
-    let link = |entry: std::fs::DirEntry| {
-        let name = entry.file_name().into_string().ok()?;
-        (!MASKED.contains(&name.as_str())).then(|| (PathBuf::from("home").join(name), entry.path()))
-    };
-    let mut links: Vec<_> = entries.filter_map(link).take(LINKS_MAX).collect();
-    links.sort();
-    links
 }
 
 /// Hooks that deny when they fail. The one of a turn's end is called however often others let it go on.

@@ -5,6 +5,7 @@
 //! file that a repository carries cannot redirect the agent or switch its hooks off. Must not start or write
 //! anything: the launch does. The facts come from experiments with the real agents, by version.
 
+mod aider;
 mod claude;
 mod codex;
 mod command;
@@ -32,6 +33,7 @@ use wire::{HookWire, Telemetry};
 
 /// Every adapter; a test compares this list with the directory.
 pub const ADAPTERS: &[&Adapter] = &[
+    &aider::ADAPTER,
     &claude::ADAPTER,
     &codex::ADAPTER,
     &command::ADAPTER,
@@ -315,6 +317,21 @@ fn looked_for(ground: &Ground<'_>, paths: &[&str]) -> impl Iterator<Item = PathB
 pub(crate) fn brought(ground: &Ground<'_>, paths: &[&str]) -> Option<PathBuf> {
     let first = looked_for(ground, paths).find(|path| path.symlink_metadata().is_ok())?;
     Some(first.strip_prefix(ground.worktree).map(Path::to_owned).unwrap_or(first))
+}
+
+/// Links in a private home directory at most.
+const LINKS_MAX: usize = 4096;
+
+/// Everything in the user's home directory, but for what an agent obeys there: links for a home directory of its own.
+pub(crate) fn home_links(ground: &Ground<'_>, masked: &[&str]) -> Vec<(PathBuf, PathBuf)> {
+    let entries = ground.home.and_then(|home| home.read_dir().ok()).into_iter().flatten().flatten();
+    let link = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        (!masked.contains(&name.as_str())).then(|| (PathBuf::from("home").join(name), entry.path()))
+    };
+    let mut links: Vec<_> = entries.filter_map(link).take(LINKS_MAX).collect();
+    links.sort();
+    links
 }
 
 /// Files below instructions that are looked at; a repository with more is refused.

@@ -76,6 +76,7 @@ fn every_adapter_is_refused_as_its_program_understands() {
     let refusable = ADAPTERS.iter().copied().filter(|adapter| adapter.payers.permit(Billing::Keys));
     let styles: Vec<String> = refusable.map(|adapter| style(&adapter)).collect();
     insta::assert_snapshot!(styles.join("\n"), @r"
+    aider: BadRequestJson, passing Again { after_s: 20 }
     claude: PaymentRequiredJson, passing Again { after_s: 20 }
     codex: BadRequestText, passing FailedStream { after_s: 20 }
     command: PaymentRequiredJson, passing Again { after_s: 20 }

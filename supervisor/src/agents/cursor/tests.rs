@@ -204,7 +204,7 @@ fn its_home_directory_is_its_own_and_leads_to_everything_else_in_the_users() {
     }
     std::fs::write(user.path().join(".gitconfig"), "").unwrap();
     let prepared = prepared(&Ground { home: Some(user.path()), ..ground(&[]) });
-    let link = |name: &str| (PathBuf::from("home").join(name), user.path().join(name));
+    let link = |name: &str| (std::path::PathBuf::from("home").join(name), user.path().join(name));
     assert_eq!(prepared.links, [link(".config"), link(".gitconfig"), link(".ssh")]);
     assert_eq!(prepared.env, [("HOME".to_owned(), "/run-dir/home".to_owned())]);
     let files: Vec<&Path> = prepared.files.iter().map(|file| file.path.as_path()).collect();

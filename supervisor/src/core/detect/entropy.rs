@@ -104,4 +104,17 @@ mod tests {
         }
         assert!(is_random(b"q7Xv2LmZ0pRtYw9K"));
     }
+
+    #[test]
+    fn two_and_a_half_bits_a_byte_are_enough_and_two_are_not() {
+        let shown = |body: &str| (bits(body.as_bytes()), is_random(body.as_bytes()));
+        assert_eq!(shown(&"q7Xv".repeat(6)), (48, false));
+        assert_eq!(shown(&"q7XvL".repeat(6)), (69, false));
+        assert_eq!(shown(&"q7XvLm".repeat(6)), (93, true));
+        // Beyond what is looked at, a body neither gains nor loses.
+        assert_eq!(
+            [is_random("q7Xv".repeat(99).as_bytes()), is_random("q7XvLm".repeat(99).as_bytes())],
+            [false, true]
+        );
+    }
 }

@@ -343,3 +343,40 @@ fn number(digits: &[u8]) -> u32 {
 fn distinct(digits: &[u8]) -> u32 {
     digits.iter().fold(0_u16, |seen, digit| seen | 1 << value(*digit).min(15)).count_ones()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All but the last digit of each.
+    const CARDS: [&str; 4] = ["453276942381037", "37144963539841", "222340003122003", "601160009901394"];
+
+    #[test]
+    fn of_ten_last_digits_one_makes_a_card() {
+        for card in CARDS {
+            let found: Vec<String> = (0..10)
+                .map(|digit| format!("{card}{digit}"))
+                .filter(|card| run(card.as_bytes(), 0).0.is_some_and(|found| found.kind == Kind::Card))
+                .collect();
+            // By hand: every second digit from the right doubled, the digits of all summed.
+            let sum: u32 = card
+                .bytes()
+                .rev()
+                .enumerate()
+                .map(|(index, byte)| (u32::from(byte - b'0'), index % 2 == 0))
+                .map(|(digit, is_doubled)| if is_doubled { digit * 2 / 10 + digit * 2 % 10 } else { digit })
+                .sum();
+            assert_eq!(found, [format!("{card}{}", (10 - sum % 10) % 10)], "{card}");
+        }
+    }
+
+    #[test]
+    fn the_check_digit_is_that_of_luhn() {
+        let of = |digits: &str| luhn(digits.as_bytes());
+        // The example of the standard's annex, and its neighbours.
+        assert_eq!(
+            ["79927398713", "79927398710", "79927398714", "97927398713", "18", "81"].map(of),
+            [true, false, false, false, true, false]
+        );
+    }
+}

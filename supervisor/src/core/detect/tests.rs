@@ -147,6 +147,56 @@ fn a_range_takes_escapes_and_encodings_whole() {
     assert_eq!(ranges(&format!(r#"{{"a":"{address}"}}"#)), [password]);
 }
 
+/// What stands before an encoded text in the same run, a path or a name, shifts it.
+#[test]
+fn an_encoding_is_read_wherever_in_its_run_it_begins() {
+    let mut draw = Draw::seeded(10);
+    for front in ["", "x", "xy", "xyz", "in/x", "in/xy"] {
+        for back in ["", "/y"] {
+            let key = positive(Kind::GithubToken, &mut draw);
+            let text = format!("the token is {key} and it is good for all of them");
+            let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD_NO_PAD, text);
+            let run = format!("{front}{encoded}{back}");
+            let found = scan(format!("see {run} there").as_bytes(), Form::Plain).findings;
+            assert_eq!(found, [Finding::certain(Kind::GithubToken, 4..4 + run.len())], "{front} {back}");
+        }
+    }
+}
+
+/// Other languages' letters are no reason to take a text for bytes.
+#[test]
+fn an_encoding_of_a_text_with_other_letters_is_read() {
+    let key = positive(Kind::NpmToken, &mut Draw::seeded(12));
+    let text =
+        format!("für schöne Grüße nach Berlin und über den Fluss in die Stadt nimm {key} und sonst nichts");
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    assert_eq!(kinds(&format!("see {encoded}"), Form::Plain), [Kind::NpmToken]);
+}
+
+/// Everything that a run of digits can begin and end with.
+#[test]
+fn spaced_hex_is_found_among_other_digits() {
+    let mut draw = Draw::seeded(11);
+    let key = positive(Kind::NpmToken, &mut draw);
+    for sign in [" ", ":", "\n"] {
+        let pairs: Vec<String> = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let pairs = pairs.join(sign);
+        for (front, back) in
+            [("", ""), ("z", "z"), ("0010: ", " 0020"), ("a ", " a"), ("bad face ", "\nfeed")]
+        {
+            let text = format!("{}{front}{pairs}{back}", "words ".repeat(9));
+            assert_eq!(kinds(&text, Form::Plain), [Kind::NpmToken], "{sign:?} {front:?}");
+        }
+    }
+}
+
+#[test]
+fn a_value_must_be_drawn_at_random() {
+    let given = |value: &str| kinds(&format!("password = \"{value}\""), Form::Plain);
+    assert_eq!(given("q7XvL2mZ"), [Kind::Credential]);
+    assert_eq!([given("q7q7Lm2m"), given("q7XvL2mm")], [vec![], vec![Kind::Credential]]);
+}
+
 #[test]
 fn nothing_is_lost_between_windows() {
     let mut draw = Draw::seeded(8);

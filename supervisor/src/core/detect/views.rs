@@ -227,18 +227,58 @@ const ALIGNED_MAX: usize = 600;
 /// The shortest line of an encoding that is broken into lines.
 const LINE_MIN: usize = 60;
 
+/// What a byte can be a part of.
+const BASE64: u8 = 1;
+const SPACED_HEX: u8 = 2;
+const CLASSES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte: u8 = 0;
+    loop {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_') {
+            table[byte as usize] |= BASE64;
+        }
+        if byte.is_ascii_hexdigit() || matches!(byte, b' ' | b':' | b'\n') {
+            table[byte as usize] |= SPACED_HEX;
+        }
+        if byte == u8::MAX {
+            break;
+        }
+        byte += 1;
+    }
+    table
+};
+
+const fn is_of(class: u8, byte: u8) -> bool {
+    CLASSES[byte as usize] & class != 0
+}
+
+/// Where the next run of a class begins that has at least so many bytes. Most text is passed over without a look: where
+/// a run were too short, it ends at the last byte that does not belong to it.
+fn next_run(source: &[u8], from: usize, class: u8, least: usize) -> Option<usize> {
+    let mut at = from;
+    // Up to here all is known to belong.
+    let mut known = at;
+    while let Some(stretch) = source.get(at..at + least) {
+        let unknown = stretch.get(known - at..).unwrap_or_default();
+        match unknown.iter().rposition(|byte| !is_of(class, *byte)) {
+            None => return Some(at),
+            Some(last) => {
+                let next = known + last + 1;
+                (at, known) = (next, (at + least).max(next));
+            }
+        }
+    }
+    None
+}
+
 /// Everything in it that is base64 or hexadecimal of a text. `is_cut` if it may begin in the middle of a run.
 pub(super) fn decoded(source: &[u8], is_cut: bool, mut each: impl FnMut(View)) {
     let mut at = 0;
-    while let Some(offset) = source.get(at..).and_then(|rest| rest.iter().position(|byte| is_base64(*byte))) {
-        let start = at + offset;
+    // Most words are shorter.
+    while let Some(start) = next_run(source, at, BASE64, BASE64_MIN) {
         let end = run_end(source, start);
         let run = source.get(start..end).unwrap_or_default();
         at = end + 1;
-        // Most words end here.
-        if run.len() < BASE64_MIN {
-            continue;
-        }
         let alignments = if run.len() <= ALIGNED_MAX || (is_cut && start == 0) { 4 } else { 1 };
         if hex_in(run, start, &mut each) {
             continue;
@@ -246,8 +286,7 @@ pub(super) fn decoded(source: &[u8], is_cut: bool, mut each: impl FnMut(View)) {
         // What is encoded has letters in both cases; most words have not.
         let is_mixed = run.iter().any(u8::is_ascii_uppercase) && run.iter().any(u8::is_ascii_lowercase);
         for skipped in (0..alignments).filter(|_| is_mixed) {
-            let bytes = from_base64(run.get(skipped..).unwrap_or_default());
-            if is_text(&bytes) {
+            if let Some(bytes) = from_base64(run.get(skipped..).unwrap_or_default()) {
                 each(View { bytes, map: Map::Whole(start..end) });
                 break;
             }
@@ -274,7 +313,7 @@ fn hex_in(run: &[u8], start: usize, each: &mut impl FnMut(View)) -> bool {
 }
 
 const fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+    is_of(BASE64, byte)
 }
 
 /// Where the run that begins at `start` ends, line breaks between long lines included.
@@ -298,10 +337,11 @@ fn run_end(source: &[u8], start: usize) -> usize {
     }
 }
 
-/// Both alphabets, line breaks passed over; a rest that makes no byte is left out.
-fn from_base64(run: &[u8]) -> Vec<u8> {
+/// The text that it is of, if it is of one. Both alphabets, line breaks passed over; a rest that makes no byte is left
+/// out.
+fn from_base64(run: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(run.len() * 3 / 4 + 1);
-    let (mut held, mut bits) = (0_u32, 0_u32);
+    let (mut held, mut bits, mut odd) = (0_u32, 0_u32, 0_usize);
     for byte in run {
         let value = match byte {
             b'A'..=b'Z' => byte - b'A',
@@ -315,10 +355,16 @@ fn from_base64(run: &[u8]) -> Vec<u8> {
         bits += 6;
         if bits >= 8 {
             bits -= 8;
-            bytes.push((held >> bits & 0xFF) as u8);
+            let byte = (held >> bits & 0xFF) as u8;
+            odd += usize::from(is_odd(byte));
+            // More than the whole of it may have: most of what is no text shows at its beginning.
+            if odd * 10 > run.len() {
+                return None;
+            }
+            bytes.push(byte);
         }
     }
-    bytes
+    is_text(&bytes).then_some(bytes)
 }
 
 fn from_hex(run: &[u8]) -> Vec<u8> {
@@ -329,28 +375,42 @@ fn from_hex(run: &[u8]) -> Vec<u8> {
 
 /// Pairs of hexadecimal digits with one sign between them: `41 4b 49`, `41:4b:49`.
 fn spaced_hex(source: &[u8], each: &mut impl FnMut(View)) {
-    let is_pair =
-        |at: usize| source.get(at..at + 2).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit));
-    let is_sign = |at: usize| matches!(source.get(at), Some(b' ' | b':' | b'\n'));
+    let mut from = 0;
+    while let Some(start) = next_run(source, from, SPACED_HEX, HEX_MIN + 1) {
+        let rest = source.get(start..).unwrap_or_default();
+        let length = rest.iter().position(|byte| !is_of(SPACED_HEX, *byte)).unwrap_or(rest.len());
+        pairs(rest.get(..length).unwrap_or_default(), start, each);
+        from = start + length;
+    }
+}
+
+/// As [`spaced_hex`], in a run of digits and signs that begins at `start`.
+fn pairs(run: &[u8], start: usize, each: &mut impl FnMut(View)) {
+    let is_pair = |at: usize| run.get(at..at + 2).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit));
+    let is_sign = |at: usize| matches!(run.get(at), Some(b' ' | b':' | b'\n'));
     let mut at = 0;
-    while at + 2 < source.len() {
+    while at + HEX_MIN < run.len() {
         let mut end = at;
         while is_pair(end) && is_sign(end + 2) {
             end += 3;
         }
         let end = if is_pair(end) { end + 2 } else { end };
         if end > at + HEX_MIN {
-            let bytes = from_hex(source.get(at..end).unwrap_or_default());
+            let bytes = from_hex(run.get(at..end).unwrap_or_default());
             if is_text(&bytes) {
-                each(View { bytes, map: Map::Whole(at..end) });
+                each(View { bytes, map: Map::Whole(start + at..start + end) });
             }
         }
         at = end.max(at + 1);
     }
 }
 
+const fn is_odd(byte: u8) -> bool {
+    !byte.is_ascii_graphic() && !byte.is_ascii_whitespace()
+}
+
 /// Whether nearly all of it can be read.
 fn is_text(bytes: &[u8]) -> bool {
-    let odd = bytes.iter().filter(|byte| !byte.is_ascii_graphic() && !byte.is_ascii_whitespace()).count();
+    let odd = bytes.iter().filter(|byte| is_odd(**byte)).count();
     bytes.len() >= 12 && odd * 10 <= bytes.len()
 }

@@ -21,6 +21,7 @@ use crate::core::decision::Refusal;
 use crate::core::effect::{self, Effect, Shown};
 use crate::core::usage::Outcome;
 use crate::gate::{LiveRun, Permit, Show};
+use crate::sys::aside::{self, AsideError};
 
 /// A call as its agent sent it.
 pub(super) struct Call {
@@ -57,7 +58,9 @@ pub(super) async fn run(inner: &Inner, call: Call) -> String {
     let Some(target) = inner.fleet.find(&name).await else {
         return unknown(id, &name);
     };
-    let (changed, carried) = cleared(inner, &message, &target);
+    let Ok((changed, carried)) = cleared(inner, &message, &target).await else {
+        return wire::tool_error(id, "agentsup could not look through this call, so it is not made");
+    };
     let (message, asked) = match changed.as_deref().map(read) {
         None => (message, asked),
         Some(Ok(changed)) => changed,
@@ -117,11 +120,17 @@ fn asked<'a>(message: &Message<'a>) -> Result<Asked<'a>, WireError> {
 
 /// The message as the rules about data let it go to its server, if that is not as it came, and what it then holds. All
 /// of its parameters are looked at, because all are passed on.
-fn cleared(inner: &Inner, message: &Message<'_>, target: &Target) -> (Option<String>, Carried) {
-    let Some(params) = message.params else { return (None, Carried::default()) };
-    let in_force = inner.gate.in_force();
-    let (changed, carried) = in_force.config.data.cleared(Destination::Server(&target.server_name), params);
-    (changed.map(|changed| message.splice(&[Edit { what: params, with: &changed }])), carried)
+async fn cleared(
+    inner: &Inner,
+    message: &Message<'_>,
+    target: &Target,
+) -> Result<(Option<String>, Carried), AsideError> {
+    let Some(params) = message.params else { return Ok((None, Carried::default())) };
+    let (in_force, server) = (inner.gate.in_force(), target.server_name.clone());
+    let text = params.to_owned();
+    let look = move || in_force.config.data.cleared(Destination::Server(&server), &text);
+    let (changed, carried) = aside::look(params.len(), look).await?;
+    Ok((changed.map(|changed| message.splice(&[Edit { what: params, with: &changed }])), carried))
 }
 
 fn action(

@@ -1,6 +1,7 @@
 //! The only place that spawns processes, reads the clock or the environment, opens sockets and reads secrets.
 
 pub mod alarm;
+pub mod aside;
 pub mod capture;
 pub mod child;
 pub mod clock;

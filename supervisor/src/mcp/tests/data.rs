@@ -42,3 +42,14 @@ async fn what_is_redacted_is_all_that_changes_on_the_way() {
     let key = text(&world.call("a_echo", r#"{"bob@acme.io":1}"#).await).to_owned();
     assert!(key.contains("which `data.mcp.email` has redacted"), "{key}");
 }
+
+/// What is large is looked through on other threads, and to its end.
+#[tokio::test]
+async fn a_secret_at_the_end_of_a_large_message_is_found() {
+    let world = World::new(|dir| python("a", dir, "x")).await;
+    let filler = "some words of text ".repeat(20_000);
+    let denied = world.call("a_echo", &format!(r#"{{"body":"{filler}{}"}}"#, token())).await;
+    assert!(text(&denied).contains("npm-token"), "{:.200}", text(&denied));
+    let passed = world.call("a_echo", &format!(r#"{{"body":"{filler}"}}"#)).await;
+    assert!(text(&passed).contains("some words"), "{:.200}", text(&passed));
+}

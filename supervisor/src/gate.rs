@@ -9,6 +9,7 @@ mod ask;
 mod breaker;
 mod draft;
 mod drift;
+mod labels;
 mod line;
 mod live;
 mod news;
@@ -165,6 +166,7 @@ impl Gate {
         if let Some(why) = row.exit.as_deref().filter(|_| row.state == RunState::Suspended) {
             live.set_suspension(why);
         }
+        live.gain(row.labels);
         live
     }
 
@@ -271,7 +273,7 @@ impl Gate {
                 }
                 reserved?
             }
-            _ => self.record(live, &action, draft).await?,
+            _ => self.record(&snapshot, live, &action, draft).await?,
         };
         if let Action::Tool(_) = &action {
             self.watch_telemetry(live).await;
@@ -316,15 +318,32 @@ impl Gate {
 
     /// What is the case while a run acts.
     fn circumstances(&self, live: &LiveRun) -> Circumstances {
-        Circumstances { budget_left_percent: live.budget_left_percent(), ..Circumstances::at(self.now_ms()) }
+        Circumstances {
+            session: live.labels().names().map(str::to_owned).collect(),
+            budget_left_percent: live.budget_left_percent(),
+            ..Circumstances::at(self.now_ms())
+        }
     }
 
-    async fn record(&self, live: &LiveRun, action: &Action, draft: Draft) -> Result<Permit, Refusal> {
+    async fn record(
+        &self,
+        snapshot: &Snapshot,
+        live: &LiveRun,
+        action: &Action,
+        draft: Draft,
+    ) -> Result<Permit, Refusal> {
         // An agent calls many tools and waits for each; what it starts or whom it calls is rarer and weighs more.
         let may_be_late = matches!(action, Action::Tool(_));
-        let append = move |tx: &Transaction<'_>| facts::append(tx, draft);
+        let gain = labels::Gain::of_source(snapshot, live, action);
+        let kept = gain.clone();
+        let append = move |tx: &Transaction<'_>| {
+            let record = facts::append(tx, draft)?;
+            kept.map_or(Ok(()), |gain| gain.keep(tx, record))?;
+            Ok(record)
+        };
         let written = self.inner.store.write_synced_if(move |_| !may_be_late, append).await;
         let record = written.map_err(|error| refuse::unwritten(&error))?;
+        self.gained(gain.as_ref());
         Ok(Permit::new(self.clone(), Claim::free(record, live.run.id)))
     }
 

@@ -9,6 +9,7 @@ mod cursor;
 mod daemon;
 mod demo;
 mod keeper;
+mod labels;
 mod launch;
 mod real;
 mod runs;

@@ -20,6 +20,9 @@ Examples:
   agentsup ps --all
   agentsup ps --json | jq -r '.[] | select(.state == \"running\") | .id'
 
+SEEN is what has come before it, as policies see it: `untrusted` content from outside, or
+what is `internal`, `confidential` or `secret`.
+
 A run is named by its id, an end of it (the ID column), its branch, or `latest`.")]
 pub(super) struct Args {
     /// Ended runs too, up to a thousand
@@ -69,13 +72,14 @@ fn show(runs: &[RunView]) {
                 cell(&run.adapter),
                 cell(&run.agent),
                 cell(spent(run)).tone(if run.alerted.is_empty() { Tone::Plain } else { Tone::Warning }),
+                cell(run.labels.join(" ")),
                 cell(output::ago(run.started_at_ms, now)),
                 cell(&run.branch),
                 worktree,
             ]
         })
         .collect();
-    let columns = ["ID", "STATE", "ADAPTER", "AGENT", "SPENT", "STARTED", "BRANCH", "WORKTREE"];
+    let columns = ["ID", "STATE", "ADAPTER", "AGENT", "SPENT", "SEEN", "STARTED", "BRANCH", "WORKTREE"];
     output::table(
         &columns,
         &rows,

@@ -1,4 +1,5 @@
-//! What may leave for where: rules about secrets and personal data, and the texts that they are held against.
+//! What may leave for where: rules about secrets and personal data, and the texts that they are held against. And what
+//! is to be thought of what comes back.
 //!
 //! Invariants: a rule that names a kind wins over one that names its class, a destination's own name over its family;
 //! what is to be redacted and still there is denied; reasons name kinds and rules, never a text. Must not: look for
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::decision::{Decision, Reason};
 use super::detect::{self, Class, Finding, Form, Kind};
+use super::label::{Label, Labels};
 use super::manifest::BuiltinClass;
 
 /// What happens to something found, in order of strictness.
@@ -35,6 +37,8 @@ pub struct Rules {
     pub classes: BTreeMap<Class, Treatment>,
     /// For single kinds.
     pub kinds: BTreeMap<Kind, Treatment>,
+    /// What is to be thought of what comes back from there.
+    pub results: Option<Labels>,
 }
 
 /// All rules.
@@ -48,7 +52,12 @@ pub struct DataRules {
     pub web: Rules,
     /// For what stands in a command line.
     pub shell: Rules,
+    /// What is to be thought of files that lie elsewhere than the run works.
+    pub file_results: Labels,
 }
+
+/// What nobody has said anything about.
+const OUTSIDE: Labels = Labels::of(Label::Untrusted);
 
 impl Default for DataRules {
     /// Secrets stay here; a person may let one into a command. Personal data goes where the agent sends it.
@@ -56,12 +65,14 @@ impl Default for DataRules {
         let rules = |secrets| Rules {
             classes: [(Class::Secret, secrets), (Class::Personal, Treatment::Allow)].into(),
             kinds: BTreeMap::new(),
+            results: None,
         };
         Self {
             mcp: rules(Treatment::Block),
             servers: BTreeMap::new(),
             web: rules(Treatment::Block),
             shell: rules(Treatment::Ask),
+            file_results: OUTSIDE,
         }
     }
 }
@@ -148,6 +159,16 @@ impl DataRules {
         });
         // Families always have their classes; where one had not, nothing leaves.
         said.unwrap_or((Treatment::Block, "data".to_owned()))
+    }
+
+    /// What is to be thought of what comes back from somewhere; from outside, unless somebody says otherwise.
+    pub fn results(&self, from: Destination<'_>) -> Labels {
+        let (own, family) = match from {
+            Destination::Server(name) => (self.servers.get(name), &self.mcp),
+            Destination::Web => (None, &self.web),
+            Destination::Shell => (None, &self.shell),
+        };
+        own.and_then(|rules| rules.results).or(family.results).unwrap_or(OUTSIDE)
     }
 
     /// Whether anything has to be looked for on the way there.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::core::ids::RunId;
+use crate::core::label::Labels;
 use crate::core::run::{HookDuty, Run, RunState};
 
 /// A run that is not over, or only just.
@@ -24,6 +25,8 @@ pub struct LiveRun {
     untold_tools: AtomicU32,
     /// What the fullest of its budgets has left, in percent; more than a hundred before that is known.
     budget_left_percent: AtomicU8,
+    /// What it has seen, as bits.
+    labels: AtomicU8,
 }
 
 /// Stands for a share that is not known.
@@ -42,6 +45,7 @@ impl LiveRun {
             ending: OnceLock::new(),
             untold_tools: AtomicU32::new(0),
             budget_left_percent: AtomicU8::new(UNKNOWN),
+            labels: AtomicU8::new(Labels::NONE.bits()),
         }
     }
 
@@ -94,6 +98,16 @@ impl LiveRun {
 
     pub(super) fn set_budget_left(&self, percent: u8) {
         self.budget_left_percent.store(percent, Ordering::Relaxed);
+    }
+
+    /// Labels of what it has seen.
+    pub fn labels(&self) -> Labels {
+        Labels::from_bits(self.labels.load(Ordering::Acquire))
+    }
+
+    /// From now on it has these too.
+    pub(super) fn gain(&self, labels: Labels) {
+        self.labels.fetch_or(labels.bits(), Ordering::AcqRel);
     }
 
     /// Its state; a running one with an open question is `waiting`.

@@ -1,10 +1,12 @@
 //! The permit: proof of a decision. Made only by the gate, consumed by exactly one effect, settled with its outcome.
 
+use super::labels::Gain;
 use super::{Alert, Gate};
 use crate::core::action::Bound;
 use crate::core::breaker::Seen;
 use crate::core::budget::{self, Gauge};
 use crate::core::ids::{RecordId, ReservationId, RunId};
+use crate::core::label::Labels;
 use crate::core::manifest::{Cap, TokenBudget};
 use crate::core::money::NanoUsd;
 use crate::core::record::{Entry, EventEntry, OutcomeEntry};
@@ -35,12 +37,14 @@ pub(super) struct Claim {
     pub(super) granted_output: Option<u64>,
     /// Names that the provider has for the call and that are not kept yet.
     pub(super) names: Vec<String>,
+    /// Labels that the result brings.
+    pub(super) gain: Option<Box<Gain>>,
 }
 
 impl Claim {
     /// One that nothing is held for.
     pub(super) const fn free(record: RecordId, run: RunId) -> Self {
-        Self { record, run, held: None, granted_output: None, names: Vec::new() }
+        Self { record, run, held: None, granted_output: None, names: Vec::new(), gain: None }
     }
 }
 
@@ -75,6 +79,14 @@ impl Permit {
     /// How full the fullest of the budgets that pay for the call was before it.
     pub fn gauge(&self) -> Option<Gauge> {
         self.claim.as_ref()?.held.as_ref()?.gauge
+    }
+
+    /// Says what was found in the result: the run has these labels from now on, and they are kept with the outcome.
+    pub fn bring(&mut self, labels: Labels) {
+        let Some(claim) = &mut self.claim else { return };
+        let live = self.gate.live(claim.run);
+        claim.gain = live.and_then(|live| Gain::of_result(&live, labels)).map(Box::new);
+        self.gate.gained(claim.gain.as_deref());
     }
 
     /// Takes note of a name that the provider has for the call, for its statements; it is kept when the call is settled.
@@ -231,6 +243,7 @@ fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> 
         cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
     };
     records::append(tx, Entry::Outcome(entry))?;
+    claim.gain.as_ref().map_or(Ok(()), |gain| gain.keep(tx, claim.record))?;
     let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(Closing::default()) };
     tell_overrun(tx, held, &closed, at_ms)?;
     let alerts = tell_alerts(tx, &held.chain, &closed.accounts)?;

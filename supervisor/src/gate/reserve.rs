@@ -23,7 +23,7 @@ use crate::sys::ids;
 
 /// What became of asking the ledger.
 enum Admission {
-    Held(Claim, Bound),
+    Held(Box<Claim>, Bound),
     /// There is no headroom in these budgets yet.
     Later(Vec<String>),
     Refused(Box<Shortage>, RecordId),
@@ -82,7 +82,7 @@ impl Gate {
                         if let Some(gauge) = claim.held.as_ref().and_then(|held| held.gauge) {
                             live.set_budget_left(100_u8.saturating_sub(gauge.used_percent));
                         }
-                        return Ok(Permit::new(self.clone(), claim));
+                        return Ok(Permit::new(self.clone(), *claim));
                     }
                     Admission::Refused(shortage, record) => {
                         return Err(refuse::over_budget(&shortage, &bound, &live.run, record));
@@ -271,9 +271,8 @@ fn admit_call(
                 chain.iter().zip(&weighed).map(|(of, (_, balance))| budget::gauge(of, balance, hold.at_ms));
             let gauge = gauges.max_by_key(|gauge| gauge.used_percent);
             let held = Held { reservation: hold.id, chain, bound: hold.bound, priced, gauge };
-            let (record, run, names) = (hold.record, hold.run, Vec::new());
-            let claim = Claim { record, run, held: Some(held), granted_output, names };
-            Ok(Admission::Held(claim, hold.bound))
+            let claim = Claim { held: Some(held), granted_output, ..Claim::free(hold.record, hold.run) };
+            Ok(Admission::Held(Box::new(claim), hold.bound))
         }
         Fit::Now | Fit::Later if attempt != Try::Last => {
             let full = weighed.iter().zip(&hold.payers).filter(|((fit, _), _)| *fit != Fit::Now);

@@ -7,6 +7,7 @@ mod chain;
 mod crash;
 mod facts;
 mod guards;
+mod labels;
 mod reconcile;
 mod reported;
 mod schedules;
@@ -23,6 +24,7 @@ use crate::core::action::{
 };
 use crate::core::billing::Billing;
 use crate::core::fixture::{self, purse};
+use crate::core::label::Labels;
 use crate::core::manifest::{BuiltinClass, TokenBudget, ToolScope};
 use crate::core::money::NanoUsd;
 use crate::core::policy::{Layer, Pack, PolicySet, PolicySource};
@@ -47,8 +49,11 @@ fn agent() -> Agent {
 }
 
 fn snapshot(agent: Agent, budgets: Vec<TokenBudget>) -> Snapshot {
+    let mut config = Config::default();
+    // What these tests are about is told apart from what tests of labels are about.
+    config.data.mcp.results = Some(Labels::NONE);
     Snapshot {
-        config: Config::default(),
+        config,
         agents: vec![agent],
         budgets,
         policies: PolicySet::load(&[PolicySource::pack(Pack::Standard)]).unwrap(),

@@ -24,10 +24,14 @@ use serde_json::{Value, json};
 use crate::agents::wire::{HookAnswer, HookCall, HookWire, Spent, ToolCall, ToolEnd, ToolKind};
 use crate::agents::{self, Adapter};
 use crate::core::action::{Action, ToolAction};
+use crate::core::detect::Form;
+use crate::core::label::Label;
 use crate::core::manifest::BuiltinClass;
+use crate::core::seen;
 use crate::core::usage::Outcome;
-use crate::gate::{Gate, LiveRun};
+use crate::gate::{Gate, LiveRun, Permit};
 use crate::store::StoreError;
+use crate::sys::aside;
 use crate::sys::http::{Body, bearer, json as json_response, read_body};
 use normalise::normalise;
 use pending::Pending;
@@ -70,14 +74,20 @@ impl Hooks {
         if request.method() != Method::POST {
             return refused(StatusCode::METHOD_NOT_ALLOWED, "hooks are posted");
         }
-        let message = match read_body(request.into_body(), MESSAGE_MAX).await {
-            Ok(message) => message,
+        let body = match read_body(request.into_body(), MESSAGE_MAX).await {
+            Ok(body) => body,
             Err(error) => return refused(error.status(), &error.to_string()),
         };
-        let Ok(message) = serde_json::from_slice::<Value>(&message) else {
+        let Ok(message) = serde_json::from_slice::<Value>(&body) else {
             return refused(StatusCode::BAD_REQUEST, "the hook's message is not JSON");
         };
         match (wire.read)(&message) {
+            Ok(HookCall::After { call_id, status }) => {
+                if let Some(permit) = self.pending.take(live.run.id, &call_id) {
+                    end(&live, permit, status, (message, body.len())).await;
+                }
+                json_response(StatusCode::OK, &json!({}))
+            }
             Ok(call) => self.answer(&live, (adapter, wire), call).await,
             Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
         }
@@ -115,11 +125,7 @@ impl Hooks {
             HookCall::Acting if !live.hooks_heard() => {
                 refused(StatusCode::CONFLICT, "it called a tool, and its hooks had not been heard")
             }
-            HookCall::Acting | HookCall::Other => json_response(StatusCode::OK, &json!({})),
-            HookCall::After { call_id, status } => {
-                if let Some(permit) = self.pending.take(live.run.id, &call_id) {
-                    settle(permit, if status == ToolEnd::Done { "done" } else { "failed" }).await;
-                }
+            HookCall::Acting | HookCall::After { .. } | HookCall::Other => {
                 json_response(StatusCode::OK, &json!({}))
             }
             HookCall::Before(call) => {
@@ -206,7 +212,24 @@ impl Hooks {
     }
 }
 
-async fn settle(permit: crate::gate::Permit, status: &str) {
+/// What a hook tells beside the result: what the agent said itself, and who its user is.
+const BESIDE: [&str; 2] = ["tool_input", "user_email"];
+
+/// Settles what has ended, with what is found in what came back. The agent waits for the answer before it goes on.
+async fn end(live: &LiveRun, mut permit: Permit, status: ToolEnd, (mut told, bytes): (Value, usize)) {
+    if !live.labels().has(Label::Secret) {
+        let look = move || {
+            if let Some(members) = told.as_object_mut() {
+                members.retain(|name, _| !BESIDE.contains(&name.as_str()));
+            }
+            seen::found_in(told.to_string().as_bytes(), Form::Json)
+        };
+        permit.bring(aside::look(bytes, look).await.unwrap_or(seen::UNSEEN));
+    }
+    settle(permit, if status == ToolEnd::Done { "done" } else { "failed" }).await;
+}
+
+async fn settle(permit: Permit, status: &str) {
     if let Err(error) = permit.settle(Outcome::free(status)).await {
         tracing::error!(%error, "a tool's outcome could not be recorded");
     }

@@ -18,7 +18,10 @@ use super::wire::{self, Edit, INVALID_PARAMS, INVALID_REQUEST, Message, Object, 
 use crate::core::action::{Action, Facts, ToolAction, ToolSource};
 use crate::core::data::{Carried, Destination};
 use crate::core::decision::Refusal;
+use crate::core::detect::Form;
 use crate::core::effect::{self, Effect, Shown};
+use crate::core::label::{Label, Labels};
+use crate::core::seen;
 use crate::core::usage::Outcome;
 use crate::gate::{LiveRun, Permit, Show};
 use crate::sys::aside::{self, AsideError};
@@ -161,7 +164,7 @@ fn shown(arguments: String) -> Show {
 
 /// The effect, under its permit.
 async fn perform(
-    permit: Permit,
+    mut permit: Permit,
     call: &Call,
     message: &Message<'_>,
     asked: &Asked<'_>,
@@ -192,6 +195,7 @@ async fn perform(
     };
     match answer {
         Ok(answer) => {
+            permit.bring(labels_of(&call.live, &answer).await);
             let (status, response) = pass_on(&answer, id);
             settle(permit, &status, response, id).await
         }
@@ -200,6 +204,16 @@ async fn perform(
             settle(permit, &format!("failed: {error}"), response, id).await
         }
     }
+}
+
+/// What was found in an answer. Of a run that has seen the worst nothing more is to be learnt.
+async fn labels_of(live: &LiveRun, answer: &str) -> Labels {
+    if live.labels().has(Label::Secret) {
+        return Labels::NONE;
+    }
+    let text = answer.to_owned();
+    let look = move || seen::found_in(text.as_bytes(), Form::Json);
+    aside::look(answer.len(), look).await.unwrap_or(seen::UNSEEN)
 }
 
 fn failure_text(server: &str, error: &ServerError) -> String {

@@ -1,7 +1,8 @@
-//! Reading `[data]` of `config.toml`: what data may leave for where.
+//! Reading `[data]` of `config.toml`: what data may leave for where, and what is to be thought of what comes back.
 
 use crate::core::data::{Rules, Treatment, class_name};
 use crate::core::detect::{Class, Kind};
+use crate::core::label::Labels;
 
 use super::config::Config;
 use super::tree::{Faults, Fields};
@@ -22,7 +23,12 @@ pub(super) fn read(mut data: Fields<'_>, config: &mut Config, faults: &mut Fault
             let rules = rules(fields, faults);
             into.classes.extend(rules.classes);
             into.kinds.extend(rules.kinds);
+            into.results = rules.results.or(into.results);
         }
+    }
+    if let Some(mut files) = data.take("files", faults).and_then(|field| field.fields(faults)) {
+        config.data.file_results = results(&mut files, faults).unwrap_or(config.data.file_results);
+        files.done(faults);
     }
     if let Some(servers) = data.take("servers", faults).and_then(|field| field.fields(faults)) {
         for (name, _, field) in servers.named() {
@@ -38,7 +44,7 @@ pub(super) fn read(mut data: Fields<'_>, config: &mut Config, faults: &mut Fault
 }
 
 fn rules(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Rules {
-    let mut rules = Rules::default();
+    let mut rules = Rules { results: results(&mut fields, faults), ..Rules::default() };
     for class in [Class::Secret, Class::Personal] {
         let said = fields.take(class_name(class), faults).and_then(|field| field.word(faults, &WORDS));
         rules.classes.extend(said.map(|treatment| (class, treatment)));
@@ -49,4 +55,14 @@ fn rules(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Rules {
     }
     fields.done(faults);
     rules
+}
+
+/// One label, or a list of them.
+fn results(fields: &mut Fields<'_>, faults: &mut Faults<'_>) -> Option<Labels> {
+    let field = fields.take("results", faults)?;
+    if !field.is_list() {
+        return field.parse(faults);
+    }
+    let labels = field.each(faults, |item, faults| item.parse::<Labels>(faults))?;
+    Some(labels.into_iter().fold(Labels::NONE, Labels::with))
 }

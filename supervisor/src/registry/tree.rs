@@ -249,6 +249,11 @@ impl<'n> Field<'n> {
         number
     }
 
+    /// Whether it is a list.
+    pub(super) const fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     /// A list that is not empty: an empty one would permit nothing, which is said by leaving the field out.
     pub(super) fn list(&self, faults: &mut Faults<'_>) -> Option<Vec<Field<'n>>> {
         match &self.node.value {

@@ -63,6 +63,9 @@ pub struct RunView {
     /// The budgets that pay for it and have crossed their edge; of ended runs only where one is asked for.
     #[serde(default)]
     pub alerted: Vec<String>,
+    /// Labels of what it has seen: `untrusted`, `internal`, `confidential`, `secret`.
+    #[serde(default)]
+    pub labels: Vec<String>,
     /// Milliseconds since 1970.
     pub started_at_ms: i64,
     /// Milliseconds since 1970.
@@ -110,6 +113,7 @@ impl From<RunRow> for RunView {
                 _ => None,
             },
             alerted: Vec::new(),
+            labels: row.labels.names().map(str::to_owned).collect(),
             started_at_ms: run.started_at_ms,
             ended_at_ms: row.ended_at_ms,
             exit: row.exit,
@@ -265,6 +269,7 @@ mod tests {
             exit: None,
             spend_nano_usd: 0,
             calls: 0,
+            labels: crate::core::label::Labels::NONE,
         };
         for text in [
             &id.to_string()[..12],

@@ -20,6 +20,7 @@ pub(super) const MIGRATIONS: &[&[&str]] = &[
     &[super::upstream::SCHEMA, super::corrections::SCHEMA],
     &[super::reported::SCHEMA],
     &[super::facts::SCHEMA],
+    &[super::runs::LABELS],
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

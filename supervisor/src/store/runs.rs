@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{StoreError, Transaction};
 use crate::core::ids::RunId;
+use crate::core::label::Labels;
 use crate::core::run::{Run, RunState};
 
 pub(super) const SCHEMA: &str = "
@@ -19,6 +20,9 @@ CREATE TABLE runs (
   exit           TEXT
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// What it has seen.
+pub(super) const LABELS: &str = "ALTER TABLE runs ADD COLUMN labels INTEGER NOT NULL DEFAULT 0;";
 
 /// A run with what changes about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct RunRow {
     pub spend_nano_usd: i64,
     /// How many model calls were let through.
     pub calls: u32,
+    /// Labels of what it has seen.
+    pub labels: Labels,
 }
 
 /// A keeper's process: the id and the start time that tells it from a later process of the same id.
@@ -99,11 +105,27 @@ pub fn set_state(tx: &Transaction<'_>, id: RunId, change: &RunChange) -> Result<
     Ok(changed == 1)
 }
 
+/// Adds labels to those that the run has; none ever goes. Answers which are new.
+///
+/// # Errors
+/// Those of the database.
+pub fn label(tx: &Transaction<'_>, id: RunId, labels: Labels) -> Result<Labels, StoreError> {
+    let had: u8 = tx
+        .prepare_cached("SELECT labels FROM runs WHERE id = ?1")?
+        .query_row([id.to_string()], |row| row.get(0))?;
+    let new = labels.beyond(Labels::from_bits(had));
+    if !new.is_empty() {
+        tx.prepare_cached("UPDATE runs SET labels = labels | ?2 WHERE id = ?1")?
+            .execute(params![id.to_string(), new.bits()])?;
+    }
+    Ok(new)
+}
+
 const COLUMNS: &str = "SELECT r.run, r.state, r.token_hash, r.keeper_pid, r.keeper_started, r.agent_pid,
   r.ended_at_ms, r.exit,
   COALESCE((SELECT SUM(posted_nano_usd) FROM reservations WHERE run = r.id), 0)
     + COALESCE((SELECT SUM(cost_nano_usd) FROM reported WHERE run = r.id), 0),
-  (SELECT COUNT(*) FROM reservations WHERE run = r.id)
+  (SELECT COUNT(*) FROM reservations WHERE run = r.id), r.labels
   FROM runs r";
 
 /// The run of that id.
@@ -164,5 +186,6 @@ fn read(row: &Row<'_>) -> Result<RunRow, StoreError> {
         exit: row.get(7)?,
         spend_nano_usd: row.get(8)?,
         calls: row.get(9)?,
+        labels: Labels::from_bits(row.get(10)?),
     })
 }

@@ -25,9 +25,9 @@ export const Agentsup = async ({ directory }) => {
         throw new Error(answer?.reason ?? "agentsup: no decision was given, so the call is refused");
       }
     },
-    "tool.execute.after": async (input) => {
-      // Nothing depends on this report; the run's end settles what it misses.
-      await post({ event: "after", call_id: input.callID }).catch(() => {});
+    "tool.execute.after": async (input, output) => {
+      // No decision depends on this report: the run's end settles what it misses. What comes back labels the run.
+      await post({ event: "after", call_id: input.callID, output: output?.output }).catch(() => {});
     },
   };
 };

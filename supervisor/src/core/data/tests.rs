@@ -25,6 +25,7 @@ fn the_nearer_rule_wins() {
     let own = Rules {
         classes: [(Class::Personal, Treatment::Ask)].into(),
         kinds: [(Kind::Jwt, Treatment::Allow)].into(),
+        ..Rules::default()
     };
     rules.servers.insert("notes".into(), own);
     let said = |to, kind| rules.treatment(to, kind);
@@ -101,7 +102,7 @@ fn nothing_is_looked_for_where_all_is_allowed() {
     let mut rules = DataRules::default();
     rules.servers.insert(
         "notes".into(),
-        Rules { classes: [(Class::Secret, Treatment::Allow)].into(), kinds: BTreeMap::new() },
+        Rules { classes: [(Class::Secret, Treatment::Allow)].into(), ..Rules::default() },
     );
     assert!(!rules.looks_at(SERVER));
     assert_eq!(rules.cleared(SERVER, &format!(r#"{{"a":"{}"}}"#, token())), (None, Carried::default()));

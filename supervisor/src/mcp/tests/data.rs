@@ -53,3 +53,27 @@ async fn a_secret_at_the_end_of_a_large_message_is_found() {
     let passed = world.call("a_echo", &format!(r#"{{"body":"{filler}"}}"#)).await;
     assert!(text(&passed).contains("some words"), "{:.200}", text(&passed));
 }
+
+#[tokio::test]
+async fn what_comes_back_is_labelled_by_its_server_and_by_what_is_in_it() {
+    let config = "[data.servers.a]\nresults = \"public\"\nsecrets = \"allow\"\n";
+    let world = World::new(|dir| python("a", dir, "x") + &python("b", dir, "x") + config).await;
+    let labels = || world.live.labels().to_string();
+    world.call("a_echo", r#"{"body":"nothing"}"#).await;
+    assert_eq!(labels(), "");
+    world.call("a_echo", r#"{"body":"bob@acme.io"}"#).await;
+    assert_eq!(labels(), "internal, confidential");
+    world.call("b_echo", "{}").await;
+    assert_eq!(labels(), "untrusted, internal, confidential");
+    world.call("b_echo", "{}").await;
+    // Large, and encoded.
+    let filler = "some words of text ".repeat(4_000);
+    world.call("a_echo", &format!(r#"{{"body":"{filler}{}"}}"#, hex::encode(token()))).await;
+    assert_eq!(labels(), "untrusted, internal, confidential, secret");
+    let told = [
+        "internal, confidential by what was found in a result in dev at TIME.",
+        "untrusted by calling `b/echo` in dev at TIME.",
+        "secret by what was found in a result in dev at TIME.",
+    ];
+    assert_eq!(world.labelled().await, told);
+}

@@ -149,8 +149,20 @@ impl World {
         self.proxy.servers().into_iter().find(|status| status.name == name).unwrap()
     }
 
-    /// The record so far, as sentences without what differs each time.
+    /// The record so far, as sentences without what differs each time; of labels [`World::labelled`] tells.
     pub(super) async fn sentences(&self) -> Vec<String> {
+        let all = self.record().await.into_iter();
+        all.filter(|sentence| !sentence.contains(", was labelled ")).collect()
+    }
+
+    /// Which labels the record tells of.
+    pub(super) async fn labelled(&self) -> Vec<String> {
+        let all = self.record().await;
+        let told = all.iter().filter_map(|sentence| Some(sentence.split_once(", was labelled ")?.1));
+        told.map(str::to_owned).collect()
+    }
+
+    async fn record(&self) -> Vec<String> {
         let lines = self.store.read(|connection| audit::list(connection, &List::default())).await.unwrap();
         lines
             .into_iter()

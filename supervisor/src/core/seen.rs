@@ -1,0 +1,114 @@
+//! What a call brings its run: labels by where its result comes from, known before it is made, and by what is found in it.
+//!
+//! Invariant: what nobody can know counts as the worse of what it can be, as far as a developer's day allows: a command
+//! that cannot be read may have fetched anything, a text that could not be looked through to its end may hold what is
+//! confidential. Must not decide anything.
+
+use std::path::Path;
+
+use super::action::{CommandPart, PathFact, Place, ToolAction, ToolSource};
+use super::data::{DataRules, Destination};
+use super::detect::{self, Class, Form, Found};
+use super::label::{Label, Labels};
+use super::manifest::BuiltinClass;
+
+/// What a call's result is by where it comes from. The run has these labels from the moment that the call is allowed: some
+/// clients never tell results, and what comes before a result (progress, errors) is read by models too.
+pub fn brought(rules: &DataRules, tool: &ToolAction) -> Labels {
+    let facts = &tool.facts;
+    let named = facts.paths.iter().chain(facts.parts.iter().flat_map(|part| &part.paths));
+    let by_place = named.map(|fact| of_path(rules, fact)).fold(Labels::NONE, Labels::with);
+    let by_source = match &tool.source {
+        ToolSource::Mcp(server) => rules.results(Destination::Server(server)),
+        ToolSource::Foreign => Labels::of(Label::Untrusted),
+        ToolSource::Builtin(BuiltinClass::Web)
+            if facts.hosts.is_empty() || !facts.hosts.iter().all(|host| is_this_machine(host)) =>
+        {
+            rules.results(Destination::Web)
+        }
+        ToolSource::Builtin(BuiltinClass::Shell) if facts.parts.iter().any(fetches) => {
+            rules.results(Destination::Shell)
+        }
+        ToolSource::Builtin(_) => Labels::NONE,
+    };
+    match tool.source {
+        // What an edit touches it does not tell.
+        ToolSource::Builtin(BuiltinClass::Edit) => by_source,
+        _ => by_source.with(by_place),
+    }
+}
+
+/// What a text is by what is found in it.
+pub fn found_in(text: &[u8], form: Form) -> Labels {
+    labels(&detect::scan(text, form))
+}
+
+/// What it is if nobody could look through it.
+pub const UNSEEN: Labels = Labels::of(Label::Confidential);
+
+fn labels(found: &Found) -> Labels {
+    let of_findings = found.findings.iter().map(|finding| match finding.kind.class() {
+        Class::Secret => Labels::of(Label::Secret),
+        Class::Personal => Labels::of(Label::Confidential),
+    });
+    let rest = if found.complete { Labels::NONE } else { UNSEEN };
+    of_findings.fold(rest, Labels::with)
+}
+
+/// Directories that only whoever administers the machine writes into.
+const SYSTEM: [&str; 11] =
+    ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/opt", "/nix", "/dev", "/System", "/Library"];
+
+fn of_path(rules: &DataRules, fact: &PathFact) -> Labels {
+    match fact.place {
+        Place::Worktree | Place::Scratch | Place::GitMetadata => Labels::NONE,
+        Place::Secret => Labels::of(Label::Secret),
+        Place::Outside if SYSTEM.iter().any(|dir| fact.path.starts_with(Path::new(dir))) => Labels::NONE,
+        Place::Outside => rules.file_results,
+    }
+}
+
+/// Programs that print what comes from elsewhere.
+const FETCHERS: [&str; 38] = [
+    "curl", "wget", "wget2", "http", "https", "xh", "httpie", "aria2c", "axel", "lynx", "w3m", "links",
+    "elinks", "ftp", "sftp", "scp", "rsync", "ssh", "telnet", "nc", "ncat", "netcat", "socat", "websocat",
+    "grpcurl", "gh", "glab", "hub", "tea", "svn", "hg", "aws", "gcloud", "az", "kubectl", "mail", "mutt",
+    "yt-dlp",
+];
+/// What `git` takes from elsewhere.
+const GIT_FETCHES: [&str; 5] = ["clone", "fetch", "pull", "ls-remote", "submodule"];
+
+/// Whether a command may print what comes from outside of this machine.
+fn fetches(part: &CommandPart) -> bool {
+    let call = &part.call;
+    let Some(program) = call.program.as_deref() else { return true };
+    let is_fetcher = FETCHERS.contains(&program)
+        || (program == "git" && call.verb.as_deref().is_some_and(|verb| GIT_FETCHES.contains(&verb)));
+    let hosts: Vec<&str> = call.words.iter().filter_map(|word| host(word)).collect();
+    // Whoever names this machine and knows all words asks nobody else.
+    let asks_home = !hosts.is_empty() && !call.dynamic && hosts.iter().all(|host| is_this_machine(host));
+    call.opaque || ((is_fetcher || !hosts.is_empty()) && !asks_home)
+}
+
+/// The host that a word of a command line names by an address; without a scheme only this machine is known by its name.
+fn host(word: &str) -> Option<&str> {
+    let rest = match word.split_once("://") {
+        Some((_, rest)) => rest,
+        None if word.starts_with("localhost") || word.starts_with("127.") => word,
+        None => return None,
+    };
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    let host = authority.rsplit('@').next()?;
+    Some(if host.starts_with('[') { host } else { host.split(':').next()? })
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let plain = host.trim_start_matches('[').split(']').next().unwrap_or_default();
+    let numbers: Vec<&str> = plain.split('.').collect();
+    let is_loopback =
+        matches!(numbers[..], ["127", _, _, _]) && numbers.iter().all(|part| part.parse::<u8>().is_ok());
+    is_loopback || plain == "::1" || plain == "localhost" || plain.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests;

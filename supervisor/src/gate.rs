@@ -447,7 +447,11 @@ fn digest(action: &Action) -> Result<[u8; 32], canonical::CanonicalError> {
             parts.push(launch.billing.name().to_owned());
             parts.extend(launch.remote.clone());
         }
-        Action::Llm(llm) => parts.extend(llm.bound.map(|bound| bound.cost.nano().to_string())),
+        // The same secret in a longer conversation is the same question, whatever the call costs.
+        Action::Llm(llm) => parts.extend(match llm.asked {
+            Some(asked) => Some(hex::encode(asked)),
+            None => llm.bound.map(|bound| bound.cost.nano().to_string()),
+        }),
         Action::Egress(_) => {}
     }
     canonical::digest(&parts)

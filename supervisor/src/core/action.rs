@@ -61,6 +61,12 @@ pub struct LlmAction {
     /// Why there is no bound, or another reason for which the flow itself refuses; shown to the agent.
     #[serde(skip)]
     pub objection: Option<Objection>,
+    /// Secrets and personal data that its prompt holds.
+    #[serde(default, skip_serializing_if = "Carried::is_empty")]
+    pub data: Carried,
+    /// A digest of those that a person is asked about; approvals are bound to it.
+    #[serde(skip)]
+    pub asked: Option<[u8; 32]>,
 }
 
 /// The most that a model call can consume.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::decision::{Decision, Reason};
-use super::detect::{self, Class, Finding, Form, Kind};
+use super::detect::{self, Class, Finding, Form, Found, Kind};
 use super::label::{Label, Labels};
 use super::manifest::BuiltinClass;
 
@@ -52,6 +52,10 @@ pub struct DataRules {
     pub web: Rules,
     /// For what stands in a command line.
     pub shell: Rules,
+    /// For prompts to every provider of models.
+    pub model: Rules,
+    /// For prompts to single providers, by name.
+    pub providers: BTreeMap<String, Rules>,
     /// What is to be thought of files that lie elsewhere than the run works.
     pub file_results: Labels,
 }
@@ -60,7 +64,8 @@ pub struct DataRules {
 const OUTSIDE: Labels = Labels::of(Label::Untrusted);
 
 impl Default for DataRules {
-    /// Secrets stay here; a person may let one into a command. Personal data goes where the agent sends it.
+    /// Secrets stay here; a person may let one into a command. Personal data goes where the agent sends it. Models get
+    /// what they are asked about.
     fn default() -> Self {
         let rules = |secrets| Rules {
             classes: [(Class::Secret, secrets), (Class::Personal, Treatment::Allow)].into(),
@@ -72,6 +77,8 @@ impl Default for DataRules {
             servers: BTreeMap::new(),
             web: rules(Treatment::Block),
             shell: rules(Treatment::Ask),
+            model: rules(Treatment::Allow),
+            providers: BTreeMap::new(),
             file_results: OUTSIDE,
         }
     }
@@ -86,6 +93,8 @@ pub enum Destination<'a> {
     Web,
     /// Into a command line.
     Shell,
+    /// To the models of a provider.
+    Model(&'a str),
 }
 
 impl Destination<'_> {
@@ -105,6 +114,7 @@ impl fmt::Display for Destination<'_> {
             Self::Server(name) => write!(f, "the MCP server `{name}`"),
             Self::Web => f.write_str("the web"),
             Self::Shell => f.write_str("a command line"),
+            Self::Model(provider) => write!(f, "the models of `{provider}`"),
         }
     }
 }
@@ -143,10 +153,14 @@ impl DataRules {
             Destination::Server(_) => ("mcp".to_owned(), &self.mcp),
             Destination::Web => ("web".to_owned(), &self.web),
             Destination::Shell => ("shell".to_owned(), &self.shell),
+            Destination::Model(_) => ("model".to_owned(), &self.model),
         };
         let own = match to {
             Destination::Server(name) => {
                 self.servers.get(name).map(|rules| (format!("servers.{name}"), rules))
+            }
+            Destination::Model(name) => {
+                self.providers.get(name).map(|rules| (format!("providers.{name}"), rules))
             }
             Destination::Web | Destination::Shell => None,
         };
@@ -167,6 +181,7 @@ impl DataRules {
             Destination::Server(name) => (self.servers.get(name), &self.mcp),
             Destination::Web => (None, &self.web),
             Destination::Shell => (None, &self.shell),
+            Destination::Model(name) => (self.providers.get(name), &self.model),
         };
         own.and_then(|rules| rules.results).or(family.results).unwrap_or(OUTSIDE)
     }
@@ -181,21 +196,37 @@ impl DataRules {
         if !self.looks_at(to) {
             return Carried::default();
         }
-        let found = detect::scan(text.as_bytes(), form);
+        self.held(to, &detect::scan(text.as_bytes(), form))
+    }
+
+    /// What was found on its way there. Where there is more of a kind than was told, it is told all the same what becomes
+    /// of all of it, unless all of it must be redacted.
+    fn held(&self, to: Destination<'_>, found: &Found) -> Carried {
+        let is_redacted = |kind: &Kind| self.treatment(to, *kind).0 == Treatment::Redact;
         Carried {
             kinds: count(found.findings.iter()),
             redacted: BTreeMap::new(),
-            is_partial: !found.complete,
+            is_partial: !found.complete || found.untold.iter().any(is_redacted),
         }
     }
 
     /// JSON as it may go there: what is to be redacted is, within the strings that are values, and no other byte is
     /// touched. None if it may go as it is. And what it then holds.
     pub fn cleared(&self, to: Destination<'_>, text: &str) -> (Option<String>, Carried) {
+        self.cleared_by(to, text, |text| detect::scan(text.as_bytes(), Form::Json))
+    }
+
+    /// As [`DataRules::cleared`]; `look` finds what is in a text.
+    pub fn cleared_by(
+        &self,
+        to: Destination<'_>,
+        text: &str,
+        look: impl Fn(&str) -> Found,
+    ) -> (Option<String>, Carried) {
         if !self.looks_at(to) {
             return (None, Carried::default());
         }
-        let found = detect::scan(text.as_bytes(), Form::Json);
+        let found = look(text);
         let values = values(text);
         let is_within = |finding: &&Finding| {
             let range = &finding.range;
@@ -206,16 +237,9 @@ impl DataRules {
         let marked: Vec<&Finding> = found.findings.iter().filter(redact).filter(is_within).collect();
         let changed =
             marked_out(text, &marked).filter(|text| serde_json::from_str::<&RawValue>(text).is_ok());
-        let Some(changed) = changed else {
-            let carried = Carried {
-                kinds: count(found.findings.iter()),
-                is_partial: !found.complete,
-                ..Carried::default()
-            };
-            return (None, carried);
-        };
+        let Some(changed) = changed else { return (None, self.held(to, &found)) };
         let redacted = count(marked.into_iter());
-        let carried = Carried { redacted, ..self.carried(to, &changed, Form::Json) };
+        let carried = Carried { redacted, ..self.held(to, &look(&changed)) };
         (Some(changed), carried)
     }
 

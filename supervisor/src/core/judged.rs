@@ -63,6 +63,7 @@ mod tests {
         ToolSource,
     };
     use super::super::billing::Billing;
+    use super::super::data::Carried;
     use super::super::detect::Kind;
     use super::super::manifest::BuiltinClass;
     use super::super::money::NanoUsd;
@@ -114,6 +115,8 @@ mod tests {
             prices: String::new(),
             elastic: None,
             objection: None,
+            data: Carried::default(),
+            asked: None,
         };
         let egress = Action::Egress(EgressAction { host: "example.com".into(), port: 443 });
         for action in [tool(facts), Action::Launch(launch), Action::Llm(llm), egress] {
@@ -137,6 +140,8 @@ mod tests {
             prices: "v1".into(),
             elastic: None,
             objection: None,
+            data: Carried::default(),
+            asked: None,
         };
         let bytes = Judged { manifest: None, ..judged(Action::Llm(call)) }.to_bytes().unwrap().unwrap();
         assert_eq!(

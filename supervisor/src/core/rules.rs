@@ -1,7 +1,7 @@
 //! What decides about an action apart from a run's state and money: the manifest's scope, policies, rules about data.
 
 use super::action::Action;
-use super::data::DataRules;
+use super::data::{DataRules, Destination};
 use super::decision::{Decision, Evaluation, Reason};
 use super::manifest::Agent;
 use super::policy::{Circumstances, NOTHING_PERMITS, PolicySet};
@@ -33,11 +33,12 @@ impl Rules<'_> {
     /// What they say; all reasons are kept, the strictest is in force.
     pub fn judge(&self, case: Case<'_>) -> Evaluation {
         let mut reasons = self.policies.evaluate(case.agent, case.run, case.action, case.now).reasons;
-        if let Action::Tool(tool) = case.action
-            && let Some(to) = tool.destination()
-        {
-            reasons.extend(self.data.reasons(to, &tool.facts.data));
-        }
+        let sent = match case.action {
+            Action::Tool(tool) => tool.destination().map(|to| (to, &tool.facts.data)),
+            Action::Llm(llm) => Some((Destination::Model(&llm.provider), &llm.data)),
+            Action::Launch(_) | Action::Egress(_) => None,
+        };
+        reasons.extend(sent.map(|(to, data)| self.data.reasons(to, data)).into_iter().flatten());
         Evaluation::of(reasons)
     }
 }

@@ -23,6 +23,7 @@ use crate::core::action::{
     Bound, Facts, LaunchAction, LlmAction, Objection, PathFact, Place, ToolAction, ToolSource,
 };
 use crate::core::billing::Billing;
+use crate::core::data::Carried;
 use crate::core::fixture::{self, purse};
 use crate::core::label::Labels;
 use crate::core::manifest::{BuiltinClass, TokenBudget, ToolScope};
@@ -97,6 +98,8 @@ fn llm(cost: i64) -> Action {
         prices: "v1".into(),
         elastic: None,
         objection: None,
+        data: Carried::default(),
+        asked: None,
     })
 }
 
@@ -177,6 +180,8 @@ async fn without_a_budget_or_a_bound_no_model_is_called() {
         prices: String::new(),
         elastic: None,
         objection: None,
+        data: Carried::default(),
+        asked: None,
     };
     let refusal = world.gate.decide(&world.live, Action::Llm(unbounded.clone())).await.err().unwrap();
     assert!(refusal.message.contains("the cost of the call cannot be bounded"), "{refusal}");
@@ -327,6 +332,8 @@ async fn those_who_wait_for_headroom_get_it_in_order() {
         prices: String::new(),
         elastic: None,
         objection: None,
+        data: Carried::default(),
+        asked: None,
     };
     let free = world.gate.decide(&world.live, Action::Llm(free)).await.unwrap();
     free.settle(Outcome::charged("200 OK", Charge::Void)).await.unwrap();

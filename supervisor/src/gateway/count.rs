@@ -18,6 +18,7 @@ use crate::sys::http as web;
 
 use super::call::Counting;
 use super::exchange::{Exchange, Prepared};
+use super::prompt::Sent;
 use super::scan::CacheWrites;
 
 /// The fewest tokens of a bound that are not certain and worth a request.
@@ -30,7 +31,8 @@ const WITHIN: Duration = Duration::from_secs(10);
 const LARGEST: usize = 64 * 1024;
 impl Exchange {
     /// The call with its prompt counted by the provider, if its bound does not fit without that.
-    pub(super) async fn counted(&self, prepared: Prepared, body: &Bytes) -> Prepared {
+    pub(super) async fn counted(&self, prepared: Prepared, sent: &Sent) -> Prepared {
+        let body = &sent.body;
         if prepared.billing.is_none() || prepared.uncounted < WORTH {
             return prepared;
         }
@@ -41,14 +43,14 @@ impl Exchange {
         {
             return prepared;
         }
-        let Some(counted) = self.fetch_count(&prepared.model, counting).await else { return prepared };
+        let Some(counted) = self.fetch_count(&prepared.model, sent, counting).await else { return prepared };
         match self.prepare(body, Some(counted)) {
             Ok(tighter) if tighter.bound.cost < prepared.bound.cost => tighter,
             _ => prepared,
         }
     }
 
-    async fn fetch_count(&self, model: &str, counting: Counting) -> Option<u64> {
+    async fn fetch_count(&self, model: &str, sent: &Sent, counting: Counting) -> Option<u64> {
         let bound = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
         let action = Action::Llm(LlmAction {
             provider: self.named.clone(),
@@ -57,6 +59,8 @@ impl Exchange {
             prices: String::new(),
             elastic: None,
             objection: None,
+            data: sent.data.clone(),
+            asked: sent.asked,
         });
         // Nobody is asked for a count, and what policy refuses is refused once, when the call itself is decided.
         if self.gateway.gate.preview(&self.live, &action) != Decision::Allow {

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::agents;
 use crate::core::action::{Action, Bound, Elastic, LlmAction, Objection};
+use crate::core::data::Carried;
 use crate::core::decision::Finality;
 use crate::core::money::NanoUsd;
 use crate::core::usage::{Charge, Outcome};
@@ -26,6 +27,7 @@ use super::call::{Call, shown};
 use super::learnt::Learning;
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
+use super::prompt::Sent;
 use super::providers::{Provider, Route};
 use super::relay::{DRAIN, Ledger, Relay};
 use super::sieve::Sieve;
@@ -79,19 +81,14 @@ pub(super) struct Objected {
 
 impl Exchange {
     pub(super) async fn run(self, body: Result<Bytes, ReadBodyError>, reply: Reply) {
-        let (prepared, body) = match body {
-            Ok(_) if self.route == Route::List => return self.list(reply).await,
-            Ok(body) => (self.prepare(&body, None), body),
-            Err(error) => {
-                let objected = self.object(error.to_string(), None).with_status(error.status());
-                (Err(objected), Bytes::new())
-            }
-        };
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
+        if body.is_ok() && self.route == Route::List {
+            return self.list(reply).await;
+        }
+        let (sent, prepared) = match self.read(body).await {
+            Ok(read) => read,
             Err(objected) => return answer(reply, self.refuse(objected).await),
         };
-        let prepared = self.counted(prepared, &body).await;
+        let prepared = self.counted(prepared, &sent).await;
         let prices =
             prepared.billing.as_ref().map(|billing| prices::version(&billing.price, &prepared.model));
         let action = LlmAction {
@@ -101,13 +98,23 @@ impl Exchange {
             prices: prices.unwrap_or_default(),
             elastic: prepared.elastic,
             objection: None,
+            data: sent.data.clone(),
+            asked: sent.asked,
         };
         match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
-            Ok(permit) => self.perform(permit, prepared, body, reply).await,
+            Ok(permit) => self.perform(permit, prepared, sent.body, reply).await,
             Err(refused) => {
                 answer(reply, refusal::refuse(self.provider, self.live.run.refusal, &refused));
             }
         }
+    }
+
+    /// What may be sent of a call, and what that can cost.
+    async fn read(&self, body: Result<Bytes, ReadBodyError>) -> Result<(Sent, Prepared), Objected> {
+        let body = body.map_err(|error| self.object(error.to_string(), None).with_status(error.status()))?;
+        let sent = self.cleared(body).await.map_err(|error| self.object(error.to_string(), None))?;
+        let prepared = self.prepare(&sent.body, None)?;
+        Ok((sent, prepared))
     }
 
     /// Reads a call and says what it can cost; `counted` is what the provider said that its prompt comes to.
@@ -203,6 +210,8 @@ impl Exchange {
             prices: String::new(),
             elastic: None,
             objection: Some(objection),
+            data: Carried::default(),
+            asked: None,
         };
         let refused = match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
             Err(refused) => refused,

@@ -25,6 +25,7 @@ mod headers;
 mod learnt;
 mod meter;
 pub mod prices;
+mod prompt;
 mod providers;
 mod refusal;
 mod relay;
@@ -62,6 +63,7 @@ pub struct Gateway {
     registry: Registry,
     upstream: Upstream,
     learnt: Arc<Learnt>,
+    known: Arc<prompt::Known>,
     underway: TaskTracker,
 }
 
@@ -72,7 +74,14 @@ impl Gateway {
     /// If TLS cannot be set up.
     pub fn new(gate: Gate, registry: Registry) -> Result<Self, UpstreamError> {
         let upstream = Upstream::new()?;
-        Ok(Self { gate, registry, upstream, learnt: Arc::default(), underway: TaskTracker::new() })
+        Ok(Self {
+            gate,
+            registry,
+            upstream,
+            learnt: Arc::default(),
+            known: Arc::default(),
+            underway: TaskTracker::new(),
+        })
     }
 
     /// Answers one request. `rest` is the path after `/llm`, with its query: `/<provider>/v1/messages?beta=true`.

@@ -3,6 +3,7 @@
 mod count;
 mod fake;
 mod generations;
+mod prompts;
 mod refusals;
 mod session;
 mod telemetry;

@@ -40,11 +40,33 @@ pub(super) fn read(mut data: Fields<'_>, config: &mut Config, faults: &mut Fault
             }
         }
     }
+    let model = data.take("model", faults).and_then(|field| field.fields(faults));
+    if let Some(fields) = model {
+        let rules = of_models(fields, faults);
+        config.data.model.classes.extend(rules.classes);
+        config.data.model.kinds.extend(rules.kinds);
+    }
+    if let Some(providers) = data.take("providers", faults).and_then(|field| field.fields(faults)) {
+        for (name, _, field) in providers.named() {
+            if !config.providers.contains_key(name) {
+                field.fault_with_hint(faults, "is no provider of this configuration", "see [providers]");
+            }
+            if let Some(fields) = field.fields(faults) {
+                config.data.providers.insert(name.to_owned(), of_models(fields, faults));
+            }
+        }
+    }
     data.done(faults);
 }
 
 fn rules(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Rules {
-    let mut rules = Rules { results: results(&mut fields, faults), ..Rules::default() };
+    let results = results(&mut fields, faults);
+    Rules { results, ..of_models(fields, faults) }
+}
+
+/// What models answer is no result of theirs to be labelled.
+fn of_models(mut fields: Fields<'_>, faults: &mut Faults<'_>) -> Rules {
+    let mut rules = Rules::default();
     for class in [Class::Secret, Class::Personal] {
         let said = fields.take(class_name(class), faults).and_then(|field| field.word(faults, &WORDS));
         rules.classes.extend(said.map(|treatment| (class, treatment)));

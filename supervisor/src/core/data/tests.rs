@@ -111,10 +111,17 @@ fn nothing_is_looked_for_where_all_is_allowed() {
 #[test]
 fn too_much_to_be_told_is_kept() {
     let many: String = (0..100).map(|n| format!("bob{n}@acme.io ")).collect();
-    let carried = DataRules::default().carried(SERVER, &many, Form::Plain);
-    assert!(
-        decisions(&DataRules::default(), SERVER, &carried)
-            .iter()
-            .any(|(decision, _)| *decision == Decision::Deny)
+    let strictest = |treatment| {
+        let rules = rules(&[(Kind::Email, treatment)]);
+        let carried = rules.carried(SERVER, &many, Form::Plain);
+        decisions(&rules, SERVER, &carried).into_iter().map(|(decision, _)| decision).max()
+    };
+    assert_eq!(strictest(Treatment::Redact), Some(Decision::Deny));
+    // Of what may leave or may not it does not matter how much there is.
+    assert_eq!(
+        [Treatment::Allow, Treatment::Ask, Treatment::Block].map(strictest),
+        [Some(Decision::Allow), Some(Decision::Ask), Some(Decision::Deny)]
     );
+    let unseen = Carried { is_partial: true, ..Carried::default() };
+    assert_eq!(decisions(&DataRules::default(), SERVER, &unseen)[0].0, Decision::Deny);
 }

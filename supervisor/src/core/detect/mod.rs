@@ -34,7 +34,9 @@ pub enum Form {
 pub struct Found {
     /// In order of place; no two overlap.
     pub findings: Vec<Finding>,
-    /// Whether everything was looked at and everything found is told.
+    /// Kinds of which there is more than is told.
+    pub untold: Vec<Kind>,
+    /// Whether everything was looked at.
     pub complete: bool,
 }
 
@@ -52,19 +54,21 @@ const VIEWS_FREE: usize = 64 * 1024;
 
 /// Finds what is in `text`.
 pub fn scan(text: &[u8], form: Form) -> Found {
-    let mut all = Found { findings: Vec::new(), complete: true };
+    let mut all = Found { findings: Vec::new(), untold: Vec::new(), complete: true };
     let mut start = 0;
     loop {
         let end = text.len().min(start + WINDOW);
         let window = text.get(start..end).unwrap_or_default();
         let mut look = Look {
             found: Vec::new(),
+            untold: Vec::new(),
             complete: true,
             left: window.len() * VIEWS_PER_BYTE + VIEWS_FREE,
             is_cut: start > 0,
         };
         look.window(window, form);
         all.complete &= look.complete;
+        all.untold.extend(look.untold);
         let guard = if start > 0 { GUARD } else { 0 };
         let whole = look.found.into_iter().filter(|finding| finding.range.end > guard);
         all.findings.extend(whole.map(|finding| Finding {
@@ -77,12 +81,15 @@ pub fn scan(text: &[u8], form: Form) -> Found {
         start = end - OVERLAP;
     }
     all.findings = told_once(all.findings);
+    all.untold.sort_unstable();
+    all.untold.dedup();
     all
 }
 
 /// One window's look.
 struct Look {
     found: Vec<Finding>,
+    untold: Vec<Kind>,
     complete: bool,
     /// Bytes of views that may still be made.
     left: usize,
@@ -117,7 +124,10 @@ impl Look {
 
     fn text(&mut self, text: &[u8], depth: Depth, layer: usize) {
         let own = self.found.len();
-        self.complete &= plain::find(text, depth, &mut self.found);
+        match plain::find(text, depth, &mut self.found) {
+            Some(untold) => self.untold.extend(untold),
+            None => self.complete = false,
+        }
         if layer == LAYERS {
             return;
         }

@@ -59,19 +59,16 @@ fn sign(index: usize) -> Sign {
     }
 }
 
-/// Adds what is in `text`. Answers whether all of it could be told.
-pub(super) fn find(text: &[u8], depth: Depth, found: &mut Vec<Finding>) -> bool {
-    let Some(signs) = SIGNS.as_ref() else { return false };
+/// Adds what is in `text`. Answers of which kinds there is more than was added; none if it could not be looked at.
+pub(super) fn find(text: &[u8], depth: Depth, found: &mut Vec<Finding>) -> Option<Vec<Kind>> {
+    let signs = SIGNS.as_ref()?;
     let mut counts = [0_usize; Kind::ALL.len()];
-    let mut is_all = true;
     let mut add = |finding: Option<Finding>| {
         let Some(finding) = finding else { return };
         let count = &mut counts[finding.kind as usize];
         *count += 1;
         if *count <= PER_KIND {
             found.push(finding);
-        } else {
-            is_all = false;
         }
     };
     for hit in signs.find_overlapping_iter(text) {
@@ -95,7 +92,7 @@ pub(super) fn find(text: &[u8], depth: Depth, found: &mut Vec<Finding>) -> bool 
     if depth == Depth::Whole {
         digits(text, &mut add);
     }
-    is_all
+    Some(Kind::ALL.into_iter().filter(|kind| counts[*kind as usize] > PER_KIND).collect())
 }
 
 /// Everything that has a digit in it where a word begins.

@@ -8,6 +8,7 @@ use super::super::action::{
     EgressAction, Facts, LaunchAction, LlmAction, PathFact, Place, ToolAction, ToolSource,
 };
 use super::super::billing::Billing;
+use super::super::data::Carried;
 use super::super::fixture::{agent, run};
 use super::super::manifest::{BuiltinClass, Environment, Lifecycle};
 use super::*;
@@ -43,6 +44,8 @@ fn llm(model: &str) -> Action {
         prices: String::new(),
         elastic: None,
         objection: None,
+        data: Carried::default(),
+        asked: None,
     })
 }
 

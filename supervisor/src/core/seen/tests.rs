@@ -117,6 +117,6 @@ fn a_text_is_labelled_by_what_is_found_in_it() {
     assert_eq!(labels(r#"{"text":"ask bob@acme.io"}"#), "internal, confidential");
     assert_eq!(labels(&format!(r#"{{"text":"use {secret}"}}"#)), "internal, confidential, secret");
     assert_eq!(labels(&hex::encode(&secret)), "internal, confidential, secret");
-    let unfinished = Found { findings: Vec::new(), complete: false };
+    let unfinished = Found { findings: Vec::new(), untold: Vec::new(), complete: false };
     assert_eq!(super::labels(&unfinished).to_string(), "internal, confidential");
 }

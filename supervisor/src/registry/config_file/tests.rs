@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::core::data::{Destination, Treatment};
+use crate::core::data::{DataRules, Destination, Treatment};
 use crate::core::detect::Kind;
 use crate::core::policy::Pack;
 
@@ -358,6 +358,40 @@ fn rules_about_data_name_destinations_kinds_and_what_happens() {
             "config.toml:3:1: data.mcp.mails: is not a known field",
             "config.toml:4:1: data.servers.x: is no MCP server of this configuration",
             "config.toml:5:7: data.disk: is not a known field",
+        ]
+    );
+}
+
+#[test]
+fn rules_about_prompts_and_results_have_defaults_to_live_with() {
+    let config = good(
+        "[mcp.servers.wiki]\nurl = \"https://h/mcp\"\n[data.servers.wiki]\nresults = \"internal\"\n\
+         [data.mcp]\nresults = [\"untrusted\", \"confidential\"]\n[data.files]\nresults = \"public\"\n\
+         [data.model]\nprivate-key = \"block\"\n[data.providers.openai]\nsecrets = \"redact\"\n",
+    );
+    let results = |rules: &DataRules, from| rules.results(from).to_string();
+    let (wiki, other) = (Destination::Server("wiki"), Destination::Server("other"));
+    let data = &config.data;
+    let of_servers = [results(data, wiki), results(data, other), data.file_results.to_string()];
+    assert_eq!(of_servers, ["internal", "untrusted, internal, confidential", ""]);
+    let untouched = DataRules::default();
+    let from = [wiki, Destination::Web, Destination::Shell].map(|from| results(&untouched, from));
+    assert_eq!(from, ["untrusted"; 3]);
+    let said = |provider, kind| data.treatment(Destination::Model(provider), kind);
+    let (block, redact, allow) = (Treatment::Block, Treatment::Redact, Treatment::Allow);
+    assert_eq!(said("anthropic", Kind::PrivateKey), (block, "data.model.private-key".into()));
+    assert_eq!(said("anthropic", Kind::Jwt), (allow, "data.model.secrets".into()));
+    assert_eq!(said("openai", Kind::PrivateKey), (redact, "data.providers.openai.secrets".into()));
+    assert!(!untouched.looks_at(Destination::Model("anthropic")));
+    assert_eq!(
+        problems(
+            "[data.model]\nresults = \"public\"\n[data.providers.x]\n[data.web]\nresults = \"nice\"\n[data.files]\njwt = \"ask\"\n"
+        ),
+        [
+            "config.toml:5:11: data.web.results: `nice` is not one of public, internal, confidential, secret, untrusted",
+            "config.toml:7:1: data.files.jwt: is not a known field",
+            "config.toml:2:1: data.model.results: is not a known field",
+            "config.toml:3:1: data.providers.x: is no provider of this configuration",
         ]
     );
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::super::super::action::{Action, EgressAction, Facts, LlmAction, PathFact, Place};
+use super::super::super::data::Carried;
 use super::super::super::decision::{Decision, Stage};
 use super::super::super::fixture::{agent, run};
 use super::super::super::manifest::BuiltinClass;
@@ -54,7 +55,17 @@ fn mcp(server: &str, name: &str) -> Action {
 
 fn llm(provider: &str, model: &str) -> Action {
     let (provider, model, prices) = (provider.to_owned(), model.to_owned(), String::new());
-    Action::Llm(LlmAction { provider, model, bound: None, prices, elastic: None, objection: None })
+    let data = Carried::default();
+    Action::Llm(LlmAction {
+        provider,
+        model,
+        bound: None,
+        prices,
+        elastic: None,
+        objection: None,
+        data,
+        asked: None,
+    })
 }
 
 /// The stricter of what was said, with the last word of each source that said it.

@@ -12,11 +12,7 @@ const EDIT: &str =
     "README.md\n```\n<<<<<<< SEARCH\nThe first line.\n=======\nThe line as edited.\n>>>>>>> REPLACE\n```\n";
 
 fn is_missing() -> bool {
-    let missing = !agents().join("node_modules/.bin/aider").exists();
-    if missing {
-        eprintln!("Aider is not installed; `tests/agents/setup` says why");
-    }
-    missing
+    !agents().join("node_modules/.bin/aider").exists()
 }
 
 /// One edit, as dear as it may be if that is wanted.

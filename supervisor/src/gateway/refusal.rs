@@ -254,6 +254,8 @@ mod tests {
             }
         }
         insta::assert_snapshot!(all, @r#"
+        aider Budget: 400 application/json false - {"type":"error","error":{"type":"invalid_request_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
+        aider Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
         claude Budget: 402 application/json false - {"type":"error","error":{"type":"billing_error","message":"agentsup: no. Hint: agentsup budget show purse"}}
         claude Busy: 429 application/json - 20 {"type":"error","error":{"type":"rate_limit_error","message":"agentsup: no. Hint: agentsup budget show purse. Please try again in 20s."}}
         codex Budget: 400 text/plain; charset=utf-8 false - agentsup: no. Hint: agentsup budget show purse

@@ -109,7 +109,7 @@ fn nothing_at_all_is_fine_and_has_no_agents() {
     let snapshot = Fixture::new(&[]).load();
     assert_eq!((snapshot.agents.len(), snapshot.budgets.len(), snapshot.problems), (0, 0, Vec::new()));
     assert_eq!(snapshot.config, Config::default());
-    assert_eq!(snapshot.policies.len(), 7);
+    assert_eq!(snapshot.policies.len(), 8);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn what_is_redacted_is_all_that_changes_and_comes_out_the_same_each_time() {
     assert_eq!(once.data, Carried { redacted, ..Carried::default() });
     let second = first.replace("}],", r#"},{"role":"user","content":"mail bob@acme.io"}],"#);
     let twice = sent(&known, &rules, &second);
-    assert!(text(&twice).starts_with(&expected[..expected.len() - 12]), "{}", text(&twice));
+    assert!(text(&twice).starts_with(&expected[..expected.len() - 13]), "{}", text(&twice));
     assert_eq!(twice.data.kinds, [(Kind::Email, 1)].into());
 }
 

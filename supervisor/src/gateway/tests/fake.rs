@@ -210,10 +210,14 @@ impl World {
         (balance.posted.nano(), balance.pending.nano())
     }
 
+    /// The lines of the log.
+    pub(super) async fn listed(&self) -> Vec<audit::Listed> {
+        self.store.read(|connection| audit::list(connection, &List::default())).await.unwrap()
+    }
+
     /// The log as sentences, without what differs from run to run.
     pub(super) async fn sentences(&self) -> Vec<String> {
-        let lines = self.store.read(|connection| audit::list(connection, &List::default())).await.unwrap();
-        let lines = lines.into_iter().map(|line| {
+        let lines = self.listed().await.into_iter().map(|line| {
             let time = format!("{}Z", &line.at[11..19]);
             line.sentence.replace(&time, "TIME").replace("agent/bot@team, owned by user:alice, ", "")
         });

@@ -78,8 +78,10 @@ async fn what_is_redacted_is_held_and_sent_as_it_is_then() {
     assert_eq!(world.balance().await, (0, (input * 4000 + 1000 * 20_000) * 11 / 10));
     go_on.notify_one();
     assert!(body.collect().await.is_ok());
-    let sentences = world.sentences().await.join("\n");
-    assert!(sentences.contains("1 × npm-token redacted (`data.providers.anthropic.secrets`)"), "{sentences}");
+    let reasons = world.listed().await.into_iter().flat_map(|line| line.reasons);
+    let told: Vec<String> =
+        reasons.filter(|reason| reason.source == "data").map(|reason| reason.text).collect();
+    assert_eq!(told, ["1 × npm-token redacted (`data.providers.anthropic.secrets`)"]);
 }
 
 #[tokio::test]
@@ -100,5 +102,5 @@ async fn a_person_who_lets_a_secret_through_for_the_run_is_not_asked_about_it_ag
     assert_eq!(first.await.unwrap(), STREAM);
     let longer = request().replace("publish with", "and once more, with many more words, publish with");
     assert_eq!(bytes(world.post(MESSAGES, longer).await).await, STREAM);
-    assert_eq!(world.gate.approvals().standing(0)[0].used, 2);
+    assert_eq!(world.gate.approvals().standing(0)[0].used, 1);
 }

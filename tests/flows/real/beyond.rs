@@ -122,7 +122,7 @@ fn claude_writes_its_plan_and_nothing_else_of_its_run() {
 
 #[test]
 fn codex_commits_in_its_worktree_and_changes_nothing_else_of_the_repository() {
-    let world = World::new("codex", OPENAI_KEY, "10.00 USD", |steps, place| {
+    let mut world = World::new("codex", OPENAI_KEY, "10.00 USD", |steps, place| {
         let [repository, look] = [place; 2].map(Clone::clone);
         steps
             .step(move |_| {
@@ -142,6 +142,8 @@ fn codex_commits_in_its_worktree_and_changes_nothing_else_of_the_repository() {
                 Turn::text("Committed.")
             })
     });
+    // The other packs ask about git's own files before Codex's sandbox sees the command.
+    world.home.config("[policy]\npack = \"observe\"");
     let run = world.run(&["codex", "--", "exec", "--json", "Commit"]);
     run.ok();
     let branches = world.home.git(&["for-each-ref", "--format=%(refname) %(subject)", "refs/heads"]);

@@ -67,6 +67,7 @@
 //! | `registration.rs` | `<git dir>/worktrees/<id>`: finding and retiring it |
 //! | `create.rs` | `add`, `open` |
 //! | `status.rs`, `diff.rs` | what changed |
+//! | `committed.rs` | what a commit has in one directory |
 //! | `scratch.rs` | the copy of the index that everything above works on |
 //! | `snapshot.rs`, `snapshot/exact.rs`, `snapshot/message.rs` | taking and listing snapshots |
 //! | `restore.rs` | a worktree out of a snapshot |
@@ -76,6 +77,7 @@
 //! | `land.rs`, `land/checkout.rs` | a branch onto its target |
 
 mod commit;
+mod committed;
 mod create;
 mod diff;
 mod error;
@@ -97,6 +99,7 @@ mod fixture;
 #[cfg(test)]
 mod property_tests;
 
+pub use committed::{Committed, CommittedKind};
 pub use create::{NewWorktree, Worktree};
 pub use diff::{Diff, DiffStat, FileStat};
 pub use error::WorktreeError;

@@ -15,12 +15,17 @@ pub fn budget() -> Value {
     schema::document(Of::Budget)
 }
 
+/// The JSON Schema of a Policy, a document that gives labels.
+pub fn policy() -> Value {
+    schema::document(Of::Policy)
+}
+
 /// The JSON Schema of any document of a manifest.
 pub fn manifest() -> Value {
     schema::document(Of::Any)
 }
 
 /// What policies can speak about, in Cedar's own language for schemas.
-pub const fn policy() -> &'static str {
+pub const fn cedar() -> &'static str {
     SCHEMA
 }

@@ -16,7 +16,8 @@ Examples:
   agentsup schema > manifest.schema.json     any document; editors check YAML files with it
   agentsup schema agent
   agentsup schema budget
-  agentsup schema policy > agentsup.cedarschema
+  agentsup schema policy                     documents of the kind Policy, which give labels
+  agentsup schema cedar > agentsup.cedarschema
 
 In an editor with a YAML language server, the first line of a manifest can name it:
   # yaml-language-server: $schema=manifest.schema.json
@@ -36,8 +37,10 @@ enum Of {
     Agent,
     /// A TokenBudget, in JSON Schema 2020-12
     Budget,
-    /// A policy, in Cedar's language for schemas
+    /// A Policy, which gives labels, in JSON Schema 2020-12
     Policy,
+    /// What policies in Cedar can ask, in Cedar's language for schemas
+    Cedar,
 }
 
 pub(super) fn perform(args: &Args) -> Outcome {
@@ -45,10 +48,11 @@ pub(super) fn perform(args: &Args) -> Outcome {
         None => schema::manifest(),
         Some(Of::Agent) => schema::agent(),
         Some(Of::Budget) => schema::budget(),
-        Some(Of::Policy) => {
+        Some(Of::Policy) => schema::policy(),
+        Some(Of::Cedar) => {
             match args.answer.format() {
-                Format::Json => output::json(&json!({ "cedarschema": schema::policy() })),
-                Format::Text => output::raw(schema::policy().as_bytes()),
+                Format::Json => output::json(&json!({ "cedarschema": schema::cedar() })),
+                Format::Text => output::raw(schema::cedar().as_bytes()),
             }
             return Ok(ExitCode::SUCCESS);
         }

@@ -17,13 +17,18 @@ pub(super) const API_VERSION: &str = "agentsup.dev/v1alpha1";
 pub(super) enum Kind {
     Agent,
     TokenBudget,
+    Policy,
 }
 
 impl Kind {
+    /// Every one.
+    pub(super) const ALL: [Self; 3] = [Self::Agent, Self::TokenBudget, Self::Policy];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Agent => "Agent",
             Self::TokenBudget => "TokenBudget",
+            Self::Policy => "Policy",
         }
     }
 }
@@ -74,12 +79,16 @@ pub(super) enum Shape {
     List(&'static Self),
     /// A map from any key to text.
     Texts,
+    /// A map from patterns of a form to lists of labels, at least one: the expression, and an example.
+    Rules(&'static str, &'static str),
     /// A map whose fields are in the table.
     Map,
 }
 
 const NAME: Shape = Shape::Form("^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", "code-review-bot");
-const GLOB: Shape = Shape::Form(r"^[^\[\]{}\\!]*[^\[\]{}\\!\s][^\[\]{}\\!]*$", "claude-*");
+const GLOB_TEXT: &str = r"^[^\[\]{}\\!]*[^\[\]{}\\!\s][^\[\]{}\\!]*$";
+const PAIR_TEXT: &str = r"^[^\[\]{}\\!/]+/[^\[\]{}\\!]+$";
+const GLOB: Shape = Shape::Form(GLOB_TEXT, "claude-*");
 const MCP_GLOB: Shape = Shape::Form(r"^(\*|[^\[\]{}\\!/]*/[^\[\]{}\\!]*)$", "github/*");
 const ADAPTER: Shape = Shape::Form("^[a-z0-9-]+$", "claude");
 const AMOUNT: Shape = Shape::Form(r"^\d+(\.\d{1,9})? USD$|^\d+ tokens$", "50.00 USD");
@@ -253,11 +262,83 @@ const BUDGET: [Field; 8] = [
     ),
 ];
 
+/// A label, a class of tools, a role, or where data is kept.
+pub(super) const WORD: Shape = Shape::Form("^[a-z][a-z0-9-]{0,62}$", "confidential");
+
+const POLICY: [Field; 11] = [
+    field(
+        "kind",
+        MUST,
+        Shape::Exactly("Policy"),
+        "Rules by which things have labels, for policies in Cedar to look at. Whose rules they are follows from the \
+         file's directory; a policy sees those of its own layer and of the layers above it.",
+    ),
+    field(
+        "spec",
+        MUST,
+        Shape::Map,
+        "The rules: patterns, each with what it gives. What matches several has all.",
+    ),
+    field(
+        "spec.paths",
+        may("no file has a label"),
+        Shape::Rules(r"^[^\[\]{}\\!]*[^\[\]{}\\!\s/][^\[\]{}\\!]*$", "src/payments/**"),
+        "Labels of files, by the path in the repository, or from the root or `~`. `*` stays within a name, `**` does not.",
+    ),
+    field(
+        "spec.repositories",
+        may("no repository has a label"),
+        Shape::Rules(r"^[^\[\]{}\\!]*[^\[\]{}\\!\s/][^\[\]{}\\!]*$", "github.com/acme/secret-*"),
+        "Labels of repositories, by `host/path` of the remote `origin`, or by the path of the checkout.",
+    ),
+    field(
+        "spec.hosts",
+        may("no host has a label"),
+        Shape::Rules(GLOB_TEXT, "*.internal.example"),
+        "Labels of hosts.",
+    ),
+    field(
+        "spec.models",
+        may("no model has a label"),
+        Shape::Rules(PAIR_TEXT, "gemini/*"),
+        "Labels of models, by `provider/model`.",
+    ),
+    field(
+        "spec.tools",
+        may("tools have no classes but their kind"),
+        Shape::Rules(
+            r"^([^\[\]{}\\!/]*[^\[\]{}\\!/\s][^\[\]{}\\!/]*|[^\[\]{}\\!/]+/[^\[\]{}\\!]+)$",
+            "github/create_*",
+        ),
+        "Classes of tools, by `server/tool`, or by the name of one of the agent's own.",
+    ),
+    field(
+        "spec.agents",
+        may("no agent has a role"),
+        Shape::Rules(r"^[^\[\]{}\\!@]+@[^\[\]{}\\!]+$", "*-review-bot@team-platform"),
+        "Roles of agents, by `name@namespace`. An agent's own manifest cannot give it one.",
+    ),
+    field("spec.residency", may("it is not known"), Shape::Map, "Where data is kept."),
+    field(
+        "spec.residency.hosts",
+        may("it is not known"),
+        Shape::Rules(GLOB_TEXT, "*.eu.example"),
+        "Where hosts keep data.",
+    ),
+    field(
+        "spec.residency.models",
+        may("it is not known"),
+        Shape::Rules(PAIR_TEXT, "gemini/*"),
+        "Where models keep data, by `provider/model`.",
+    ),
+];
+
 /// The fields of a kind of document, each map before what is in it.
 pub(super) fn of(kind: Kind) -> Vec<Field> {
     let own: &[Field] = match kind {
         Kind::Agent => &AGENT,
         Kind::TokenBudget => &BUDGET,
+        Kind::Policy => &POLICY,
     };
     COMMON.iter().chain(own).copied().collect()
 }

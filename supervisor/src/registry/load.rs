@@ -17,7 +17,7 @@ use crate::sys::paths::Home;
 use super::config::{Config, PriceOverride};
 use super::fields::Kind;
 use super::manifest::{Body, Document};
-use super::{Origin, Snapshot, chain, config_file, manifest};
+use super::{Origin, Snapshot, chain, config_file, label_rules, manifest};
 
 /// The most files that are read.
 const MAX_FILES: usize = 10_000;
@@ -41,15 +41,17 @@ pub(super) fn load_with(home: &Home, more: Option<(&Path, &str)>) -> Snapshot {
     files.extend(more.map(|(path, text)| (path.to_owned(), text.to_owned())));
     let mut documents = Vec::new();
     let mut sources = vec![PolicySource::pack(config.policy_pack)];
+    let layer = |path: &Path| layer(path.strip_prefix(&root).unwrap_or(path));
     for (path, text) in &files {
         if is_policy(path) {
-            let (layer, team) = layer(path.strip_prefix(&root).unwrap_or(path));
+            let (layer, team) = layer(path);
             sources.push(PolicySource { layer, team, file: path.clone(), text: text.clone() });
         } else {
             documents.extend(manifest::read(path, text, &mut problems));
         }
     }
-    let policies = PolicySet::load(&sources).unwrap_or_else(|found| {
+    let labels = label_rules::collect(&documents, layer, &mut problems);
+    let policies = PolicySet::load_with(&sources, labels).unwrap_or_else(|found| {
         problems.extend(found);
         PolicySet::default()
     });
@@ -242,6 +244,8 @@ fn bodies(documents: Vec<Document>) -> (Vec<Agent>, Vec<TokenBudget>) {
         match body {
             Body::Agent { agent, .. } => agents.push(*agent),
             Body::Budget { budget, .. } => budgets.push(budget),
+            // They are part of the policies.
+            Body::Rules(_) => {}
         }
     }
     agents.sort_by(|a, b| by_namespace(&a.reference).cmp(&by_namespace(&b.reference)));

@@ -1,4 +1,4 @@
-//! Reading manifests: Agent and TokenBudget documents of one YAML file. Strict, every problem with its place.
+//! Reading manifests: Agent, TokenBudget and Policy documents of one YAML file. Strict, every problem with its place.
 //!
 //! What is left out grants nothing, with three exceptions that a developer expects: the environment is `dev`, every
 //! repository is in scope, and the lifecycle is `experimental`.
@@ -11,11 +11,13 @@ use crate::core::manifest::{
     Agent, BudgetRef, BuiltinClass, Cap, Environment, Lifecycle, Period, TimeZone, TokenBudget, ToolScope,
 };
 use crate::core::money::NanoUsd;
+use crate::core::policy::labels::Rule;
 use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 use crate::core::scope;
 
 use super::fields::{self, API_VERSION, Kind};
+use super::label_rules;
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields, Node};
 use super::units;
@@ -61,6 +63,8 @@ pub(super) enum Body {
         /// Where it names its parent, if it does.
         parent_at: Option<At>,
     },
+    /// A Policy document's.
+    Rules(Vec<Rule>),
 }
 
 /// Reads the documents of one file. The problems go to `found`.
@@ -79,7 +83,7 @@ fn document(file: &Path, node: &Node, faults: &mut Faults<'_>) -> Option<Documen
     {
         field.fault(faults, format!("is not `{API_VERSION}`"));
     }
-    let kinds = [("Agent", Kind::Agent), ("TokenBudget", Kind::TokenBudget)];
+    let kinds = Kind::ALL.map(|kind| (kind.name(), kind));
     let kind = root.require("kind", faults).and_then(|field| field.word(faults, &kinds));
     let metadata = root.require("metadata", faults).and_then(|field| metadata(&field, faults));
     let spec = root.require("spec", faults);
@@ -90,6 +94,7 @@ fn document(file: &Path, node: &Node, faults: &mut Faults<'_>) -> Option<Documen
         let body = match kind {
             Kind::Agent => agent(&reference, &mut spec, faults),
             Kind::TokenBudget => budget(&reference, &mut spec, faults),
+            Kind::Policy => label_rules::rules(file, &mut spec, faults),
         };
         spec.done(faults);
         body

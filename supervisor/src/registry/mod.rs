@@ -11,6 +11,7 @@ mod data_rules;
 pub mod explain;
 mod fields;
 pub mod init;
+mod label_rules;
 mod live;
 mod load;
 mod manifest;

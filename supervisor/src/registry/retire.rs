@@ -156,6 +156,7 @@ fn has_only_retired(before: &[Document], after: &[Document], agent: &AgentRef) -
             }
             (Some(Body::Agent { agent: old, .. }), Some(Body::Agent { agent: new, .. })) => old == new,
             (Some(Body::Budget { budget: old, .. }), Some(Body::Budget { budget: new, .. })) => old == new,
+            (Some(Body::Rules(old)), Some(Body::Rules(new))) => old == new,
             _ => false,
         })
 }

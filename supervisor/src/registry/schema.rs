@@ -17,6 +17,8 @@ pub enum Of {
     Agent,
     /// A TokenBudget.
     Budget,
+    /// A Policy.
+    Policy,
     /// Any document of a manifest.
     Any,
 }
@@ -36,6 +38,7 @@ pub fn document(of: Of) -> Value {
     match of {
         Of::Agent => named("agent", of_kind(Kind::Agent)),
         Of::Budget => named("budget", of_kind(Kind::TokenBudget)),
+        Of::Policy => named("policy", of_kind(Kind::Policy)),
         Of::Any => {
             let branch = |kind: Kind| {
                 json!({
@@ -49,12 +52,13 @@ pub fn document(of: Of) -> Value {
                     "title": "A document of an agentsup manifest",
                     "type": "object",
                     "required": ["kind"],
-                    "properties": { "kind": { "enum": [Kind::Agent.name(), Kind::TokenBudget.name()] } },
+                    "properties": { "kind": { "enum": Kind::ALL.map(Kind::name) } },
                     // By its kind, so that an editor tells what is wrong with an Agent, not that it is no TokenBudget.
-                    "allOf": [branch(Kind::Agent), branch(Kind::TokenBudget)],
+                    "allOf": Kind::ALL.map(branch),
                     "$defs": {
                         "Agent": of_kind(Kind::Agent),
                         "TokenBudget": of_kind(Kind::TokenBudget),
+                        "Policy": of_kind(Kind::Policy),
                     },
                 }),
             )
@@ -112,6 +116,12 @@ fn form(shape: Shape) -> Map<String, Value> {
             json!({ "type": "array", "minItems": 1, "uniqueItems": true, "items": form(*item) })
         }
         Shape::Texts => json!({ "type": "object", "additionalProperties": form(Shape::Prose) }),
+        Shape::Rules(pattern, example) => json!({
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": { "pattern": pattern, "examples": [example] },
+            "additionalProperties": form(Shape::List(&fields::WORD)),
+        }),
         Shape::Map => json!({ "type": "object" }),
     })
 }

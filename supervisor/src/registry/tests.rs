@@ -240,7 +240,7 @@ fn every_problem_of_a_budget_names_its_place() {
     let one =
         budget("b", "  period: yearly\n  cap: 50\n  burst: 1 EUR\n  alertAt: 80\n  timezone: Mars/Base\n");
     let two = budget("c", "  period: total\n  cap: 5 tokens\n  burst: 1 USD\n  timezone: UTC\n");
-    let three = "apiVersion: v1\nkind: Policy\nmetadata: { name: x }\nspec: {}\n";
+    let three = "apiVersion: v1\nkind: Group\nmetadata: { name: x }\nspec: {}\n";
     let four = "kind: TokenBudget\nmetadata: { name: Upper, owner: me }\nspec: 5\n";
     let text = [one.as_str(), &two, three, four].join("\n---\n");
     assert_eq!(
@@ -256,7 +256,7 @@ fn every_problem_of_a_budget_names_its_place() {
             "manifests/b.yaml:18:10: spec.burst: is not in the unit of `cap`",
             "manifests/b.yaml:19:13: spec.timezone: has no meaning with the period `total`",
             "manifests/b.yaml:22:13: apiVersion: is not `agentsup.dev/v1alpha1`",
-            "manifests/b.yaml:23:7: kind: `Policy` is not one of Agent, TokenBudget",
+            "manifests/b.yaml:23:7: kind: `Group` is not one of Agent, TokenBudget, Policy",
             "manifests/b.yaml:28:1: apiVersion: is missing",
             "manifests/b.yaml:29:19: metadata.name: `Upper` is not a name (expected lower-case letters, digits \
              and `-`, at most 63, starting with a letter)",

@@ -179,6 +179,13 @@ impl<'n> Field<'n> {
         faults.add(self.node.at, &self.path, message, None);
     }
 
+    /// A map without an entry gives nothing, which is said by leaving the field out.
+    pub(super) fn fault_if_empty(&self, faults: &mut Faults<'_>) {
+        if matches!(&self.node.value, Value::Map(entries) if entries.is_empty()) {
+            self.fault_with_hint(faults, "is an empty map", "name at least one, or leave the field out");
+        }
+    }
+
     /// The same with what to write instead.
     pub(super) fn fault_with_hint(&self, faults: &mut Faults<'_>, message: impl Into<String>, hint: &str) {
         faults.add(self.node.at, &self.path, message, Some(hint.to_owned()));

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use super::super::action::{PathFact, Place, ToolAction, ToolSource};
 use super::super::principal::AgentRef;
 use super::super::run::Run;
-use super::Layer;
 use super::glob::{Case, NameGlob, PairGlob, PathGlob};
+use super::{Layer, Origin};
 
 /// Where data is kept of which nobody says so.
 pub const UNKNOWN: &str = "unknown";
@@ -38,12 +38,31 @@ pub enum Subject {
     ModelResidency,
 }
 
+impl Subject {
+    /// As people read it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Repository => "repository",
+            Self::Host => "host",
+            Self::Model => "model",
+            Self::Tool => "tool",
+            Self::Agent => "agent",
+            Self::HostResidency => "residency of host",
+            Self::ModelResidency => "residency of model",
+        }
+    }
+}
+
 /// A rule: what matches has the words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     subject: Subject,
+    /// As it is written.
+    text: String,
     pattern: Pattern,
     words: Vec<String>,
+    origin: Option<Origin>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,12 +84,10 @@ impl Rule {
         words: Vec<String>,
         home: Option<&Path>,
     ) -> Result<Self, String> {
-        if let Some(word) = words.iter().find(|word| !is_word(word)) {
-            return Err(format!("`{word}` is not a label (lower-case letters, digits and `-`, at most 63)"));
+        if let Some(objection) = words.iter().find_map(|word| objection_to_word(word)) {
+            return Err(objection);
         }
-        if words.iter().any(|word| word == UNKNOWN) {
-            return Err(format!("`{UNKNOWN}` is what has no rule"));
-        }
+        let text = pattern.to_owned();
         let pattern = match subject {
             Subject::Path => Pattern::Path(PathGlob::new(&at_home(pattern, home)?)?),
             Subject::Repository if pattern.starts_with(['/', '~']) => {
@@ -89,14 +106,24 @@ impl Rule {
             Subject::Tool => Pattern::Name(NameGlob::new(pattern, Case::Matters)?),
             Subject::Agent => Pattern::Pair(PairGlob::new(pattern, '@', Case::Matters)?),
         };
-        Ok(Self { subject, pattern, words })
+        Ok(Self { subject, text, pattern, words, origin: None })
+    }
+
+    /// The same, written there.
+    #[must_use]
+    pub fn at(self, origin: Origin) -> Self {
+        Self { origin: Some(origin), ..self }
     }
 }
 
-/// Whether a text can be a label, a class or a role.
-pub fn is_word(text: &str) -> bool {
+/// Why a text cannot be a label, a class or a role; none if it can.
+pub fn objection_to_word(text: &str) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    text.len() <= 63 && text.starts_with(|first: char| first.is_ascii_lowercase()) && text.bytes().all(plain)
+    let begins = text.starts_with(|first: char| first.is_ascii_lowercase());
+    if text.len() > 63 || !begins || !text.bytes().all(plain) {
+        return Some(format!("`{text}` is not a label (lower-case letters, digits and `-`, at most 63)"));
+    }
+    (text == UNKNOWN).then(|| format!("`{UNKNOWN}` is what has no rule"))
 }
 
 fn at_home(pattern: &str, home: Option<&Path>) -> Result<String, String> {
@@ -131,6 +158,20 @@ impl Labels {
         Self(layers)
     }
 
+    /// Every rule, described.
+    pub fn rules(&self) -> impl Iterator<Item = DescribedRule<'_>> {
+        self.0.iter().flat_map(|given| {
+            given.rules.iter().map(|rule| DescribedRule {
+                subject: rule.subject,
+                pattern: &rule.text,
+                words: &rule.words,
+                layer: given.layer,
+                team: given.team.as_deref(),
+                origin: rule.origin.as_ref(),
+            })
+        })
+    }
+
     /// What the layers see, from the highest, for agents of a team: each view with the layers whose view it is.
     pub(super) fn views(&self, team: &str) -> Vec<View<'_>> {
         let mut views = vec![View { from: Layer::Default, before: None, given: Vec::new() }];
@@ -147,6 +188,29 @@ impl Labels {
         }
         views
     }
+
+    /// What is seen below all layers: all of it.
+    pub(super) fn below(&self, team: &str) -> View<'_> {
+        let given = self.views(team).pop().map_or_else(Vec::new, |view| view.given);
+        View { from: Layer::Repository, before: None, given }
+    }
+}
+
+/// A rule, described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DescribedRule<'r> {
+    /// What it is about.
+    pub subject: Subject,
+    /// What has the words.
+    pub pattern: &'r str,
+    /// The labels, classes, roles or places.
+    pub words: &'r [String],
+    /// Who gives it.
+    pub layer: Layer,
+    /// Whose agents it is about; none for everybody's.
+    pub team: Option<&'r str>,
+    /// Where it is written.
+    pub origin: Option<&'r Origin>,
 }
 
 /// What policies of some layers see.

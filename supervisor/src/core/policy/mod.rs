@@ -203,6 +203,11 @@ impl PolicySet {
         all.into_iter().map(Meta::described).collect()
     }
 
+    /// The rules by which things have labels.
+    pub fn labels(&self) -> Option<&Labels> {
+        self.0.as_ref().map(|loaded| &loaded.labels)
+    }
+
     /// How many policies there are.
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |loaded| loaded.policies.len())

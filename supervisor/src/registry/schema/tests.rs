@@ -30,7 +30,14 @@ spec:
   cap: 1.00 USD
 ";
 
-const KINDS: [(Kind, &str); 2] = [(Kind::Agent, AGENT), (Kind::TokenBudget, BUDGET)];
+const POLICY: &str = "\
+apiVersion: agentsup.dev/v1alpha1
+kind: Policy
+metadata: { name: p }
+spec: {}
+";
+
+const KINDS: [(Kind, &str); 3] = [(Kind::Agent, AGENT), (Kind::TokenBudget, BUDGET), (Kind::Policy, POLICY)];
 
 fn problems(text: &str) -> Vec<Problem> {
     let mut found = Vec::new();
@@ -77,6 +84,15 @@ fn matches(pattern: &str, text: &str) -> bool {
     regex.is_match(text)
 }
 
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        _ => "other",
+    }
+}
+
 /// What is said against a value; only the words that our schemas use.
 fn objections(schema: &Value, root: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
@@ -92,19 +108,17 @@ fn objections(schema: &Value, root: &Value, value: &Value) -> Vec<String> {
             | "then" => {}
             "const" => check(value == wanted, word),
             "enum" => check(wanted.as_array().unwrap().contains(value), word),
-            "type" => {
-                let kind = match value {
-                    Value::String(_) => "string",
-                    Value::Array(_) => "array",
-                    Value::Object(_) => "object",
-                    _ => "other",
-                };
-                check(wanted == kind, word);
-            }
+            "type" => check(wanted == type_of(value), word),
             "pattern" => {
                 check(value.as_str().is_none_or(|text| matches(wanted.as_str().unwrap(), text)), word);
             }
             "minItems" => check(value.as_array().is_none_or(|items| !items.is_empty()), word),
+            "minProperties" => check(value.as_object().is_none_or(|map| !map.is_empty()), word),
+            "propertyNames" => {
+                let pattern = wanted["pattern"].as_str().unwrap();
+                let mut keys = value.as_object().into_iter().flatten();
+                check(keys.all(|(key, _)| matches(pattern, key)), word);
+            }
             "uniqueItems" => {
                 let items = value.as_array().cloned().unwrap_or_default();
                 let unique: BTreeSet<String> = items.iter().map(ToString::to_string).collect();
@@ -147,7 +161,11 @@ fn objections(schema: &Value, root: &Value, value: &Value) -> Vec<String> {
 }
 
 fn objections_of(kind: Kind, text: &str) -> Vec<String> {
-    let schema = document(if kind == Kind::Agent { Of::Agent } else { Of::Budget });
+    let schema = document(match kind {
+        Kind::Agent => Of::Agent,
+        Kind::TokenBudget => Of::Budget,
+        Kind::Policy => Of::Policy,
+    });
     let value = as_json(text).remove(0);
     let found = objections(&schema, &schema, &value);
     let any = document(Of::Any);
@@ -231,6 +249,7 @@ fn what_is_left_out_is_as_if_the_default_were_written() {
                 (Body::Budget { budget: one, .. }, Body::Budget { budget: other, .. }) => {
                     assert_eq!(one, other, "{}", field.path);
                 }
+                (Body::Rules(one), Body::Rules(other)) => assert_eq!(one, other, "{}", field.path),
                 other => panic!("{other:?}"),
             }
         }
@@ -300,6 +319,7 @@ fn words_and_forms_are_those_of_the_reader() {
             let wrap: fn(&str) -> Value = match field.shape {
                 Shape::List(_) => |text| json!([text]),
                 Shape::Texts => |text| json!({ "key": text }),
+                Shape::Rules(..) => |text| json!({ text: ["a"] }),
                 Shape::Map => continue,
                 _ => |text| json!(text),
             };
@@ -308,7 +328,9 @@ fn words_and_forms_are_those_of_the_reader() {
                 _ => &[],
             };
             let examples = match field.shape {
-                Shape::Form(_, example) | Shape::List(&Shape::Form(_, example)) => Some(example),
+                Shape::Form(_, example)
+                | Shape::List(&Shape::Form(_, example))
+                | Shape::Rules(_, example) => Some(example),
                 _ => None,
             };
             for text in TEXTS.iter().chain(words).copied().chain(examples) {
@@ -330,6 +352,27 @@ fn words_and_forms_are_those_of_the_reader() {
             }
         }
     }
+}
+
+#[test]
+fn labels_are_those_of_the_reader() {
+    for (words, is_good) in [
+        (json!(["pci", "data-2"]), true),
+        (json!([]), false),
+        (json!(["pci", "pci"]), false),
+        (json!(["PCI"]), false),
+        (json!(["2"]), false),
+        (json!("pci"), false),
+        (json!([""]), false),
+        (json!(["a".repeat(64)]), false),
+    ] {
+        let written = with(Kind::Policy, "spec.hosts", json!({ "a.example": words }));
+        let found = (problems(&written).is_empty(), objections_of(Kind::Policy, &written).is_empty());
+        assert_eq!(found, (is_good, is_good), "{words}");
+    }
+    let empty = with(Kind::Policy, "spec.residency.models", json!({}));
+    assert_eq!(problems(&empty)[0].to_string(), "x.yaml:1:109: spec.residency.models: is an empty map");
+    assert_eq!(objections_of(Kind::Policy, &empty), ["minProperties: {}"]);
 }
 
 #[test]

@@ -34,6 +34,7 @@ use crate::core::decision::{Decision, Evaluation, Reason, Refusal, RefusalKind};
 use crate::core::ids::{RecordId, RunId};
 use crate::core::manifest::Agent;
 use crate::core::policy::Circumstances;
+use crate::core::policy::own::{Own, OwnFile};
 use crate::core::record::{Entry, EventEntry};
 use crate::core::rules::Case;
 use crate::core::run::{Run, RunState};
@@ -43,7 +44,7 @@ use crate::registry::{Registry, Snapshot};
 use crate::store::facts::{self, Draft};
 use crate::store::ledger::{self};
 use crate::store::runs::{self, KeeperRef, RunChange, RunRow};
-use crate::store::{Store, StoreError, Transaction, records};
+use crate::store::{Store, StoreError, Transaction, own_policies, records};
 use crate::sys::clock::Clock;
 
 pub use adjust::{AdjustError, Change, Direction};
@@ -151,15 +152,34 @@ impl Gate {
     /// # Errors
     /// Those of the store.
     pub async fn admit(&self, run: Run, token: &str) -> Result<Arc<LiveRun>, StoreError> {
+        self.admit_under(run, token, Vec::new(), Own::None).await
+    }
+
+    /// As [`Gate::admit`], under its repository's own policies: their files and what was loaded from them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn admit_under(
+        &self,
+        run: Run,
+        token: &str,
+        files: Vec<OwnFile>,
+        own: Own,
+    ) -> Result<Arc<LiveRun>, StoreError> {
         let hash = token_hash(token);
         let stored = run.clone();
-        self.inner.store.write(move |tx| runs::insert(tx, &stored, hash)).await?;
-        Ok(self.inner.live.add(run, RunState::Starting, hash))
+        let insert = move |tx: &Transaction<'_>| {
+            runs::insert(tx, &stored, hash)?;
+            own_policies::insert(tx, stored.id, &files)
+        };
+        self.inner.store.write(insert).await?;
+        Ok(self.inner.live.add(run, RunState::Starting, hash, own))
     }
 
     /// Takes a run that outlived an earlier daemon back in. Its hooks were heard if a model was ever open to it.
     pub fn readmit(&self, row: &RunRow) -> Arc<LiveRun> {
-        let live = self.inner.live.add(row.run.clone(), row.state, row.token_hash);
+        let own = Own::restore(&row.own, &row.run.base);
+        let live = self.inner.live.add(row.run.clone(), row.state, row.token_hash, own);
         if row.calls > 0 {
             live.hear_hooks();
         }
@@ -310,7 +330,7 @@ impl Gate {
                     reasons.push(reason);
                 }
                 let case = Case { agent, run: &live.run, action, now };
-                reasons.extend(snapshot.rules().judge(case).reasons);
+                reasons.extend(snapshot.rules().judge_with(live.own(), case).reasons);
             }
         }
         Evaluation::of(reasons)

@@ -11,6 +11,7 @@ mod demo;
 mod keeper;
 mod labels;
 mod launch;
+mod own_policies;
 mod real;
 mod runs;
 mod sdks;

@@ -99,7 +99,9 @@ ops! {
     /// Verifies the record.
     AuditVerify "audit.verify" (Nothing) -> audit::Verified = |app, _params| audit::verify(app);
     /// Lists the policies in force.
-    PolicyList "policy.list" (Nothing) -> Vec<policies::PolicyView> = |app, _params| policies::list(app);
+    PolicyList "policy.list" (policies::ListParams) -> Vec<policies::PolicyView> = |app, params| policies::list(app, params);
+    /// Lists the rules by which things have labels.
+    PolicyLabels "policy.labels" (Nothing) -> Vec<policies::LabelView> = |app, _params| policies::labels(app);
     /// Says why something was decided as it was.
     PolicyWhy "policy.why" (policies::WhyParams) -> policies::WhyView = |app, params| policies::why(app, params);
     /// Lists budgets with their balances.

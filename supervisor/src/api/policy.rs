@@ -1,6 +1,6 @@
 //! Policies looked at on this side of the socket: files that are to come into force, and their tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::error::{Code, Failure};
 use crate::core::policy::cases::{self, Tried};
-use crate::core::policy::{Layer, Pack, PolicySet, PolicySource};
+use crate::core::policy::{Layer, Pack, PolicySet, PolicySource, own};
+use crate::core::problem::Problem;
 use crate::registry::{Registry, is_policy};
 use crate::sys::paths::Home;
 
@@ -22,8 +23,41 @@ pub struct Checked {
     pub files: usize,
     /// How many policies they hold, the pack's included; none where there is a problem.
     pub policies: usize,
+    /// How many of them each layer has that has any, from the highest; `default` is the pack.
+    pub layers: Vec<LayerView>,
     /// Every problem with its file, line and column.
     pub problems: Vec<String>,
+    /// What to write instead, each said once.
+    pub hints: Vec<String>,
+}
+
+/// How many policies a layer has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerView {
+    /// Its name.
+    pub layer: String,
+    /// How many.
+    pub policies: usize,
+}
+
+impl Checked {
+    fn of(files: usize, policies: &PolicySet, problems: &[Problem]) -> Self {
+        let mut layers: BTreeMap<Layer, usize> = BTreeMap::new();
+        for policy in policies.policies() {
+            *layers.entry(policy.layer).or_default() += 1;
+        }
+        let view = |(layer, policies): (Layer, usize)| LayerView { layer: layer.name().to_owned(), policies };
+        let mut hints: Vec<String> = problems.iter().filter_map(|problem| problem.hint.clone()).collect();
+        hints.sort();
+        hints.dedup();
+        Self {
+            files,
+            policies: policies.len(),
+            layers: layers.into_iter().map(view).collect(),
+            problems: problems.iter().map(ToString::to_string).collect(),
+            hints,
+        }
+    }
 }
 
 /// The tests of one file of policies.
@@ -44,32 +78,37 @@ pub struct CaseView {
     pub failure: Option<String>,
 }
 
-/// Checks the files in a layer of their own beside the pack, or what lies in the manifests directory.
+/// Checks the files in a layer of their own beside the pack, or what lies in the manifests directory. Where no layer is
+/// told, it is the repository's in a directory of its name, and else the organisation's.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn check(home: &Home, paths: &[PathBuf], layer: Layer) -> Result<Checked, Failure> {
+pub fn check(home: &Home, paths: &[PathBuf], layer: Option<Layer>) -> Result<Checked, Failure> {
     if paths.is_empty() {
         let files = Registry::read(home);
-        let problems = files.problems.iter().map(ToString::to_string).collect();
         let policies = files.policies.policies();
         let own = policies.iter().filter(|policy| policy.layer != Layer::Default);
         let own: BTreeSet<&Path> = own.map(|policy| policy.origin.file.as_path()).collect();
-        return Ok(Checked { files: own.len(), policies: policies.len(), problems });
+        return Ok(Checked::of(own.len(), &files.policies, &files.problems));
     }
     let pack = Registry::read(home).config.policy_pack;
     let mut sources = vec![PolicySource::pack(pack)];
     for file in files(paths)? {
-        let text = text(&file)?;
+        let (text, layer) = (text(&file)?, layer.unwrap_or_else(|| usual_layer(&file)));
         sources.push(PolicySource { layer, team: None, file, text });
     }
     let files = sources.len() - 1;
     Ok(match PolicySet::load(&sources) {
-        Ok(set) => Checked { files, policies: set.len(), problems: Vec::new() },
-        Err(problems) => {
-            Checked { files, policies: 0, problems: problems.iter().map(ToString::to_string).collect() }
-        }
+        Ok(set) => Checked::of(files, &set, &[]),
+        Err(problems) => Checked::of(files, &PolicySet::default(), &problems),
     })
+}
+
+/// Whose a file is by where it lies.
+fn usual_layer(file: &Path) -> Layer {
+    let whole = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let directory = whole.parent().and_then(Path::file_name);
+    if directory.is_some_and(|name| name == own::DIRECTORY) { Layer::Repository } else { Layer::Org }
 }
 
 /// Runs the tests of the files, each `tests/NAME.json` beside its `NAME.cedar`; without files those of the packs.
@@ -128,4 +167,31 @@ fn text(file: &Path) -> Result<String, Failure> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Code::Usage, format!("`{}` cannot be read: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_repositorys_policies_are_checked_as_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::rooted(&dir.path().join("home"));
+        let own = dir.path().join(own::DIRECTORY);
+        fs::create_dir(&own).unwrap();
+        let file = own.join("a.cedar");
+        fs::write(&file, "@id(\"no\") forbid (principal, action == Action::\"mcp\", resource);").unwrap();
+        let checked = check(&home, std::slice::from_ref(&own), None).unwrap();
+        let layers: Vec<&str> = checked.layers.iter().map(|layer| layer.layer.as_str()).collect();
+        assert_eq!((checked.files, layers, checked.hints), (1, vec!["default", "repository"], vec![]));
+        fs::write(&file, "\n@id(\"all\") permit (principal, action, resource);").unwrap();
+        let checked = check(&home, std::slice::from_ref(&file), None).unwrap();
+        let told = format!("{}:2:1: all: a policy of the repository layer can only forbid", file.display());
+        assert_eq!((checked.problems, checked.layers), (vec![told], vec![]));
+        assert!(checked.hints[0].starts_with("write a `forbid`"), "{:?}", checked.hints);
+        let elsewhere = check(&home, &[file], Some(Layer::Org)).unwrap();
+        assert_eq!(elsewhere.problems, Vec::<String>::new());
+    }
 }

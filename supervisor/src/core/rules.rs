@@ -4,6 +4,7 @@ use super::action::Action;
 use super::data::{DataRules, Destination};
 use super::decision::{Decision, Evaluation, Reason};
 use super::manifest::Agent;
+use super::policy::own::Own;
 use super::policy::{Circumstances, NOTHING_PERMITS, PolicySet};
 use super::run::Run;
 
@@ -32,8 +33,14 @@ pub struct Case<'c> {
 impl Rules<'_> {
     /// What they say; all reasons are kept, the strictest is in force.
     pub fn judge(&self, case: Case<'_>) -> Evaluation {
-        let mut reasons = self.policies.evaluate(case.agent, case.run, case.action, case.now).reasons;
-        let sent = match case.action {
+        self.judge_with(&Own::None, case)
+    }
+
+    /// As [`Rules::judge`], with what the run's repository adds.
+    pub fn judge_with(&self, own: &Own, case: Case<'_>) -> Evaluation {
+        let Case { agent, run, action, now } = case;
+        let mut reasons = self.policies.evaluate_with(own, agent, run, action, now).reasons;
+        let sent = match action {
             Action::Tool(tool) => tool.destination().map(|to| (to, &tool.facts.data)),
             Action::Llm(llm) => Some((Destination::Model(&llm.provider), &llm.data)),
             Action::Launch(_) | Action::Egress(_) => None,

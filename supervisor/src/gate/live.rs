@@ -9,12 +9,14 @@ use tokio::sync::watch;
 
 use crate::core::ids::RunId;
 use crate::core::label::Labels;
+use crate::core::policy::own::Own;
 use crate::core::run::{HookDuty, Run, RunState};
 
 /// A run that is not over, or only just.
 pub struct LiveRun {
     /// What stays the same about it.
     pub run: Run,
+    own: Own,
     state: watch::Sender<RunState>,
     hooks_heard: AtomicBool,
     questions: AtomicUsize,
@@ -33,10 +35,11 @@ pub struct LiveRun {
 const UNKNOWN: u8 = u8::MAX;
 
 impl LiveRun {
-    pub(super) fn new(run: Run, state: RunState) -> Self {
+    pub(super) fn new(run: Run, state: RunState, own: Own) -> Self {
         let heard = run.hooks == HookDuty::None;
         Self {
             run,
+            own,
             state: watch::Sender::new(state),
             hooks_heard: AtomicBool::new(heard),
             questions: AtomicUsize::new(0),
@@ -47,6 +50,11 @@ impl LiveRun {
             budget_left_percent: AtomicU8::new(UNKNOWN),
             labels: AtomicU8::new(Labels::NONE.bits()),
         }
+    }
+
+    /// The policies of its repository.
+    pub fn own(&self) -> &Own {
+        &self.own
     }
 
     /// Why it was suspended last.
@@ -192,8 +200,8 @@ pub(super) struct LiveRuns {
 }
 
 impl LiveRuns {
-    pub(super) fn add(&self, run: Run, state: RunState, token_hash: [u8; 32]) -> Arc<LiveRun> {
-        let live = Arc::new(LiveRun::new(run, state));
+    pub(super) fn add(&self, run: Run, state: RunState, token_hash: [u8; 32], own: Own) -> Arc<LiveRun> {
+        let live = Arc::new(LiveRun::new(run, state, own));
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         tables.by_token.insert(token_hash, live.run.id);
         tables.by_id.insert(live.run.id, Arc::clone(&live));

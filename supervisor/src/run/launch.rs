@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::finish::{self, End};
 use super::keeper::{FirstClient, Io, KeeperClient, KeeperRecord, KeeperSpec, Nascent, StartError};
+use super::names::{directory_name, require_label};
 use super::worktrees::{self, Start, blocking};
-use super::{Runs, SCROLLBACK_MAX_BYTES, means, private, reconcile};
+use super::{Runs, SCROLLBACK_MAX_BYTES, means, own, private, reconcile};
 use crate::agents::models::Endpoint;
 use crate::agents::{self, Adapter, AdapterError, Ground, Prepared, Streams};
 use crate::core::action::{Action, LaunchAction};
@@ -105,7 +106,11 @@ pub async fn start(runs: &Runs, params: StartParams) -> Result<Started, Failure>
         Err(error) => return Err(refused(runs, &params, error.into()).await),
     };
     let directory = params.directory.clone();
-    let start = blocking(move || worktrees::look(&directory)).await?;
+    let mut start = blocking(move || worktrees::look(&directory)).await?;
+    let own = match std::mem::replace(&mut start.own, Ok(own::Read::default())) {
+        Ok(own) => own,
+        Err(failure) => return Err(refused(runs, &params, failure).await),
+    };
     let id = params.id.map_or_else(ids::new_run_id, Ok).map_err(|error| Failure::internal(&error))?;
     let billing = params.billing.unwrap_or_else(|| Payers::usual(agent.billing, adapter.payers));
     let run =
@@ -114,7 +119,7 @@ pub async fn start(runs: &Runs, params: StartParams) -> Result<Started, Failure>
     if !runs.begin(id) {
         return Err(Failure::new(Code::Usage, format!("there is a run `{id}`")));
     }
-    let live = match runs.gate().admit(run, &token).await {
+    let live = match runs.gate().admit_under(run, &token, own.files, own.own).await {
         Ok(live) => live,
         Err(error) => {
             runs.end(id);
@@ -148,18 +153,6 @@ fn require_adapter(name: &str) -> Result<&'static Adapter, Failure> {
         Failure::new(Code::Usage, format!("there is no adapter `{name}`"))
             .hint(format!("one of: {}; any other program: agentsup run command -- PROGRAM", known.join(", ")))
     })
-}
-
-/// What a branch may be called after.
-fn require_label(name: &str) -> Result<String, Failure> {
-    let fits = (1..=40).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        && !name.starts_with('-');
-    if fits {
-        return Ok(name.to_owned());
-    }
-    Err(Failure::new(Code::Usage, format!("`{name}` is not a name for a run"))
-        .hint("letters, digits, `-` and `_`, at most 40"))
 }
 
 fn describe(
@@ -199,18 +192,6 @@ fn describe(
         cap: None,
         started_at_ms: clock::now_ms(),
     })
-}
-
-/// The repository's name, cut down to what every tool takes in a path.
-fn directory_name(checkout: &Path) -> String {
-    let name = checkout.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let plain: String = name
-        .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() || "-_.".contains(letter) { letter } else { '-' })
-        .take(40)
-        .collect();
-    let plain = plain.trim_matches(['-', '.']);
-    if plain.is_empty() { "repository".to_owned() } else { plain.to_owned() }
 }
 
 async fn launch(
@@ -466,28 +447,6 @@ fn started(run: &Run, notes: Vec<String>) -> Started {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_worktree_is_named_after_its_repository_without_surprises() {
-        for (checkout, name) in [
-            ("/src/shop", "shop"),
-            ("/src/my shop\nnew", "my-shop-new"),
-            ("/src/.hidden", "hidden"),
-            ("/src/日本", "repository"),
-            ("/", "repository"),
-        ] {
-            assert_eq!(directory_name(Path::new(checkout)), name, "{checkout}");
-        }
-        assert_eq!(directory_name(Path::new(&format!("/{}", "x".repeat(300)))).len(), 40);
-    }
-
-    #[test]
-    fn a_label_is_a_plain_word() {
-        assert_eq!(require_label("fix-login_2").unwrap(), "fix-login_2");
-        for bad in ["", "-x", "a b", "a/b", "a..b", "é", &"x".repeat(41)] {
-            assert_eq!(require_label(bad).unwrap_err().code, Code::Usage, "{bad}");
-        }
-    }
 
     #[test]
     fn an_unknown_adapter_is_told_the_known_ones() {

@@ -13,6 +13,8 @@ mod finish;
 pub mod keeper;
 pub mod launch;
 mod means;
+mod names;
+mod own;
 mod private;
 pub mod reconcile;
 pub mod stop;

@@ -270,6 +270,7 @@ mod tests {
             spend_nano_usd: 0,
             calls: 0,
             labels: crate::core::label::Labels::NONE,
+            own: Vec::new(),
         };
         for text in [
             &id.to_string()[..12],

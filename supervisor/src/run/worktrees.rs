@@ -6,6 +6,7 @@ use agentsup_worktree::{
     CommitId, Git, Interrupt, NewWorktree, Repository, Signature, Status, Trash, Worktree, WorktreeError,
 };
 
+use super::own;
 use crate::core::error::{Code, Failure};
 use crate::core::run::Run;
 use crate::sys::clock;
@@ -30,6 +31,8 @@ pub(super) struct Start {
     pub(super) base: CommitId,
     /// The fetch address of `origin`.
     pub(super) remote: Option<String>,
+    /// The commit's own policies, or why there can be no run under them.
+    pub(super) own: Result<own::Read, Failure>,
 }
 
 /// The git that looks at repositories. Its environment is what programs may see that a repository's configuration names.
@@ -53,7 +56,8 @@ pub(super) fn look(directory: &Path) -> Result<Start, Failure> {
     };
     let remote = repository.remote_url("origin").map_err(failure)?;
     let branch = head.branch().map(str::to_owned);
-    Ok(Start { repository, branch, base, remote: remote.map(|url| without_password(&url)) })
+    let own = own::read(&repository, &base);
+    Ok(Start { repository, branch, base, remote: remote.map(|url| without_password(&url)), own })
 }
 
 /// What people put into a remote's address to log in is no business of policies and records.

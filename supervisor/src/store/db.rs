@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: &[&[&str]] = &[
     &[super::reported::SCHEMA],
     &[super::facts::SCHEMA],
     &[super::runs::LABELS],
+    &[super::own_policies::SCHEMA],
 ];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -13,6 +13,7 @@ pub mod frozen;
 pub mod hold;
 pub mod ledger;
 pub mod meta;
+pub mod own_policies;
 pub mod records;
 pub mod reported;
 pub mod runs;

@@ -2,9 +2,10 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{StoreError, Transaction};
+use super::{StoreError, Transaction, own_policies};
 use crate::core::ids::RunId;
 use crate::core::label::Labels;
+use crate::core::policy::own::OwnFile;
 use crate::core::run::{Run, RunState};
 
 pub(super) const SCHEMA: &str = "
@@ -45,6 +46,8 @@ pub struct RunRow {
     pub calls: u32,
     /// Labels of what it has seen.
     pub labels: Labels,
+    /// Its repository's own policies.
+    pub own: Vec<OwnFile>,
 }
 
 /// A keeper's process: the id and the start time that tells it from a later process of the same id.
@@ -125,7 +128,8 @@ const COLUMNS: &str = "SELECT r.run, r.state, r.token_hash, r.keeper_pid, r.keep
   r.ended_at_ms, r.exit,
   COALESCE((SELECT SUM(posted_nano_usd) FROM reservations WHERE run = r.id), 0)
     + COALESCE((SELECT SUM(cost_nano_usd) FROM reported WHERE run = r.id), 0),
-  (SELECT COUNT(*) FROM reservations WHERE run = r.id), r.labels
+  (SELECT COUNT(*) FROM reservations WHERE run = r.id), r.labels,
+  (SELECT files FROM own_policies WHERE run = r.id)
   FROM runs r";
 
 /// The run of that id.
@@ -187,5 +191,6 @@ fn read(row: &Row<'_>) -> Result<RunRow, StoreError> {
         spend_nano_usd: row.get(8)?,
         calls: row.get(9)?,
         labels: Labels::from_bits(row.get(10)?),
+        own: own_policies::read(row, 11)?,
     })
 }

@@ -6,17 +6,22 @@ use crate::api::App;
 use crate::core::decision::{Decision, Reason, Stage};
 use crate::core::error::{Code, Failure};
 use crate::core::ids::{RecordId, RunId};
-use crate::core::policy::{Described, PolicySet};
+use crate::core::policy::labels::DescribedRule;
+use crate::core::policy::own::Own;
+use crate::core::policy::{Described, Origin, PolicySet};
 use crate::core::principal::AgentRef;
 use crate::core::record::{DecisionEntry, Entry, Record};
 use crate::run::view::{self, RunParams};
-use crate::store::records;
+use crate::store::{records, runs};
 
 /// A policy in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyView {
     /// `<layer>/<id>`, as reasons name it.
     pub source: String,
+    /// Who wrote it: default (the pack), org, team, user, or repository.
+    #[serde(default)]
+    pub layer: String,
     /// The stage it belongs to.
     pub stage: Stage,
     /// What it says where it applies.
@@ -30,6 +35,32 @@ pub struct PolicyView {
     /// Whose agents it is about; none for everybody's.
     #[serde(default)]
     pub team: Option<String>,
+}
+
+/// Parameters of [`list`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListParams {
+    /// A run, whose repository's own policies are wanted too: its id, an ending of it, or its branch.
+    #[serde(default)]
+    pub run: Option<String>,
+}
+
+/// A rule by which something has labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelView {
+    /// What it is about: path, repository, host, model, tool, agent, or a residency.
+    pub about: String,
+    /// What has the words.
+    pub pattern: String,
+    /// The labels, classes, roles or places.
+    pub words: Vec<String>,
+    /// Who gives it.
+    pub layer: String,
+    /// Whose agents it is about; none for everybody's.
+    #[serde(default)]
+    pub team: Option<String>,
+    /// `FILE:LINE`.
+    pub at: String,
 }
 
 /// Parameters of [`why`].
@@ -101,10 +132,18 @@ pub struct ReasonView {
 const SUFFIX_MIN: usize = 4;
 
 /// The policies in force.
-pub async fn list(app: &App) -> Result<Vec<PolicyView>, Failure> {
+pub async fn list(app: &App, params: ListParams) -> Result<Vec<PolicyView>, Failure> {
+    let own = match params.run {
+        Some(run) => own(app, view::show(&app.runs, RunParams { run }).await?.id).await?,
+        None => Own::None,
+    };
+    if let Own::Broken(why) = &own {
+        return Err(Failure::new(Code::ConfigInvalid, format!("the run's own policies: {why}")));
+    }
     let snapshot = app.registry.current();
     let view = |policy: Described<'_>| PolicyView {
         source: policy.source.to_owned(),
+        layer: policy.layer.name().to_owned(),
         stage: policy.stage,
         decision: policy.decision,
         text: policy.text.to_owned(),
@@ -112,7 +151,43 @@ pub async fn list(app: &App) -> Result<Vec<PolicyView>, Failure> {
         line: policy.origin.line,
         team: policy.team.map(str::to_owned),
     };
-    Ok(snapshot.policies.policies().into_iter().map(view).collect())
+    let own = own.set().map(PolicySet::policies).unwrap_or_default();
+    Ok(snapshot.policies.policies().into_iter().chain(own).map(view).collect())
+}
+
+/// The rules by which things have labels.
+pub async fn labels(app: &App) -> Result<Vec<LabelView>, Failure> {
+    let snapshot = app.registry.current();
+    let view = |rule: DescribedRule<'_>| LabelView {
+        about: rule.subject.name().to_owned(),
+        pattern: rule.pattern.to_owned(),
+        words: rule.words.to_vec(),
+        layer: rule.layer.name().to_owned(),
+        team: rule.team.map(str::to_owned),
+        at: rule
+            .origin
+            .map(|origin| format!("{}:{}", origin.file.display(), origin.line))
+            .unwrap_or_default(),
+    };
+    Ok(snapshot.policies.labels().map(|labels| labels.rules().map(view).collect()).unwrap_or_default())
+}
+
+/// The policies that a run has of its repository.
+async fn own(app: &App, run: RunId) -> Result<Own, Failure> {
+    let row = app.store.read(move |connection| runs::by_id(connection, run)).await?;
+    Ok(row.map_or(Own::None, |row| Own::restore(&row.own, &row.run.base)))
+}
+
+/// Everything that a reason can come from.
+struct Written<'p> {
+    policies: &'p PolicySet,
+    own: &'p Own,
+}
+
+impl Written<'_> {
+    fn origin(&self, source: &str) -> Option<&Origin> {
+        self.policies.origin(source).or_else(|| self.own.set()?.origin(source))
+    }
 }
 
 /// Why something was decided as it was.
@@ -123,7 +198,9 @@ pub async fn why(app: &App, params: WhyParams) -> Result<WhyView, Failure> {
             .hint("agentsup audit list --json | jq 'select(.decision) | .id'"));
     };
     let snapshot = app.registry.current();
-    let view = |reason: &Reason| seen(reason, &snapshot.policies);
+    let own = own(app, entry.who.run).await?;
+    let written = Written { policies: &snapshot.policies, own: &own };
+    let view = |reason: &Reason| seen(reason, &written);
     let stages = Stage::ALL.into_iter().map(|stage| {
         let reasons: Vec<ReasonView> =
             entry.reasons.iter().filter(|reason| reason.stage == Some(stage)).map(view).collect();
@@ -142,7 +219,7 @@ pub async fn why(app: &App, params: WhyParams) -> Result<WhyView, Failure> {
         decision: entry.decision,
         stages: stages.collect(),
         others: entry.reasons.iter().filter(|reason| reason.stage.is_none()).map(view).collect(),
-        helps: helps(entry, &snapshot.policies),
+        helps: helps(entry, &written),
     })
 }
 
@@ -169,21 +246,21 @@ async fn find(app: &App, params: WhyParams) -> Result<Record, Failure> {
     }
 }
 
-fn seen(reason: &Reason, policies: &PolicySet) -> ReasonView {
+fn seen(reason: &Reason, policies: &Written<'_>) -> ReasonView {
     let at =
         policies.origin(&reason.source).map(|origin| format!("{}:{}", origin.file.display(), origin.line));
     ReasonView { source: reason.source.clone(), decision: reason.decision, text: reason.text.clone(), at }
 }
 
 /// One way out for each reason that stood in the way.
-fn helps(entry: &DecisionEntry, policies: &PolicySet) -> Vec<String> {
+fn helps(entry: &DecisionEntry, policies: &Written<'_>) -> Vec<String> {
     let in_the_way = entry.reasons.iter().filter(|reason| reason.decision != Decision::Allow);
     let mut helps: Vec<String> = in_the_way.filter_map(|reason| help(reason, entry, policies)).collect();
     helps.dedup();
     helps
 }
 
-fn help(reason: &Reason, entry: &DecisionEntry, policies: &PolicySet) -> Option<String> {
+fn help(reason: &Reason, entry: &DecisionEntry, policies: &Written<'_>) -> Option<String> {
     let source = reason.source.as_str();
     match source {
         "scope" => Some(format!("the manifest of `{}` having it in its scope", entry.who.agent)),

@@ -26,6 +26,10 @@ pub const SCHEMA: &str = include_str!("../../../policies/agentsup.cedarschema");
 /// Annotations that mean something; any other is a slip of the pen.
 const ANNOTATIONS: [&str; 4] = ["id", "reason", "decision", "owner"];
 
+/// What to write where nothing can be permitted.
+const ONLY_FORBIDS: &str = "write a `forbid`, with `unless` for what may go on; what is permitted at all the pack and the \
+                            policies of the organisation say";
+
 /// A policy that passed every check of its own.
 struct Checked {
     policy: Policy,
@@ -141,6 +145,11 @@ fn validate(
 fn check(source: &PolicySource, policy: &Policy, line: u32, problems: &mut Vec<Problem>) -> Option<Checked> {
     let before = problems.len();
     let id = policy.annotation("id").unwrap_or_default();
+    if policy.effect() == Effect::Permit && !source.layer.may_permit() {
+        let message = format!("a policy of the {} layer can only forbid", source.layer.name());
+        let hint = Some(ONLY_FORBIDS.to_owned());
+        problems.push(Problem { hint, ..at(source, line, id, &message) });
+    }
     let mut problem = |message: String| problems.push(at(source, line, id, &message));
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if id.is_empty() {
@@ -150,9 +159,6 @@ fn check(source: &PolicySource, policy: &Policy, line: u32, problems: &mut Vec<P
     }
     for (name, _) in policy.annotations().filter(|(name, _)| !ANNOTATIONS.contains(name)) {
         problem(format!("the annotation `@{name}` means nothing (known: {})", ANNOTATIONS.join(", ")));
-    }
-    if policy.effect() == Effect::Permit && !source.layer.may_permit() {
-        problem(format!("a policy of the {} layer can only forbid", source.layer.name()));
     }
     let decision = match (policy.effect(), policy.annotation("decision")) {
         (Effect::Permit, None | Some("allow")) => Decision::Allow,

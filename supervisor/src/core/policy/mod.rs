@@ -13,6 +13,7 @@ pub mod labels;
 #[cfg(test)]
 mod layer_tests;
 mod load;
+pub mod own;
 mod packs;
 mod request;
 mod slice;
@@ -36,6 +37,7 @@ use super::scope;
 pub use circumstances::Circumstances;
 use labels::{Labels, View};
 pub use load::SCHEMA;
+use own::Own;
 pub use packs::{Pack, PackError};
 use slice::Slice;
 
@@ -174,9 +176,21 @@ impl PolicySet {
     /// What scope and policies say about an action. All reasons are kept, the strictest is in force; any error of
     /// evaluation denies, and so does the absence of a permission.
     pub fn evaluate(&self, agent: &Agent, run: &Run, action: &Action, now: &Circumstances) -> Evaluation {
+        self.evaluate_with(&Own::None, agent, run, action, now)
+    }
+
+    /// As [`PolicySet::evaluate`], with what the run's repository adds.
+    pub fn evaluate_with(
+        &self,
+        own: &Own,
+        agent: &Agent,
+        run: &Run,
+        action: &Action,
+        now: &Circumstances,
+    ) -> Evaluation {
         let mut reasons = scope::check(agent, run, action);
         let in_scope = reasons.iter().all(|reason| reason.decision == Decision::Allow);
-        match self.judge(Question { agent, run, action, now, in_scope }) {
+        match self.judge(own, Question { agent, run, action, now, in_scope }) {
             // Out of scope, that nothing permits it follows and is no news.
             Ok(more) => {
                 reasons
@@ -218,22 +232,23 @@ impl PolicySet {
         self.len() == 0
     }
 
-    fn judge(&self, question: Question<'_>) -> Result<Vec<Reason>, String> {
+    fn judge(&self, own: &Own, question: Question<'_>) -> Result<Vec<Reason>, String> {
         let Some(loaded) = &self.0 else {
             return Ok(vec![deny(NOTHING_PERMITS, "no policies are in force".into())]);
         };
-        if let Some(reasons) = loaded.known.find(&question) {
-            return Ok(reasons);
-        }
-        let name = request::action_name(question.action);
-        let slice = loaded.slices.get(name).ok_or("the action is not in the schema")?;
-        let mut reasons = Vec::new();
-        for view in loaded.labels.views(question.agent.reference.namespace()) {
-            if view.is_first() || loaded.layers.iter().any(|layer| view.is_of(*layer)) {
-                loaded.ask(slice, &question, &view, &mut reasons)?;
+        let mut reasons = loaded.judge(&question)?;
+        match own {
+            Own::None => {}
+            Own::Broken(why) => {
+                reasons.push(deny("policy", format!("the repository's own policies cannot be loaded: {why}")))
+            }
+            Own::Set(own) => {
+                if let Some(own) = &own.0 {
+                    let view = loaded.labels.below(question.agent.reference.namespace());
+                    own.ask(&question, &view, &mut reasons)?;
+                }
             }
         }
-        loaded.known.keep(&question, &reasons);
         Ok(reasons)
     }
 }
@@ -252,14 +267,24 @@ struct Question<'q> {
 pub const NOTHING_PERMITS: &str = "default";
 
 impl Loaded {
+    fn judge(&self, question: &Question<'_>) -> Result<Vec<Reason>, String> {
+        if let Some(reasons) = self.known.find(question) {
+            return Ok(reasons);
+        }
+        let mut reasons = Vec::new();
+        for view in self.labels.views(question.agent.reference.namespace()) {
+            if view.is_first() || self.layers.iter().any(|layer| view.is_of(*layer)) {
+                self.ask(question, &view, &mut reasons)?;
+            }
+        }
+        self.known.keep(question, &reasons);
+        Ok(reasons)
+    }
+
     /// Adds what the policies say whose view this is.
-    fn ask(
-        &self,
-        slice: &Slice,
-        question: &Question<'_>,
-        view: &View<'_>,
-        reasons: &mut Vec<Reason>,
-    ) -> Result<(), String> {
+    fn ask(&self, question: &Question<'_>, view: &View<'_>, reasons: &mut Vec<Reason>) -> Result<(), String> {
+        let name = request::action_name(question.action);
+        let slice = self.slices.get(name).ok_or("the action is not in the schema")?;
         let asked = request::questions(self, slice, question, view)?;
         let policies = slice.of(&asked.principals, &asked.resources)?;
         for request in &asked.requests {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::amount::Amount;
 use crate::core::billing::Payers;
+use crate::core::policy::own::Own;
 
 fn told(call: &str, cost: i64) -> Reported {
     Reported {
@@ -46,7 +47,7 @@ async fn a_call_counts_once_in_every_budget_and_the_last_one_closes_everything()
     assert!(refusal.message.contains("over budget"), "{refusal}");
     assert!(world.gate.used_up(&live.run).await.unwrap().is_some(), "nor may another one begin");
     // A later daemon finds that out by itself.
-    let later = Arc::new(LiveRun::new(live.run.clone(), RunState::Running));
+    let later = Arc::new(LiveRun::new(live.run.clone(), RunState::Running, Own::None));
     world.gate.weigh(&later).await.unwrap();
     assert!(later.overspent().is_some());
     verified(&world.store).await;

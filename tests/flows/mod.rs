@@ -8,6 +8,7 @@ mod budgets;
 mod cursor;
 mod daemon;
 mod demo;
+mod import;
 mod keeper;
 mod labels;
 mod launch;

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::core::error::{Code, Failure};
 use crate::core::policy::cases::{self, Tried};
 use crate::core::policy::{Layer, Pack, PolicySet, PolicySource, own};
+use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
-use crate::registry::{Registry, is_policy};
+use crate::registry::{Registry, agt, is_policy};
 use crate::sys::paths::Home;
 
 /// The largest file that is read, in bytes.
@@ -76,6 +77,37 @@ pub struct CaseView {
     pub name: String,
     /// Why it failed; none if it passed.
     pub failure: Option<String>,
+}
+
+/// A document of another toolkit as policies of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The policies, as a file; empty where there is a problem.
+    pub cedar: String,
+    /// How many there are.
+    pub policies: usize,
+    /// What was left out although it is well-formed.
+    pub notes: Vec<String>,
+    /// What cannot be taken over, with its line and what to write instead.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads a document of the Agent Governance Toolkit; `agents` are those that it is to be about instead of its own.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn import(file: &Path, agents: &[AgentRef]) -> Result<Imported, Failure> {
+    let refused = |problems| Imported { cedar: String::new(), policies: 0, notes: Vec::new(), problems };
+    let read = match agt::read(file, &text(file)?, agents) {
+        Ok(read) => read,
+        Err(problems) => return Ok(refused(problems)),
+    };
+    let cedar = read.toolkit.cedar();
+    let source = PolicySource { layer: Layer::Org, team: None, file: file.to_owned(), text: cedar.clone() };
+    Ok(match PolicySet::load(&[source]) {
+        Ok(set) => Imported { cedar, policies: set.len(), notes: read.notes, problems: Vec::new() },
+        Err(problems) => refused(problems),
+    })
 }
 
 /// Checks the files in a layer of their own beside the pack, or what lies in the manifests directory. Where no layer is

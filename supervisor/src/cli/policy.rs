@@ -1,5 +1,7 @@
 //! `agentsup policy`: what decides, whether it is well-formed, and whether it decides as its tests say.
 
+mod import;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,7 +15,7 @@ use crate::core::error::Code;
 use crate::core::policy::Layer;
 use crate::sys::paths::Home;
 
-/// Look at, check and test policies
+/// Look at, check, test and import policies
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -26,6 +28,7 @@ enum Verb {
     Labels(LabelsArgs),
     Check(CheckArgs),
     Test(TestArgs),
+    Import(import::Args),
 }
 
 /// List the policies in force, in the order of their layers
@@ -129,6 +132,7 @@ pub(super) fn perform(args: Args) -> Outcome {
         Verb::Labels(args) => labels(&args),
         Verb::Check(args) => check(&args),
         Verb::Test(args) => test(&args),
+        Verb::Import(args) => import::perform(&args),
     }
 }
 

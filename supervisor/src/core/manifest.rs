@@ -122,6 +122,9 @@ pub enum Environment {
 }
 
 impl Environment {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Dev, Self::Staging, Self::Production];
+
     /// As manifests and records write it.
     pub const fn name(self) -> &'static str {
         match self {

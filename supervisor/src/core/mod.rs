@@ -2,6 +2,7 @@
 //! SQL; everything here can be tested with values alone.
 
 pub mod action;
+pub mod agt;
 pub mod amount;
 pub mod billing;
 pub mod breaker;

@@ -4,6 +4,7 @@
 //! stays and the problems are shown; before the first good set no agent exists, so nothing may run. Errors name file,
 //! line, column and field. It reads files and nothing else: it decides nothing.
 
+pub mod agt;
 mod chain;
 mod config;
 mod config_file;

@@ -2,16 +2,17 @@
 //! to the same question.
 //!
 //! Invariants: a question is the same only if everything is the same that [`super::request`] reads of it; what is
-//! read of arguments (paths, hosts, commands) is judged anew each time. The answers are those of one set of policies
-//! and labels, and go with it. Bounded: the oldest is forgotten.
+//! read of arguments (paths, hosts, commands) is judged anew each time. The answers are those of one set of policies,
+//! and go with it; a repository's own outlive the labels that they see, which are part of the question. Bounded: the oldest is forgotten.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::action::{Action, Facts, ToolSource};
 use super::super::decision::Reason;
 use super::super::manifest::{Agent, Environment};
+use super::labels::Labels;
 use super::{Circumstances, Question};
 
 /// Twenty busy agents with a few models and tools each.
@@ -22,6 +23,8 @@ const KEPT: usize = 64;
 pub(super) struct Known(Mutex<VecDeque<(Asked, Vec<Reason>)>>);
 
 struct Asked {
+    /// Kept, so that no later ones can be taken for these.
+    labels: Arc<Labels>,
     agent: Agent,
     environment: Environment,
     adapter: String,
@@ -40,17 +43,18 @@ enum About {
 
 impl Known {
     /// The answer, if this was asked before.
-    pub(super) fn find(&self, question: &Question<'_>) -> Option<Vec<Reason>> {
+    pub(super) fn find(&self, question: &Question<'_>, labels: &Arc<Labels>) -> Option<Vec<Reason>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.iter().find(|(asked, _)| asked.is(question));
+        let found = known.iter().find(|(asked, _)| asked.is(question, labels));
         found.map(|(_, reasons)| reasons.clone())
     }
 
     /// Keeps an answer, if the question may be asked again.
-    pub(super) fn keep(&self, question: &Question<'_>, reasons: &[Reason]) {
+    pub(super) fn keep(&self, question: &Question<'_>, labels: &Arc<Labels>, reasons: &[Reason]) {
         let Question { agent, run, action, now, in_scope } = *question;
         let Some(about) = About::of(action) else { return };
         let asked = Asked {
+            labels: Arc::clone(labels),
             agent: agent.clone(),
             environment: run.environment,
             adapter: run.adapter.clone(),
@@ -74,9 +78,10 @@ impl Known {
 }
 
 impl Asked {
-    fn is(&self, question: &Question<'_>) -> bool {
+    fn is(&self, question: &Question<'_>, labels: &Arc<Labels>) -> bool {
         let Question { agent, run, action, now, in_scope } = *question;
-        self.about.is(action)
+        Arc::ptr_eq(&self.labels, labels)
+            && self.about.is(action)
             && self.in_scope == in_scope
             && self.now == *now
             && self.environment == run.environment

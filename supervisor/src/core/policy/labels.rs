@@ -5,13 +5,14 @@
 //! in a lower layer, the policies above it say what they said before, `unless` and all. Case does not matter, except in
 //! names of tools and agents, which are exact everywhere else too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::super::action::{PathFact, Place, ToolAction, ToolSource};
 use super::super::principal::AgentRef;
 use super::super::run::Run;
-use super::glob::{Case, NameGlob, PairGlob, PathGlob};
+use super::glob::{Case, NameGlob, PairGlob, PathGlob, names};
+use super::index::{Index, Wanted};
 use super::{Layer, Origin};
 
 /// Where data is kept of which nobody says so.
@@ -71,6 +72,48 @@ enum Pattern {
     Remote(PathGlob),
     Name(NameGlob),
     Pair(PairGlob),
+}
+
+/// What is compared with what: a rule about one form of a subject is never held against another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    /// Within the repository.
+    Relative,
+    /// From the root.
+    Absolute,
+    /// `host/path` of a remote.
+    Remote,
+    Name,
+    Pair,
+}
+
+impl Pattern {
+    const fn form(&self) -> Form {
+        match self {
+            Self::Path(glob) if glob.is_absolute() => Form::Absolute,
+            Self::Path(_) => Form::Relative,
+            Self::Remote(_) => Form::Remote,
+            Self::Name(_) => Form::Name,
+            Self::Pair(_) => Form::Pair,
+        }
+    }
+
+    fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::Path(glob) | Self::Remote(glob) => glob.texts(),
+            Self::Name(glob) => vec![glob.text()],
+            Self::Pair(glob) => glob.texts().to_vec(),
+        }
+    }
+
+    fn matches(&self, names: &[&str]) -> bool {
+        match (self, names) {
+            (Self::Path(glob) | Self::Remote(glob), names) => glob.matches(names),
+            (Self::Name(glob), [name]) => glob.matches(name),
+            (Self::Pair(glob), [first, second]) => glob.matches(first, second),
+            (Self::Name(_) | Self::Pair(_), _) => false,
+        }
+    }
 }
 
 impl Rule {
@@ -148,19 +191,37 @@ pub struct LayerRules {
 
 /// All rules, in order of layer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels(Vec<LayerRules>);
+pub struct Labels(Vec<Given>);
+
+/// The rules of one layer, and where to find them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Given {
+    of: LayerRules,
+    found: BTreeMap<(Subject, Form), Index>,
+}
+
+impl Given {
+    fn new(of: LayerRules) -> Self {
+        let mut found: BTreeMap<(Subject, Form), Index> = BTreeMap::new();
+        for (at, rule) in of.rules.iter().enumerate() {
+            let index = found.entry((rule.subject, rule.pattern.form())).or_default();
+            index.add(&rule.pattern.texts(), at);
+        }
+        Self { of, found }
+    }
+}
 
 impl Labels {
     /// Puts them in order.
     pub fn new(mut layers: Vec<LayerRules>) -> Self {
         layers.retain(|layer| !layer.rules.is_empty());
         layers.sort_by_key(|layer| layer.layer);
-        Self(layers)
+        Self(layers.into_iter().map(Given::new).collect())
     }
 
     /// Every rule, described.
     pub fn rules(&self) -> impl Iterator<Item = DescribedRule<'_>> {
-        self.0.iter().flat_map(|given| {
+        self.0.iter().map(|given| &given.of).flat_map(|given| {
             given.rules.iter().map(|rule| DescribedRule {
                 subject: rule.subject,
                 pattern: &rule.text,
@@ -175,15 +236,16 @@ impl Labels {
     /// What the layers see, from the highest, for agents of a team: each view with the layers whose view it is.
     pub(super) fn views(&self, team: &str) -> Vec<View<'_>> {
         let mut views = vec![View { from: Layer::Default, before: None, given: Vec::new() }];
-        for given in self.0.iter().filter(|given| given.team.as_deref().is_none_or(|of| of == team)) {
+        for given in self.0.iter().filter(|given| given.of.team.as_deref().is_none_or(|of| of == team)) {
+            let layer = given.of.layer;
             let Some(last) = views.last_mut() else { continue };
             // What the organisation gives the pack that it chose sees too.
-            if given.layer <= Layer::Org || given.layer == last.from {
+            if layer <= Layer::Org || layer == last.from {
                 last.given.push(given);
             } else {
-                last.before = Some(given.layer);
+                last.before = Some(layer);
                 let all = last.given.iter().copied().chain([given]).collect();
-                views.push(View { from: given.layer, before: None, given: all });
+                views.push(View { from: layer, before: None, given: all });
             }
         }
         views
@@ -220,7 +282,7 @@ pub(super) struct View<'l> {
     from: Layer,
     /// The first after it that sees more.
     before: Option<Layer>,
-    given: Vec<&'l LayerRules>,
+    given: Vec<&'l Given>,
 }
 
 impl<'l> View<'l> {
@@ -234,77 +296,90 @@ impl<'l> View<'l> {
         self.from <= layer && self.before.is_none_or(|before| layer < before)
     }
 
-    fn words(&self, subject: Subject, matches: impl Fn(&Pattern) -> bool) -> BTreeSet<&'l str> {
-        let rules = self.given.iter().flat_map(|given| &given.rules);
-        let applying = rules.filter(|rule| rule.subject == subject && matches(&rule.pattern));
-        applying.flat_map(|rule| rule.words.iter().map(String::as_str)).collect()
+    fn words(&self, subject: Subject, form: Form, names: &[&str]) -> BTreeSet<&'l str> {
+        let mut words = BTreeSet::new();
+        let mut wanted = None;
+        for given in &self.given {
+            let Some(index) = given.found.get(&(subject, form)) else { continue };
+            let wanted = &*wanted.get_or_insert_with(|| Wanted::new(names));
+            let rules = index.candidates(wanted).filter_map(|at| given.of.rules.get(at));
+            let applying = rules.filter(|rule| rule.pattern.matches(names));
+            words.extend(applying.flat_map(|rule| rule.words.iter().map(String::as_str)));
+        }
+        words
+    }
+
+    fn has(&self, subject: Subject, form: Form) -> bool {
+        self.given.iter().any(|given| given.found.contains_key(&(subject, form)))
+    }
+
+    fn of_path(&self, subject: Subject, form: Form, path: &Path) -> BTreeSet<&'l str> {
+        if !self.has(subject, form) {
+            return BTreeSet::new();
+        }
+        self.words(subject, form, &names(&path.to_string_lossy()))
     }
 
     /// The labels of a file: by its path, and in the run's repository by its path there.
     pub(super) fn path(&self, fact: &PathFact, run: &Run) -> BTreeSet<&'l str> {
-        let relative = in_repository(fact, run);
-        self.words(Subject::Path, |pattern| match pattern {
-            Pattern::Path(glob) if glob.is_absolute() => fact.path.is_absolute() && glob.matches(&fact.path),
-            Pattern::Path(glob) => relative.is_some_and(|relative| glob.matches(relative)),
-            _ => false,
-        })
+        let mut words = match in_repository(fact, run) {
+            Some(relative) => self.of_path(Subject::Path, Form::Relative, relative),
+            None => BTreeSet::new(),
+        };
+        if fact.path.is_absolute() {
+            words.extend(self.of_path(Subject::Path, Form::Absolute, &fact.path));
+        }
+        words
     }
 
     /// The labels of the run's repository: by its path and by its remote.
     pub(super) fn repository(&self, run: &Run) -> BTreeSet<&'l str> {
-        let remote = run.remote.as_deref().and_then(remote);
-        self.words(Subject::Repository, |pattern| match pattern {
-            Pattern::Path(glob) => glob.matches(&run.repository),
-            Pattern::Remote(glob) => remote.as_deref().is_some_and(|remote| glob.matches(remote)),
-            _ => false,
-        })
+        let mut words = self.of_path(Subject::Repository, Form::Absolute, &run.repository);
+        if self.has(Subject::Repository, Form::Remote)
+            && let Some(remote) = run.remote.as_deref().and_then(remote)
+        {
+            words.extend(self.of_path(Subject::Repository, Form::Remote, &remote));
+        }
+        words
     }
 
     /// The labels of a host, which must be as [`host`] writes it.
     pub(super) fn host(&self, host: &str) -> BTreeSet<&'l str> {
-        self.words(Subject::Host, |pattern| is_name(pattern, host))
+        self.words(Subject::Host, Form::Name, &[host])
     }
 
     /// Where a host keeps data.
     pub(super) fn host_residency(&self, host: &str) -> BTreeSet<&'l str> {
-        or_unknown(self.words(Subject::HostResidency, |pattern| is_name(pattern, host)))
+        or_unknown(self.words(Subject::HostResidency, Form::Name, &[host]))
     }
 
     /// The labels of a model.
     pub(super) fn model(&self, provider: &str, model: &str) -> BTreeSet<&'l str> {
-        self.words(Subject::Model, |pattern| is_pair(pattern, provider, model))
+        self.words(Subject::Model, Form::Pair, &[provider, model])
     }
 
     /// Where a model keeps data.
     pub(super) fn model_residency(&self, provider: &str, model: &str) -> BTreeSet<&'l str> {
-        or_unknown(self.words(Subject::ModelResidency, |pattern| is_pair(pattern, provider, model)))
+        or_unknown(self.words(Subject::ModelResidency, Form::Pair, &[provider, model]))
     }
 
     /// The classes of a tool; one of the agent's own has that of its kind too.
     pub(super) fn tool(&self, tool: &ToolAction) -> BTreeSet<&'l str> {
-        let mut classes = self.words(Subject::Tool, |pattern| match &tool.source {
-            ToolSource::Mcp(server) => is_pair(pattern, server, &tool.tool),
-            ToolSource::Builtin(_) => is_name(pattern, &tool.tool),
-            ToolSource::Foreign => false,
-        });
-        if let ToolSource::Builtin(class) = &tool.source {
-            classes.insert(class.name());
+        match &tool.source {
+            ToolSource::Mcp(server) => self.words(Subject::Tool, Form::Pair, &[server, &tool.tool]),
+            ToolSource::Builtin(class) => {
+                let mut classes = self.words(Subject::Tool, Form::Name, &[&tool.tool]);
+                classes.insert(class.name());
+                classes
+            }
+            ToolSource::Foreign => BTreeSet::new(),
         }
-        classes
     }
 
     /// The roles of an agent.
     pub(super) fn roles(&self, agent: &AgentRef) -> BTreeSet<&'l str> {
-        self.words(Subject::Agent, |pattern| is_pair(pattern, agent.name(), agent.namespace()))
+        self.words(Subject::Agent, Form::Pair, &[agent.name(), agent.namespace()])
     }
-}
-
-fn is_name(pattern: &Pattern, name: &str) -> bool {
-    matches!(pattern, Pattern::Name(glob) if glob.matches(name))
-}
-
-fn is_pair(pattern: &Pattern, first: &str, second: &str) -> bool {
-    matches!(pattern, Pattern::Pair(glob) if glob.matches(first, second))
 }
 
 fn or_unknown(words: BTreeSet<&str>) -> BTreeSet<&str> {

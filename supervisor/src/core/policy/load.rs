@@ -268,5 +268,6 @@ fn assemble(schema: Schema, checked: Vec<Checked>, labels: Labels) -> Result<Loa
     }
     let layers = checked.iter().map(|one| one.meta.layer).collect();
     let policies = checked.into_iter().map(|one| (one.policy.id().clone(), one.meta)).collect();
+    let labels = Arc::new(labels);
     Ok(Loaded { schema, types, slices, labels, layers, policies, known: Known::default() })
 }

@@ -8,6 +8,7 @@
 pub mod cases;
 mod circumstances;
 mod glob;
+mod index;
 mod known;
 pub mod labels;
 #[cfg(test)]
@@ -123,7 +124,7 @@ struct Loaded {
     schema: Schema,
     types: Types,
     slices: BTreeMap<&'static str, Slice>,
-    labels: Labels,
+    labels: Arc<Labels>,
     /// Those that have policies.
     layers: BTreeSet<Layer>,
     policies: HashMap<PolicyId, Meta>,
@@ -219,7 +220,7 @@ impl PolicySet {
 
     /// The rules by which things have labels.
     pub fn labels(&self) -> Option<&Labels> {
-        self.0.as_ref().map(|loaded| &loaded.labels)
+        self.0.as_ref().map(|loaded| loaded.labels.as_ref())
     }
 
     /// How many policies there are.
@@ -244,8 +245,7 @@ impl PolicySet {
             }
             Own::Set(own) => {
                 if let Some(own) = &own.0 {
-                    let view = loaded.labels.below(question.agent.reference.namespace());
-                    own.ask(&question, &view, &mut reasons)?;
+                    reasons.extend(own.judge_below(&question, &loaded.labels)?);
                 }
             }
         }
@@ -268,7 +268,7 @@ pub const NOTHING_PERMITS: &str = "default";
 
 impl Loaded {
     fn judge(&self, question: &Question<'_>) -> Result<Vec<Reason>, String> {
-        if let Some(reasons) = self.known.find(question) {
+        if let Some(reasons) = self.known.find(question, &self.labels) {
             return Ok(reasons);
         }
         let mut reasons = Vec::new();
@@ -277,7 +277,18 @@ impl Loaded {
                 self.ask(question, &view, &mut reasons)?;
             }
         }
-        self.known.keep(question, &reasons);
+        self.known.keep(question, &self.labels, &reasons);
+        Ok(reasons)
+    }
+
+    /// What these add below all layers, which see these labels.
+    fn judge_below(&self, question: &Question<'_>, labels: &Arc<Labels>) -> Result<Vec<Reason>, String> {
+        if let Some(reasons) = self.known.find(question, labels) {
+            return Ok(reasons);
+        }
+        let mut reasons = Vec::new();
+        self.ask(question, &labels.below(question.agent.reference.namespace()), &mut reasons)?;
+        self.known.keep(question, labels, &reasons);
         Ok(reasons)
     }
 

@@ -75,7 +75,8 @@ impl Own {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-    use super::super::super::action::{Action, Facts, PathFact, Place, ToolAction, ToolSource};
+    use super::super::super::action::{Action, Facts, LlmAction, PathFact, Place, ToolAction, ToolSource};
+    use super::super::super::data::Carried;
     use super::super::super::decision::Decision;
     use super::super::super::fixture::{agent, run};
     use super::super::super::manifest::BuiltinClass;
@@ -121,6 +122,35 @@ mod tests {
         assert_eq!(told(&Own::None), (Decision::Allow, names(&["scope", "default/in-scope"])));
         let origin = own.set().unwrap().origin("repository/ask-pci").unwrap();
         assert_eq!((origin.file.to_str(), origin.line), (Some("0123456789ab:.agentsup/own.cedar"), 2));
+    }
+
+    /// Answers are remembered, and labels may change while a run goes on.
+    #[test]
+    fn other_labels_get_another_answer() {
+        let text = "@id(\"no\") forbid (principal, action == Action::\"llm\", resource) when { \
+                    resource.labels.contains(\"pci\") };";
+        let own = Own::load(&file(text), COMMIT).unwrap();
+        let set = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let rules = vec![Rule::new(Subject::Model, "anthropic/*", words, None).unwrap()];
+            let labels = Labels::new(vec![LayerRules { layer: Layer::Org, team: None, rules }]);
+            PolicySet::load_with(&[PolicySource::pack(Pack::Observe)], labels).unwrap()
+        };
+        let action = Action::Llm(LlmAction {
+            provider: "anthropic".into(),
+            model: "claude-1".into(),
+            bound: None,
+            prices: String::new(),
+            elastic: None,
+            objection: None,
+            data: Carried::default(),
+            asked: None,
+        });
+        let said = |set: &PolicySet| {
+            set.evaluate_with(&own, &agent(), &run(), &action, &Circumstances::default()).decision
+        };
+        let (with, without) = (set(&["pci"]), set(&["public"]));
+        assert_eq!([&with, &without, &with].map(said), [Decision::Deny, Decision::Allow, Decision::Deny]);
     }
 
     #[test]

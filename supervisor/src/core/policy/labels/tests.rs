@@ -422,3 +422,30 @@ proptest! {
         prop_assert!(kept, "{:?} became {:?}", before.reasons, after.reasons);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is found by beginning and end is what is found by holding all rules against it.
+    #[test]
+    fn no_rule_is_missed(
+        patterns in proptest::collection::vec(
+            proptest::collection::vec("([aAbäÄσςΣ]{1,2}|[*]|[*][*]|[?]|[aΣ][*]|[*][aςΣ])", 1..5),
+            1..12,
+        ),
+        path in proptest::collection::vec("[aAbäÄσςΣ]{1,2}", 1..6),
+    ) {
+        let written: Vec<String> = patterns.iter().map(|names| names.join("/")).collect();
+        let path = path.join("/");
+        let each = |(at, text): (usize, &String)| rule(Subject::Path, text, &[&format!("w{at}")]);
+        let rules: Vec<Rule> = written.iter().enumerate().map(each).collect();
+        let expected: BTreeSet<&str> = rules
+            .iter()
+            .filter(|rule| rule.pattern.matches(&names(&path)))
+            .map(|rule| rule.words[0].as_str())
+            .collect();
+        let labels = Labels::new(vec![org(rules.clone())]);
+        let fact = PathFact { path: run().worktree.join(&path), place: Place::Worktree };
+        prop_assert_eq!(labels.views("team")[0].path(&fact, &run()), expected);
+    }
+}

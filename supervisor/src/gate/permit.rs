@@ -21,6 +21,55 @@ const UPSTREAM_ID_MAX: usize = 200;
 /// Proof that an action was decided, recorded and, where it costs money, reserved. Whoever holds it may perform
 /// exactly that effect, and then settles it. Dropped unsettled, it records `abandoned` and what was reserved is
 /// taken as spent.
+///
+/// An effect takes it by value and gives it up:
+///
+/// ```
+/// use agentsup_supervisor::{core::usage::Outcome, gate::{Gate, Permit}, store::StoreError};
+/// async fn effect(_gate: Gate, permit: Permit) -> Result<(), StoreError> {
+///     permit.settle(Outcome::free("ok")).await
+/// }
+/// ```
+///
+/// Nobody but the gate makes one, neither of its parts:
+///
+/// ```compile_fail,E0451
+/// use agentsup_supervisor::{core::usage::Outcome, gate::{Gate, Permit}, store::StoreError};
+/// async fn effect(gate: Gate) -> Result<(), StoreError> {
+///     let permit = Permit { claim: None, gate };
+///     permit.settle(Outcome::free("ok")).await
+/// }
+/// ```
+///
+/// nor by its constructor:
+///
+/// ```compile_fail,E0624
+/// use agentsup_supervisor::{core::usage::Outcome, gate::{Gate, Permit}, store::StoreError};
+/// async fn effect(gate: Gate) -> Result<(), StoreError> {
+///     let permit = Permit::new(gate, todo!());
+///     permit.settle(Outcome::free("ok")).await
+/// }
+/// ```
+///
+/// It cannot be kept for a second effect:
+///
+/// ```compile_fail,E0599
+/// use agentsup_supervisor::{core::usage::Outcome, gate::{Gate, Permit}, store::StoreError};
+/// async fn effect(_gate: Gate, permit: Permit) -> Result<(), StoreError> {
+///     permit.clone().settle(Outcome::free("ok")).await?;
+///     permit.settle(Outcome::free("ok")).await
+/// }
+/// ```
+///
+/// nor used for one:
+///
+/// ```compile_fail,E0382
+/// use agentsup_supervisor::{core::usage::Outcome, gate::{Gate, Permit}, store::StoreError};
+/// async fn effect(_gate: Gate, permit: Permit) -> Result<(), StoreError> {
+///     permit.settle(Outcome::free("ok")).await?;
+///     permit.settle(Outcome::free("ok")).await
+/// }
+/// ```
 #[must_use = "an effect is performed under its permit and settles it"]
 pub struct Permit {
     claim: Option<Claim>,

@@ -21,6 +21,8 @@ mod slice;
 mod stage;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tightening_tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;

@@ -330,14 +330,14 @@ impl Gate {
                     reasons.push(reason);
                 }
                 let case = Case { agent, run: &live.run, action, now };
-                reasons.extend(snapshot.rules().judge_with(live.own(), case).reasons);
+                reasons.extend(snapshot.rules().with(live.own()).judge(case).reasons);
             }
         }
         Evaluation::of(reasons)
     }
 
     /// What is the case while a run acts.
-    fn circumstances(&self, live: &LiveRun) -> Circumstances {
+    pub fn circumstances(&self, live: &LiveRun) -> Circumstances {
         Circumstances {
             session: live.labels().names().map(str::to_owned).collect(),
             budget_left_percent: live.budget_left_percent(),

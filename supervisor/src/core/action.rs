@@ -220,6 +220,19 @@ pub enum Place {
     Outside,
 }
 
+impl Place {
+    /// As policies write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Worktree => "worktree",
+            Self::Scratch => "scratch",
+            Self::Secret => "secret",
+            Self::GitMetadata => "git-metadata",
+            Self::Outside => "outside",
+        }
+    }
+}
+
 /// Open a connection to a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EgressAction {

@@ -16,6 +16,17 @@ pub enum Decision {
     Deny,
 }
 
+impl Decision {
+    /// As records and policies write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        }
+    }
+}
+
 /// One layer's contribution to a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {

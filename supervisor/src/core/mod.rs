@@ -40,3 +40,4 @@ pub mod shell;
 pub mod statement;
 pub mod usage;
 pub mod visible;
+pub mod whatif;

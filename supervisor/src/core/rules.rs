@@ -1,11 +1,13 @@
 //! What decides about an action apart from a run's state and money: the manifest's scope, policies, rules about data.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::action::Action;
 use super::data::{DataRules, Destination};
 use super::decision::{Decision, Evaluation, Reason};
 use super::manifest::Agent;
 use super::policy::own::Own;
-use super::policy::{Circumstances, NOTHING_PERMITS, PolicySet};
+use super::policy::{Circumstances, Looked, NOTHING_PERMITS, Origin, PolicySet};
 use super::run::Run;
 
 /// Policies and rules about data, as they are in force together.
@@ -15,6 +17,8 @@ pub struct Rules<'r> {
     pub policies: &'r PolicySet,
     /// The rules about data.
     pub data: &'r DataRules,
+    /// What a run's repository adds.
+    pub own: &'r Own,
 }
 
 /// Who wants to do what, and when.
@@ -30,16 +34,33 @@ pub struct Case<'c> {
     pub now: &'c Circumstances,
 }
 
-impl Rules<'_> {
-    /// What they say; all reasons are kept, the strictest is in force.
-    pub fn judge(&self, case: Case<'_>) -> Evaluation {
-        self.judge_with(&Own::None, case)
+impl<'r> Rules<'r> {
+    /// They, with what a run's repository adds.
+    #[must_use]
+    pub const fn with(self, own: &'r Own) -> Self {
+        Self { own, ..self }
     }
 
-    /// As [`Rules::judge`], with what the run's repository adds.
-    pub fn judge_with(&self, own: &Own, case: Case<'_>) -> Evaluation {
+    /// Where the policy behind a reason's source is written.
+    pub fn origin(&self, source: &str) -> Option<&'r Origin> {
+        self.policies.origin(source).or_else(|| self.own.set()?.origin(source))
+    }
+
+    /// What each policy that applies looks at, by the policy's name.
+    pub fn looked(&self, case: Case<'_>) -> BTreeMap<String, Vec<Looked>> {
         let Case { agent, run, action, now } = case;
-        let mut reasons = self.policies.evaluate_with(own, agent, run, action, now).reasons;
+        self.policies.looked(self.own, agent, run, action, now)
+    }
+
+    /// Purposes that policies name, in order.
+    pub fn purposes(&self) -> BTreeSet<&'r str> {
+        [Some(self.policies), self.own.set()].into_iter().flatten().flat_map(PolicySet::purposes).collect()
+    }
+
+    /// What they say; all reasons are kept, the strictest is in force.
+    pub fn judge(&self, case: Case<'_>) -> Evaluation {
+        let Case { agent, run, action, now } = case;
+        let mut reasons = self.policies.evaluate_with(self.own, agent, run, action, now).reasons;
         let sent = match action {
             Action::Tool(tool) => tool.destination().map(|to| (to, &tool.facts.data)),
             Action::Llm(llm) => Some((Destination::Model(&llm.provider), &llm.data)),

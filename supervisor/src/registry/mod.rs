@@ -32,6 +32,7 @@ use crate::core::budget::CHAIN_MAX;
 use crate::core::error::{Code, Failure};
 use crate::core::manifest::{Agent, Lifecycle, TokenBudget};
 use crate::core::policy::PolicySet;
+use crate::core::policy::own::Own;
 use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 use crate::core::rules::Rules;
@@ -153,7 +154,7 @@ impl From<RegistryError> for Failure {
 impl Snapshot {
     /// What decides about actions.
     pub fn rules(&self) -> Rules<'_> {
-        Rules { policies: &self.policies, data: &self.config.data }
+        Rules { policies: &self.policies, data: &self.config.data, own: &Own::None }
     }
 
     /// The one agent that answers to the text: a name, `name@namespace` or a whole reference.
@@ -194,6 +195,18 @@ impl Snapshot {
                     candidates: references(many),
                 })
             }
+        }
+    }
+
+    /// The personal default agent, or the only one there is.
+    pub fn only_agent(&self) -> Result<&Agent, RegistryError> {
+        let personal = self.agents.iter().find(|agent| agent.reference.to_string() == PERSONAL_AGENT);
+        match (personal, self.agents.as_slice()) {
+            (Some(agent), _) | (None, [agent]) => Ok(agent),
+            (None, agents) => Err(self.or_invalid(RegistryError::UnknownAgent {
+                name: "default".to_owned(),
+                registered: agents.iter().map(|agent| agent.reference.to_string()).collect(),
+            })),
         }
     }
 

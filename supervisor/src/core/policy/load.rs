@@ -14,6 +14,7 @@ use miette::Diagnostic;
 
 use super::super::decision::{Decision, Stage};
 use super::super::problem::{Problem, position};
+use super::attributes::Looks;
 use super::known::Known;
 use super::labels::Labels;
 use super::request::ACTION_NAMES;
@@ -173,6 +174,10 @@ fn check(source: &PolicySource, policy: &Policy, line: u32, problems: &mut Vec<P
         problem(text);
         Stage::Pbac
     });
+    let looks = Looks::of(policy).unwrap_or_else(|text| {
+        problem(text);
+        Looks::default()
+    });
     let name = format!("{}/{id}", source.layer.name());
     let meta = Meta {
         layer: source.layer,
@@ -182,6 +187,7 @@ fn check(source: &PolicySource, policy: &Policy, line: u32, problems: &mut Vec<P
         stage,
         origin: Origin { file: source.file.clone(), line },
         team: source.team.clone(),
+        looks,
     };
     (problems.len() == before).then(|| Checked { policy: policy.new_id(PolicyId::new(name)), meta })
 }

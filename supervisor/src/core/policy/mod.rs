@@ -5,6 +5,7 @@
 //! `<layer>/<id>`, with its `@reason` as text. A `forbid` with `@decision("ask")` asks a person instead of refusing;
 //! it permits nothing by itself.
 
+mod attributes;
 pub mod cases;
 mod circumstances;
 mod glob;
@@ -14,6 +15,7 @@ pub mod labels;
 #[cfg(test)]
 mod layer_tests;
 mod load;
+mod looked;
 pub mod own;
 mod packs;
 mod request;
@@ -40,6 +42,7 @@ use super::scope;
 pub use circumstances::Circumstances;
 use labels::{Labels, View};
 pub use load::SCHEMA;
+pub use looked::Looked;
 use own::Own;
 pub use packs::{Pack, PackError};
 use slice::Slice;
@@ -116,6 +119,8 @@ pub struct Described<'p> {
     pub origin: &'p Origin,
     /// Whose agents it is about; none for everybody's.
     pub team: Option<&'p str>,
+    /// SHA-256 over whom it names and its conditions.
+    pub digest: &'p [u8; 32],
 }
 
 /// The policies in force: a cheap clone. The default has none and denies everything.
@@ -142,6 +147,8 @@ struct Meta {
     origin: Origin,
     /// Whose agents it is about; none for everybody's.
     team: Option<String>,
+    /// What its conditions look at.
+    looks: attributes::Looks,
 }
 
 impl Meta {
@@ -154,6 +161,7 @@ impl Meta {
             text: &self.text,
             origin: &self.origin,
             team: self.team.as_deref(),
+            digest: &self.looks.digest,
         }
     }
 

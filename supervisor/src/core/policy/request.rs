@@ -6,7 +6,7 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
 };
 
-use super::super::action::{Action, PathFact, Place, ToolAction, ToolSource};
+use super::super::action::{Action, PathFact, ToolAction, ToolSource};
 use super::super::manifest::{Agent, Lifecycle};
 use super::super::run::Run;
 use super::labels::{self, View};
@@ -186,7 +186,7 @@ fn tool_contexts(
         return Err(format!("the call touches {count} paths and commands, more than {MAX_CONTEXTS}"));
     }
     let named = facts.parts.iter().flat_map(|part| &part.paths);
-    let places: HashSet<&str> = facts.paths.iter().chain(named).map(|fact| place_name(fact.place)).collect();
+    let places: HashSet<&str> = facts.paths.iter().chain(named).map(|fact| fact.place.name()).collect();
     let programs: HashSet<&str> =
         facts.parts.iter().filter_map(|part| part.call.program.as_deref()).collect();
     let opaque = facts.parts.iter().any(|part| part.call.opaque);
@@ -245,18 +245,8 @@ fn without_path(mut pairs: Pairs) -> Pairs {
 fn with_path(mut pairs: Pairs, fact: &PathFact, labels: &BTreeSet<&str>) -> Pairs {
     pairs.push(set("labels", labels.iter().copied()));
     pairs.push(text("path", &fact.path.to_string_lossy()));
-    pairs.push(text("place", place_name(fact.place)));
+    pairs.push(text("place", fact.place.name()));
     pairs
-}
-
-const fn place_name(place: Place) -> &'static str {
-    match place {
-        Place::Worktree => "worktree",
-        Place::Scratch => "scratch",
-        Place::Secret => "secret",
-        Place::GitMetadata => "git-metadata",
-        Place::Outside => "outside",
-    }
 }
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {

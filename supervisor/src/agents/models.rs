@@ -51,6 +51,16 @@ pub(crate) fn choose(
     named.map(|named| locate(ground.endpoints, named)).ok_or(AdapterError::NoModel)
 }
 
+/// The provider at which a model would be asked, and the model's name there; `named` may be `PROVIDER/MODEL`.
+pub fn provider_of(endpoints: &[Endpoint], named: &str) -> (String, String) {
+    // Only its own client speaks to it, which asks nobody where.
+    if named.starts_with("gemini-") {
+        return ("gemini".to_owned(), named.to_owned());
+    }
+    let Choice { model, endpoint, .. } = locate(endpoints, named);
+    (endpoint, model)
+}
+
 fn locate(endpoints: &[Endpoint], named: &str) -> Choice {
     let prefixed = named.split_once('/').and_then(|(name, model)| {
         let endpoint = endpoints.iter().find(|endpoint| endpoint.name == name)?;
@@ -138,6 +148,23 @@ mod tests {
         );
         assert_eq!(chosen(&["*"], &added, Some("qwen/qwen3")).unwrap(), "qwen/qwen3 at ollama Compatible");
         assert_eq!(chosen(&["*"], &added, Some("claude-proxy/x")).unwrap(), "x at claude-proxy Anthropic");
+    }
+
+    #[test]
+    fn a_models_provider_is_known_without_a_launch() {
+        let endpoint = |name: &str, wire: Option<&str>| Endpoint {
+            name: name.to_owned(),
+            wire: wire.map(str::to_owned),
+        };
+        let endpoints = [endpoint("openai", None), endpoint("ollama", Some("openai"))];
+        for (named, provider, model) in [
+            ("claude-sonnet-5", "anthropic", "claude-sonnet-5"),
+            ("gemini-3-pro", "gemini", "gemini-3-pro"),
+            ("llama3", "ollama", "llama3"),
+            ("openai/llama3", "openai", "llama3"),
+        ] {
+            assert_eq!(provider_of(&endpoints, named), (provider.to_owned(), model.to_owned()));
+        }
     }
 
     #[test]

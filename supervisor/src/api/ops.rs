@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::SharedApp;
 use super::answers::{
-    agents, approvals, audit, budgets, clock, daemon, figures, keys, manifests, mcp, policies, prices,
-    reconcile, usage,
+    agents, approvals, audit, budgets, clock, daemon, explain, figures, keys, manifests, mcp, policies,
+    prices, reconcile, usage, why,
 };
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
@@ -103,7 +103,9 @@ ops! {
     /// Lists the rules by which things have labels.
     PolicyLabels "policy.labels" (Nothing) -> Vec<policies::LabelView> = |app, _params| policies::labels(app);
     /// Says why something was decided as it was.
-    PolicyWhy "policy.why" (policies::WhyParams) -> policies::WhyView = |app, params| policies::why(app, params);
+    PolicyWhy "policy.why" (why::WhyParams) -> why::WhyView = |app, params| why::why(app, params);
+    /// Says whether something would be allowed.
+    PolicyExplain "policy.explain" (explain::ExplainParams) -> explain::ExplainView = |app, params| explain::explain(app, params);
     /// Lists budgets with their balances.
     BudgetList "budget.list" (Nothing) -> Vec<budgets::BudgetView> = |app, _params| budgets::list(app);
     /// Shows one budget.

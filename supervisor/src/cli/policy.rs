@@ -1,6 +1,9 @@
-//! `agentsup policy`: what decides, whether it is well-formed, and whether it decides as its tests say.
+//! `agentsup policy`: what decides, whether it is well-formed, whether it decides as its tests say, and what it would
+//! decide.
 
+mod explain;
 mod import;
+mod told;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,8 +17,9 @@ use crate::core::decision::Decision;
 use crate::core::error::Code;
 use crate::core::policy::Layer;
 use crate::sys::paths::Home;
+pub(super) use told::{ended, staged};
 
-/// Look at, check, test and import policies
+/// Look at, check, test, import and explain policies
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -29,6 +33,7 @@ enum Verb {
     Check(CheckArgs),
     Test(TestArgs),
     Import(import::Args),
+    Explain(explain::Args),
 }
 
 /// List the policies in force, in the order of their layers
@@ -133,6 +138,7 @@ pub(super) fn perform(args: Args) -> Outcome {
         Verb::Check(args) => check(&args),
         Verb::Test(args) => test(&args),
         Verb::Import(args) => import::perform(&args),
+        Verb::Explain(args) => explain::perform(args),
     }
 }
 

@@ -1,11 +1,10 @@
 //! `agentsup why`: the way from an action to its decision.
 
 use super::output::{self, Answer, Cell, Tone, cell};
-use super::policy::says;
+use super::policy::{ended, says, staged};
 use super::{Outcome, ask};
-use crate::api::answers::policies::{ReasonView, WhyParams, WhyView};
+use crate::api::answers::why::{WhyParams, WhyView};
 use crate::api::ops::PolicyWhy;
-use crate::core::decision::Decision;
 use crate::sys::clock;
 
 /// Say why something was decided as it was
@@ -41,26 +40,14 @@ fn show(why: &WhyView) {
         ("agent", cell(&why.agent).tone(Tone::Strong)),
         ("run", cell(why.run.short())),
         ("wanted", cell(format_args!("{} {what}", why.action))),
-        ("at", cell(when)),
-        ("decision", says(why.decision)),
     ];
-    for stage in &why.stages {
-        facts.push((stage.stage.name(), says(stage.decision)));
-        facts.extend(stage.reasons.iter().map(|reason| ("", told(reason))));
-    }
-    facts.extend(why.others.iter().map(|reason| ("beside", told(reason))));
+    facts.extend(why.command.as_ref().map(|command| ("command", cell(command))));
+    facts.push(("at", cell(when)));
+    facts.push(("decision", says(why.decision)));
+    staged(&mut facts, &why.stages, &why.others);
+    facts.extend(why.today.map(|today| ("rules today", says(today))));
+    ended(&mut facts, &why.ways);
     facts.extend(why.helps.iter().map(|help| ("would help", cell(help))));
+    facts.extend(why.untried.as_ref().map(|text| ("not tried", cell(text).tone(Tone::Faint))));
     output::facts(&facts);
-}
-
-/// `denied by org/no-infra (org.cedar:3): infrastructure is changed by people`.
-fn told(reason: &ReasonView) -> Cell {
-    let at = reason.at.as_ref().map(|at| format!(" ({at})")).unwrap_or_default();
-    let text = if reason.text.is_empty() { String::new() } else { format!(": {}", reason.text) };
-    let says = match reason.decision {
-        Decision::Allow => "allowed",
-        Decision::Ask => "asked",
-        Decision::Deny => "denied",
-    };
-    cell(format_args!("{says} by {}{at}{text}", reason.source))
 }

@@ -22,8 +22,12 @@ pub use crate::sys::grounds::Homes;
 /// The longest command line that is looked at, in bytes: the kernel hands no longer argument to a shell.
 const COMMAND_BYTES: usize = 128 * 1024;
 
-/// Makes the action. Without a class the tool is a foreign server's, which no manifest's scope holds.
-pub(super) fn normalise(
+/// Makes the action. Without a class the tool is a foreign server's, which no manifest's scope holds. Blocks on the file
+/// system.
+///
+/// # Errors
+/// Arguments without a canonical form.
+pub fn normalise(
     homes: &Homes,
     rules: &DataRules,
     run: &Run,

@@ -15,16 +15,18 @@ use super::facts;
 use super::fleet::Target;
 use super::upstream::ServerError;
 use super::wire::{self, Edit, INVALID_PARAMS, INVALID_REQUEST, Message, Object, WireError, quote};
-use crate::core::action::{Action, Facts, ToolAction, ToolSource};
-use crate::core::data::{Carried, Destination};
+use crate::core::action::{Action, Facts, ToolAction};
+use crate::core::data::{Carried, DataRules, Destination};
 use crate::core::decision::Refusal;
 use crate::core::detect::Form;
 use crate::core::effect::{self, Effect, Shown};
 use crate::core::label::{Label, Labels};
+use crate::core::run::Run;
 use crate::core::seen;
 use crate::core::usage::Outcome;
 use crate::gate::{LiveRun, Permit, Show};
 use crate::sys::aside::{self, AsideError};
+use crate::sys::grounds::Homes;
 
 /// A call as its agent sent it.
 pub(super) struct Call {
@@ -143,14 +145,27 @@ fn action(
     asked: &Asked<'_>,
     carried: Carried,
 ) -> Result<Action, WireError> {
-    let arguments = asked.arguments.unwrap_or("{}");
-    Ok(Action::Tool(ToolAction {
-        source: ToolSource::Mcp(target.server_name.clone()),
-        tool: target.tool.clone(),
-        args_digest: canonical::digest(arguments)?,
-        facts: Facts { data: carried, ..facts::of(arguments, &live.run, &inner.homes)? },
-        call_id: asked.call_id.clone(),
-    }))
+    let name = (target.server_name.as_str(), target.tool.as_str());
+    let tool = facts::tool(name, asked.arguments.unwrap_or("{}"), &live.run, &inner.homes)?;
+    let facts = Facts { data: carried, ..tool.facts };
+    Ok(Action::Tool(ToolAction { facts, call_id: asked.call_id.clone(), ..tool }))
+}
+
+/// The action that a call would be, as it is normalised when an agent makes it. Calls nobody.
+///
+/// # Errors
+/// In words, where the arguments could not be sent.
+pub fn suppose(
+    rules: &DataRules,
+    homes: &Homes,
+    run: &Run,
+    (server, tool): (&str, &str),
+    arguments: &str,
+) -> Result<Action, String> {
+    let (changed, carried) = rules.cleared(Destination::Server(server), arguments);
+    let arguments = changed.as_deref().unwrap_or(arguments);
+    let tool = facts::tool((server, tool), arguments, run, homes).map_err(|error| error.to_string())?;
+    Ok(Action::Tool(ToolAction { facts: Facts { data: carried, ..tool.facts }, ..tool }))
 }
 
 /// What a person is shown: the arguments as they are digested.

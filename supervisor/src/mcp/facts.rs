@@ -9,8 +9,9 @@ use std::path::{Component, Path};
 
 use url::Url;
 
+use super::canonical;
 use super::wire::{Object, WireError, elements, fold, string};
-use crate::core::action::{Facts, PathFact, Place};
+use crate::core::action::{Facts, PathFact, Place, ToolAction, ToolSource};
 use crate::core::place::place;
 use crate::core::run::Run;
 use crate::sys::files::{is_of_a_process, resolve};
@@ -47,8 +48,24 @@ const DEPTH_MAX: usize = 64;
 /// by detours.
 const PATH_BYTES_MAX: usize = 4_096;
 
+/// The call of a server's tool with these arguments, a JSON object, and what it would touch.
+pub(super) fn tool(
+    (server, tool): (&str, &str),
+    arguments: &str,
+    run: &Run,
+    homes: &Homes,
+) -> Result<ToolAction, WireError> {
+    Ok(ToolAction {
+        source: ToolSource::Mcp(server.to_owned()),
+        tool: tool.to_owned(),
+        args_digest: canonical::digest(arguments)?,
+        facts: of(arguments, run, homes)?,
+        call_id: None,
+    })
+}
+
 /// The facts of `arguments`, a JSON object.
-pub(super) fn of(arguments: &str, run: &Run, homes: &Homes) -> Result<Facts, WireError> {
+fn of(arguments: &str, run: &Run, homes: &Homes) -> Result<Facts, WireError> {
     let mut found = Found::default();
     members(arguments, &mut found, 0)?;
     found.hosts.sort();

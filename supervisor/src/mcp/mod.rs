@@ -41,6 +41,7 @@ use crate::sys::grounds::Homes;
 use crate::sys::paths::Home;
 use crate::sys::upstream::Upstream;
 
+pub use call::suppose;
 pub use endpoint::{MESSAGE_MAX, serve};
 use fleet::Fleet;
 use in_flight::InFlight;

@@ -155,7 +155,7 @@ fn require_adapter(name: &str) -> Result<&'static Adapter, Failure> {
     })
 }
 
-fn describe(
+pub(super) fn describe(
     runs: &Runs,
     id: RunId,
     adapter: &Adapter,

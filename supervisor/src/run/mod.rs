@@ -18,6 +18,7 @@ mod own;
 mod private;
 pub mod reconcile;
 pub mod stop;
+pub mod supposed;
 pub mod suspend;
 pub mod view;
 mod worktrees;

@@ -13,6 +13,7 @@ mod keeper;
 mod labels;
 mod launch;
 mod own_policies;
+mod policies;
 mod real;
 mod runs;
 mod sdks;

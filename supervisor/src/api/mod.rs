@@ -9,6 +9,7 @@ mod failure;
 pub mod loopback;
 pub mod ops;
 pub mod policy;
+pub mod replay;
 pub mod schema;
 pub mod server;
 pub mod start;

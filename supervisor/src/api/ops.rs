@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 
 use super::SharedApp;
 use super::answers::{
-    agents, approvals, audit, budgets, clock, daemon, explain, figures, keys, manifests, mcp, policies,
-    prices, reconcile, usage, why,
+    agents, approvals, audit, budgets, clock, daemon, decided, explain, figures, keys, manifests, mcp,
+    policies, prices, reconcile, usage, why,
 };
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
@@ -104,6 +104,8 @@ ops! {
     PolicyLabels "policy.labels" (Nothing) -> Vec<policies::LabelView> = |app, _params| policies::labels(app);
     /// Says why something was decided as it was.
     PolicyWhy "policy.why" (why::WhyParams) -> why::WhyView = |app, params| why::why(app, params);
+    /// Lists decisions with what they were about.
+    PolicyDecided "policy.decided" (decided::DecidedParams) -> decided::DecidedPage = |app, params| decided::decided(app, params);
     /// Says whether something would be allowed.
     PolicyExplain "policy.explain" (explain::ExplainParams) -> explain::ExplainView = |app, params| explain::explain(app, params);
     /// Lists budgets with their balances.

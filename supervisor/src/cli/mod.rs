@@ -75,7 +75,8 @@ Examples:
 
 Everything lives below AGENTSUP_HOME if that is set, else in the platform's usual places. Exit
 codes: 0 ok, 1 bug, 2 usage, 90 denied, 91 approval timed out, 92 budget, 93 killed, 94 daemon
-unreachable, 95 audit broken, 96 configuration invalid; `run` passes the agent's own code on.";
+unreachable, 95 audit broken, 96 configuration invalid, 98 decisions would change (with --check);
+`run` passes the agent's own code on.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

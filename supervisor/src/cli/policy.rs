@@ -3,6 +3,7 @@
 
 mod explain;
 mod import;
+mod replay;
 mod told;
 
 use std::path::PathBuf;
@@ -19,7 +20,7 @@ use crate::core::policy::Layer;
 use crate::sys::paths::Home;
 pub(super) use told::{ended, staged};
 
-/// Look at, check, test, import and explain policies
+/// Look at, check, test, import, explain and replay policies
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -34,6 +35,8 @@ enum Verb {
     Test(TestArgs),
     Import(import::Args),
     Explain(explain::Args),
+    Replay(replay::ReplayArgs),
+    Diff(replay::DiffArgs),
 }
 
 /// List the policies in force, in the order of their layers
@@ -139,6 +142,8 @@ pub(super) fn perform(args: Args) -> Outcome {
         Verb::Test(args) => test(&args),
         Verb::Import(args) => import::perform(&args),
         Verb::Explain(args) => explain::perform(args),
+        Verb::Replay(args) => replay::replay(&args),
+        Verb::Diff(args) => replay::diff(&args),
     }
 }
 

@@ -57,6 +57,13 @@ pub fn ahead_ms(text: &str, now_ms: i64) -> Result<i64, String> {
     }
 }
 
+/// To the second, as people read it: `2027-06-30 12:00:00Z`.
+#[must_use]
+pub fn text(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms)
+        .map_or_else(|_| at_ms.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
 fn date_ms(text: &str) -> Option<i64> {
     let zoned = text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?;
     // What is not a date alone was a timestamp.
@@ -98,6 +105,12 @@ mod tests {
 
     /// 2026-11-22T00:00:00Z.
     const SUNDAY_MS: i64 = 1_795_305_600_000;
+
+    #[test]
+    fn an_instant_is_told_to_the_second() {
+        assert_eq!(text(SUNDAY_MS + 3_723_999), "2026-11-22 01:02:03Z");
+        assert_eq!(text(i64::MAX), i64::MAX.to_string());
+    }
 
     #[test]
     fn dates_times_and_times_ago_are_read() {

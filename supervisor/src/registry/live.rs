@@ -4,7 +4,7 @@
 //! are one more load. Editors write in bursts, so it waits until the files are quiet, at most a second.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -13,13 +13,13 @@ use std::time::Duration;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 
-use crate::core::policy::PolicySet;
+use crate::core::policy::{Pack, PolicySet};
 use crate::core::problem::Problem;
 use crate::sys::paths::{CONFIG_NAME, Home, MANIFESTS_NAME, PRICES_NAME};
 
 use super::config::{Config, McpServerConfig, ProviderConfig};
 use super::init::{DEMO_AGENT, Draft};
-use super::load::{load, load_with};
+use super::load::{load, load_other, load_with};
 use super::{RegistryError, Snapshot};
 
 /// How long files must be quiet before they are read.
@@ -83,6 +83,11 @@ impl Registry {
     /// What the files say now, whoever else follows them; nothing of it is in force. Blocks on the file system.
     pub fn read(home: &Home) -> Snapshot {
         load(home)
+    }
+
+    /// As [`Registry::read`], as if the manifests lay elsewhere or another pack were chosen.
+    pub fn read_other(home: &Home, root: Option<&Path>, pack: Option<Pack>) -> Snapshot {
+        load_other(home, root, pack)
     }
 
     /// As [`Registry::read`], as if one more file were there.

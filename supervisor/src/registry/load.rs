@@ -33,10 +33,19 @@ pub(super) fn load(home: &Home) -> Snapshot {
 
 /// As [`load`], as if one more file were there.
 pub(super) fn load_with(home: &Home, more: Option<(&Path, &str)>) -> Snapshot {
+    load_at(home, home.manifests_dir(), None, more)
+}
+
+/// As [`load`], as if the manifests lay elsewhere or another pack were chosen.
+pub(super) fn load_other(home: &Home, root: Option<&Path>, pack: Option<Pack>) -> Snapshot {
+    load_at(home, root.map_or_else(|| home.manifests_dir(), Path::to_owned), pack, None)
+}
+
+fn load_at(home: &Home, root: PathBuf, pack: Option<Pack>, more: Option<(&Path, &str)>) -> Snapshot {
     let mut problems = Vec::new();
     let mut config = load_config(&home.config_file(), &mut problems);
     config.list_prices = load_prices(&home.prices_file(), &mut problems);
-    let root = home.manifests_dir();
+    config.policy_pack = pack.unwrap_or(config.policy_pack);
     let mut files = load_files(&root, &mut problems);
     files.extend(more.map(|(path, text)| (path.to_owned(), text.to_owned())));
     let mut documents = Vec::new();

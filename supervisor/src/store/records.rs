@@ -138,6 +138,27 @@ pub fn page(connection: &Connection, after: u64, limit: u32) -> Result<Vec<Store
     .collect()
 }
 
+/// The number of the last record before an instant, found by halving: records have no gaps and their times go forward,
+/// but for a clock that is set back.
+///
+/// # Errors
+/// Those of the database.
+pub fn last_before(connection: &Connection, at_ms: i64, newest: u64) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT at_ms FROM records WHERE seq = ?1")?;
+    let (mut before, mut after) = (0, newest + 1);
+    while before + 1 < after {
+        let middle = before + (after - before) / 2;
+        let number = i64::try_from(middle).map_err(|error| StoreError::corrupt("sequence", error))?;
+        let found: i64 = statement.query_row([number], |row| row.get(0))?;
+        if found < at_ms {
+            before = middle;
+        } else {
+            after = middle;
+        }
+    }
+    Ok(before)
+}
+
 /// The records whose id ends like this, the newest first, two at most: one, or too many.
 ///
 /// # Errors
@@ -193,4 +214,30 @@ pub fn is_guarded(connection: &Connection) -> Result<bool, StoreError> {
         |row| row.get(0),
     )?;
     Ok(guards == 3)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::core::record::EventEntry;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn records_are_found_by_their_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("agentsup.db")).unwrap();
+        for at_ms in [10, 20, 20, 30] {
+            let id = ids::new_record_id().unwrap();
+            let entry = Entry::Event(EventEntry::new("mark", "a mark was made"));
+            store.write(move |tx| append_as(tx, id, at_ms, entry)).await.unwrap();
+        }
+        for (at_ms, before) in [(0, 0), (10, 0), (11, 1), (20, 1), (21, 3), (30, 3), (31, 4), (i64::MAX, 4)] {
+            let found = store.read(move |connection| last_before(connection, at_ms, 4)).await.unwrap();
+            assert_eq!(found, before, "{at_ms}");
+        }
+        let none = store.read(|connection| last_before(connection, 5, 0)).await.unwrap();
+        assert_eq!(none, 0);
+    }
 }

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod budgets;
 pub mod clock;
 pub mod daemon;
+pub mod decided;
 pub mod explain;
 pub mod figures;
 pub mod keys;

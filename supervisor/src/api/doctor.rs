@@ -8,7 +8,7 @@ use super::answers::daemon::Status;
 use crate::agents::{self, ADAPTERS, Adapter};
 use crate::core::error::{Code, Failure};
 use crate::core::reach::{Grade, Held};
-use crate::registry::Registry;
+use crate::registry::{Coverage, Registry};
 use crate::sys::capture;
 use crate::sys::env::Env;
 use crate::sys::paths::Home;
@@ -36,6 +36,17 @@ pub struct Report {
     pub problems: Vec<String>,
     /// How many agents are registered.
     pub registered_agents: u64,
+    /// The manifest of the Agent Control Specification that is asked besides, if one is configured and has no problem.
+    pub acs: Option<AcsView>,
+}
+
+/// A manifest of the Agent Control Specification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcsView {
+    /// Its file.
+    pub manifest: PathBuf,
+    /// Where it counts.
+    pub points: Coverage,
 }
 
 /// A path in use.
@@ -183,6 +194,10 @@ pub fn examine(home: &Home, daemon: Option<Status>) -> Result<Report, Failure> {
         keyring: keyring(),
         problems: files.problems.iter().map(ToString::to_string).collect(),
         registered_agents: u64::try_from(registered).unwrap_or(u64::MAX),
+        acs: files
+            .acs
+            .filter(|_| files.problems.is_empty())
+            .map(|acs| AcsView { manifest: acs.file().to_owned(), points: acs.coverage() }),
     })
 }
 

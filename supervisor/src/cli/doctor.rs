@@ -68,6 +68,11 @@ fn show(report: &Report) {
     let agents = output::count(report.registered_agents, "registered agent");
     let tone = if report.registered_agents == 0 { Tone::Warning } else { Tone::Good };
     facts.push(("registry", cell(agents).tone(tone)));
+    if let Some(acs) = &report.acs {
+        let text = format!("{}: {}", acs.manifest.display(), acs.points);
+        let is_whole = acs.points.denied.is_empty() && acs.points.never_asked.is_empty();
+        facts.push(("ACS manifest", cell(text).tone(if is_whole { Tone::Good } else { Tone::Warning })));
+    }
     output::facts(&facts);
     let clock = report.daemon.iter().flat_map(|daemon| &daemon.clock_problems);
     clock.clone().for_each(|problem| output::warn(output::printable(problem)));

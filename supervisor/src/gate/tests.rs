@@ -58,6 +58,7 @@ fn snapshot(agent: Agent, budgets: Vec<TokenBudget>) -> Snapshot {
         agents: vec![agent],
         budgets,
         policies: PolicySet::load(&[PolicySource::pack(Pack::Standard)]).unwrap(),
+        acs: None,
         origins: std::collections::BTreeMap::new(),
         digest: [0; 32],
         problems: Vec::new(),

@@ -28,6 +28,8 @@ pub struct Config {
     pub breakers: Limits,
     /// Whether people are told of alerts on their desktop.
     pub desktop_notifications: Switch,
+    /// A manifest of the Agent Control Specification that is asked besides; relative to the configuration's directory.
+    pub acs_manifest: Option<PathBuf>,
     /// What agents may do unless somebody says otherwise.
     pub policy_pack: Pack,
     /// How long an `Ask` waits for a person, in milliseconds.
@@ -187,6 +189,7 @@ impl Default for Config {
             data: DataRules::default(),
             breakers: Limits::default(),
             desktop_notifications: Switch::default(),
+            acs_manifest: None,
             policy_pack: Pack::default(),
             approval_timeout_ms: APPROVAL_TIMEOUT_MS,
             facts_kept_ms: Some(FACTS_KEPT_MS),

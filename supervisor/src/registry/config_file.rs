@@ -57,6 +57,11 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
         }
         audit.done(faults);
     }
+    if let Some(mut acs) = root.take("acs", faults).and_then(|field| field.fields(faults)) {
+        let manifest = acs.require("manifest", faults).and_then(|field| field.text(faults));
+        config.acs_manifest = manifest.map(PathBuf::from);
+        acs.done(faults);
+    }
     if let Some(mut policy) = root.take("policy", faults).and_then(|field| field.fields(faults)) {
         let pack = policy.take("pack", faults).and_then(|field| field.parse(faults));
         config.policy_pack = pack.unwrap_or_default();

@@ -3,7 +3,7 @@
 //! One thread does all loading. It is told that something changed by a queue of one: more changes while it is busy
 //! are one more load. Editors write in bursts, so it waits until the files are quiet, at most a second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,10 +18,13 @@ use crate::core::problem::Problem;
 use crate::sys::paths::{CONFIG_NAME, Home, MANIFESTS_NAME, PRICES_NAME};
 
 use super::config::{Config, McpServerConfig, ProviderConfig};
+use super::followed::{Followed, Watched};
 use super::init::{DEMO_AGENT, Draft};
-use super::load::{load, load_other, load_with};
-use super::{RegistryError, Snapshot};
+use super::load::{acs_file, load, load_other, load_with};
+use super::{Acs, RegistryError, Snapshot};
 
+/// The most looks at the files of an ACS manifest that leads to others each time; the next change is the next look.
+const ACS_LOOKS: usize = 4;
 /// How long files must be quiet before they are read.
 const QUIET: Duration = Duration::from_millis(50);
 /// The most times that waiting for quiet is prolonged.
@@ -39,6 +42,7 @@ struct Inner {
     /// Held while loading, so that an older look at the files never replaces a newer one.
     loading: Mutex<()>,
     watcher: Mutex<Option<RecommendedWatcher>>,
+    followed: Followed,
     demo: OnceLock<Demo>,
 }
 
@@ -62,6 +66,7 @@ impl Registry {
             current: watch::channel(Arc::new(nothing(Vec::new()))).0,
             loading: Mutex::new(()),
             watcher: Mutex::new(None),
+            followed: Followed::default(),
             demo: OnceLock::new(),
         });
         let registry = Self { inner };
@@ -103,6 +108,7 @@ impl Registry {
             current: watch::channel(Arc::new(snapshot)).0,
             loading: Mutex::new(()),
             watcher: Mutex::new(None),
+            followed: Followed::default(),
             demo: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -144,6 +150,13 @@ impl Inner {
         // First watch, then look: what changes in between is told.
         self.watch_manifests();
         let mut loaded = load(&self.home);
+        // Here what to watch is known only from a look.
+        for _ in 0..ACS_LOOKS {
+            if self.follow_acs(&loaded) == Watched::Before {
+                break;
+            }
+            loaded = load(&self.home);
+        }
         self.add_demo(&mut loaded);
         self.current.send_if_modified(|current| {
             let next = if loaded.problems.is_empty() {
@@ -179,8 +192,9 @@ impl Inner {
         let real = dir.canonicalize().unwrap_or_else(|_| dir.clone());
         let ours =
             [&dir, &real].map(|dir| [CONFIG_NAME, PRICES_NAME, MANIFESTS_NAME].map(|name| dir.join(name)));
+        let followed = self.followed.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if concerns(&event, &ours) {
+            if concerns(&event, &ours, &followed) {
                 // A full queue means that a load is due anyway.
                 let _ = tell.try_send(());
             }
@@ -193,7 +207,23 @@ impl Inner {
         Ok(())
     }
 
-    /// Watches the manifests directory, which may have come, gone or been replaced since the last look.
+    /// Follows what the ACS manifest is made of; where it has problems, what was in force and the manifest itself.
+    fn follow_acs(&self, loaded: &Snapshot) -> Watched {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watcher) = watcher.as_mut() else { return Watched::Before };
+        let current = self.current.borrow().clone();
+        let in_force = loaded.acs.as_ref().or(current.acs.as_ref());
+        let mut files: BTreeSet<PathBuf> = BTreeSet::new();
+        if let Some(manifest) = acs_file(&self.home, &loaded.config) {
+            files.extend(in_force.into_iter().flat_map(Acs::files).cloned());
+            files.insert(manifest);
+        }
+        let config = self.home.config_file();
+        self.followed.set(files, config.parent().unwrap_or(&config), watcher)
+    }
+
+    /// Watches the manifests directory, which may have come, gone or been replaced since the last look; so may have what
+    /// else is followed.
     fn watch_manifests(&self) {
         let dir = self.home.manifests_dir();
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,6 +234,7 @@ impl Inner {
         {
             tracing::warn!(%error, "manifests are not watched");
         }
+        self.followed.again(watcher);
     }
 }
 
@@ -214,6 +245,7 @@ fn nothing(problems: Vec<Problem>) -> Snapshot {
         agents: Vec::new(),
         budgets: Vec::new(),
         policies: PolicySet::default(),
+        acs: None,
         origins: BTreeMap::new(),
         digest: [0; 32],
         problems,
@@ -221,10 +253,10 @@ fn nothing(problems: Vec<Problem>) -> Snapshot {
 }
 
 /// Whether an event may mean other content. Errors may mean lost events, so they count.
-fn concerns(event: &notify::Result<notify::Event>, ours: &[[PathBuf; 3]]) -> bool {
+fn concerns(event: &notify::Result<notify::Event>, ours: &[[PathBuf; 3]], followed: &Followed) -> bool {
     let Ok(event) = event else { return true };
     // Below the two files there is nothing.
-    let ours = |path: &PathBuf| ours.iter().flatten().any(|one| path.starts_with(one));
+    let ours = |path: &PathBuf| ours.iter().flatten().any(|one| path.starts_with(one)) || followed.has(path);
     !matches!(event.kind, EventKind::Access(_)) && (event.paths.is_empty() || event.paths.iter().any(ours))
 }
 

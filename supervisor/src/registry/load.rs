@@ -17,7 +17,7 @@ use crate::sys::paths::Home;
 use super::config::{Config, PriceOverride};
 use super::fields::Kind;
 use super::manifest::{Body, Document};
-use super::{Origin, Snapshot, chain, config_file, label_rules, manifest};
+use super::{Acs, Origin, Snapshot, acs, chain, config_file, label_rules, manifest};
 
 /// The most files that are read.
 const MAX_FILES: usize = 10_000;
@@ -48,6 +48,7 @@ fn load_at(home: &Home, root: PathBuf, pack: Option<Pack>, more: Option<(&Path, 
     config.policy_pack = pack.unwrap_or(config.policy_pack);
     let mut files = load_files(&root, &mut problems);
     files.extend(more.map(|(path, text)| (path.to_owned(), text.to_owned())));
+    let (acs, acs_files) = load_acs(home, &config, &mut files, &mut problems);
     let mut documents = Vec::new();
     let mut sources = vec![PolicySource::pack(config.policy_pack)];
     let layer = |path: &Path| layer(path.strip_prefix(&root).unwrap_or(path));
@@ -71,8 +72,36 @@ fn load_at(home: &Home, root: PathBuf, pack: Option<Pack>, more: Option<(&Path, 
     problems.dedup();
     let origins = origins(&documents);
     let (agents, budgets) = bodies(documents);
+    files.extend(acs_files);
     let digest = digest(config.policy_pack, &root, &files);
-    Snapshot { config, agents, budgets, policies, origins, digest, problems }
+    Snapshot { config, agents, budgets, policies, acs, origins, digest, problems }
+}
+
+/// The ACS manifest, if one is configured. A directory of its own below the manifests belongs to it alone.
+fn load_acs(
+    home: &Home,
+    config: &Config,
+    files: &mut BTreeMap<PathBuf, String>,
+    problems: &mut Vec<Problem>,
+) -> (Option<Acs>, acs::Files) {
+    let Some(file) = acs_file(home, config) else { return Default::default() };
+    let (root, dir) = (home.manifests_dir(), file.parent().unwrap_or(&file));
+    if dir == root {
+        let message = "lies among the manifests of agents: it needs a directory of its own".to_owned();
+        problems.push(whole_file(&file, message));
+        return Default::default();
+    }
+    if dir.starts_with(&root) {
+        files.retain(|path, _| !path.starts_with(dir));
+    }
+    acs::load(&file, problems)
+}
+
+/// Where the configured ACS manifest lies.
+pub(super) fn acs_file(home: &Home, config: &Config) -> Option<PathBuf> {
+    let written = config.acs_manifest.as_ref()?;
+    let of_config = home.config_file();
+    Some(of_config.parent().unwrap_or(&of_config).join(written))
 }
 
 /// Whose policies lie in a file below the manifests directory: a team's below `teams/<namespace>/`, the user's own below
@@ -169,7 +198,7 @@ fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
-fn read_text(path: &Path) -> io::Result<String> {
+pub(super) fn read_text(path: &Path) -> io::Result<String> {
     // Opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("is not a file"));
@@ -182,11 +211,11 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Problem {
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     whole_file(path, format!("cannot be read: {error}"))
 }
 
-fn whole_file(path: &Path, message: String) -> Problem {
+pub(super) fn whole_file(path: &Path, message: String) -> Problem {
     Problem { file: path.to_owned(), line: 0, column: 0, field: String::new(), message, hint: None }
 }
 

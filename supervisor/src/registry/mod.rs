@@ -4,6 +4,7 @@
 //! stays and the problems are shown; before the first good set no agent exists, so nothing may run. Errors name file,
 //! line, column and field. It reads files and nothing else: it decides nothing.
 
+mod acs;
 pub mod agt;
 mod chain;
 mod config;
@@ -11,6 +12,7 @@ mod config_file;
 mod data_rules;
 pub mod explain;
 mod fields;
+mod followed;
 pub mod init;
 mod label_rules;
 mod live;
@@ -37,6 +39,7 @@ use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 use crate::core::rules::Rules;
 
+pub use acs::{Acs, Coverage, Opinion, Point};
 pub use config::{
     Ceiling, Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile,
     Setting, Switch, WIRES,
@@ -56,6 +59,8 @@ pub struct Snapshot {
     pub budgets: Vec<TokenBudget>,
     /// The policies.
     pub policies: PolicySet,
+    /// The ACS manifest that is asked besides, if one is configured.
+    pub acs: Option<Acs>,
     /// Where each agent is declared.
     pub origins: BTreeMap<AgentRef, Origin>,
     /// SHA-256 over the manifests and policies in force.

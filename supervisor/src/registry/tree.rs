@@ -211,6 +211,14 @@ impl<'n> Field<'n> {
         }
     }
 
+    /// Its text; none where it is anything else.
+    pub(super) fn plain_text(&self) -> Option<&'n str> {
+        match &self.node.value {
+            Value::Plain(text) | Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Whether it is just this text.
     pub(super) fn is_text(&self, expected: &str) -> bool {
         matches!(&self.node.value, Value::Plain(text) | Value::Text(text) if text == expected)

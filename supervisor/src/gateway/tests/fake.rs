@@ -267,6 +267,7 @@ fn snapshot(config: Config, cap: i64) -> Snapshot {
         agents: vec![agent],
         budgets: vec![TokenBudget { alert_at_percent: 100, ..purse(cap, 0) }],
         policies: PolicySet::load(&[PolicySource::pack(Pack::Standard)]).unwrap(),
+        acs: None,
         origins: std::collections::BTreeMap::new(),
         digest: [0; 32],
         problems: Vec::new(),

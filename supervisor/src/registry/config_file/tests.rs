@@ -93,6 +93,7 @@ fn the_contracts_example_is_read() {
         ]),
         data: crate::core::data::DataRules::default(),
         breakers: Limits::default(),
+        acs_manifest: None,
         policy_pack: Pack::Standard,
         desktop_notifications: Switch::On,
         approval_timeout_ms: 300_000,

@@ -4,6 +4,7 @@
 //! where one is asked for, the budget, the record. Everything fails closed: what cannot be decided, paid for or
 //! recorded does not happen. Must not perform effects, speak a wire format or know an agent or provider by name.
 
+mod acs;
 mod adjust;
 mod ask;
 mod breaker;
@@ -47,6 +48,7 @@ use crate::store::runs::{self, KeeperRef, RunChange, RunRow};
 use crate::store::{Store, StoreError, Transaction, own_policies, records};
 use crate::sys::clock::Clock;
 
+pub use acs::{Arguments, Told};
 pub use adjust::{AdjustError, Change, Direction};
 pub use ask::Show;
 pub use drift::{Accepted, ClockError};
@@ -221,7 +223,11 @@ impl Gate {
         }
         let ended_at_ms = state.is_final().then(|| self.now_ms());
         let (id, change) = (live.run.id, RunChange { state, ended_at_ms, exit });
-        self.inner.store.write(move |tx| runs::set_state(tx, id, &change)).await
+        self.inner.store.write(move |tx| runs::set_state(tx, id, &change)).await?;
+        if state.is_final() {
+            self.observe_end(live).await;
+        }
+        Ok(true)
     }
 
     /// The run's hooks have announced themselves: models are open to it.
@@ -252,26 +258,26 @@ impl Gate {
     /// # Errors
     /// The refusal, already recorded.
     pub async fn decide(&self, live: &Arc<LiveRun>, action: Action) -> Result<Permit, Refusal> {
-        self.decide_shown(live, action, None).await
+        self.decide_told(live, action, Told::default()).await
     }
 
-    /// As [`Gate::decide`]; a person who is asked is shown what the action would do.
+    /// As [`Gate::decide`], by somebody who can tell more about the action.
     ///
     /// # Errors
     /// As [`Gate::decide`].
-    pub async fn decide_shown(
+    pub async fn decide_told(
         &self,
         live: &Arc<LiveRun>,
         action: Action,
-        show: Option<Show>,
+        told: Told,
     ) -> Result<Permit, Refusal> {
         let snapshot = self.inner.registry.current();
         let now = self.circumstances(live);
-        let mut evaluation = self.evaluate(&snapshot, live, &action, &now);
+        let mut evaluation = self.consider(&snapshot, live, &action, &now, &told);
         let digest = hex::encode(digest(&action).map_err(|error| refuse::unavailable(&error))?);
         let mut kind = RefusalKind::Denied;
         if evaluation.decision == Decision::Ask {
-            let wanted = ask::Wanted { action: &action, digest: &digest, show: show.as_ref() };
+            let wanted = ask::Wanted { action: &action, digest: &digest, told: &told };
             (evaluation, kind) = self.ask(&snapshot, live, &wanted, evaluation).await;
         }
         if live.state().is_final() {
@@ -293,7 +299,10 @@ impl Gate {
                 }
                 reserved?
             }
-            _ => self.record(&snapshot, live, &action, draft).await?,
+            _ => {
+                let gain = labels::Gain::of_source(&snapshot, live, &action, evaluation.brings);
+                self.record(live, &action, draft, gain).await?
+            }
         };
         if let Action::Tool(_) = &action {
             self.watch_telemetry(live).await;
@@ -347,14 +356,13 @@ impl Gate {
 
     async fn record(
         &self,
-        snapshot: &Snapshot,
         live: &LiveRun,
         action: &Action,
         draft: Draft,
+        gain: Option<labels::Gain>,
     ) -> Result<Permit, Refusal> {
         // An agent calls many tools and waits for each; what it starts or whom it calls is rarer and weighs more.
         let may_be_late = matches!(action, Action::Tool(_));
-        let gain = labels::Gain::of_source(snapshot, live, action);
         let kept = gain.clone();
         let append = move |tx: &Transaction<'_>| {
             let record = facts::append(tx, draft)?;

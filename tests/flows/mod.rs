@@ -1,5 +1,6 @@
 //! What a user does, from end to end.
 
+mod acs;
 mod agents;
 #[cfg(target_os = "linux")]
 mod alerts;

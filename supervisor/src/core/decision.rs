@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::RecordId;
+use super::label::Labels;
 
 /// The answer to an action. The order is the strictness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,13 +88,15 @@ pub struct Evaluation {
     pub decision: Decision,
     /// Every reason, in the order of evaluation.
     pub reasons: Vec<Reason>,
+    /// What a policy says of the action's result, if it happens.
+    pub brings: Labels,
 }
 
 impl Evaluation {
     /// From reasons; none at all denies.
     pub fn of(reasons: Vec<Reason>) -> Self {
         let decision = reasons.iter().map(|reason| reason.decision).max().unwrap_or(Decision::Deny);
-        Self { decision, reasons }
+        Self { decision, reasons, brings: Labels::NONE }
     }
 
     /// The reasons that carry the decision.

@@ -64,6 +64,11 @@ pub fn text(at_ms: i64) -> String {
         .map_or_else(|_| at_ms.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
 
+/// An instant in UTC, as machines write it: `2027-06-30T12:00:00Z`.
+pub fn iso(at_ms: i64) -> String {
+    Timestamp::from_millisecond(at_ms).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+}
+
 fn date_ms(text: &str) -> Option<i64> {
     let zoned = text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?;
     // What is not a date alone was a timestamp.

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Gate, LiveRun, deny};
+use super::acs::timeout_ms;
+use super::{Gate, LiveRun, Told, deny};
 use crate::approvals::{Answer, Denied, Question};
 use crate::core::action::Action;
 use crate::core::decision::{Decision, Evaluation, Reason, RefusalKind};
@@ -22,7 +23,7 @@ pub type Show = Arc<dyn Fn() -> Result<Effect, String> + Send + Sync>;
 pub(super) struct Wanted<'a> {
     pub(super) action: &'a Action,
     pub(super) digest: &'a str,
-    pub(super) show: Option<&'a Show>,
+    pub(super) told: &'a Told,
 }
 
 /// A no, and who says it.
@@ -41,7 +42,7 @@ impl No {
 impl Wanted<'_> {
     /// On a thread that may wait: files lie on slow file systems too.
     async fn effect(&self) -> Result<Effect, No> {
-        let Some(show) = self.show else { return Ok(PLAIN) };
+        let Some(show) = &self.told.show else { return Ok(PLAIN) };
         let show = Arc::clone(show);
         let shown = tokio::task::spawn_blocking(move || show()).await.map_err(|error| error.to_string());
         let effect = shown.and_then(|shown| shown).map_err(|text| No::new(text, RefusalKind::Denied))?;
@@ -96,7 +97,7 @@ impl Gate {
         if let Some(denied) = approvals.denied(live.run.id, &digest, Instant::now()) {
             return Err(still(denied));
         }
-        let timeout = Duration::from_millis(snapshot.config.approval_timeout_ms);
+        let timeout = Duration::from_millis(timeout_ms(snapshot, &asks));
         let id = ids::new_approval_id().map_err(|error| unavailable(&error))?;
         let until_ms = self.now_ms().saturating_add(i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX));
         let question = question(live, wanted, (id, &effect, digest), &asks, until_ms);
@@ -141,7 +142,7 @@ impl Gate {
             return Err(No::new(text, RefusalKind::Denied));
         }
         let now = self.circumstances(live);
-        let again = self.evaluate(&self.inner.registry.current(), live, wanted.action, &now);
+        let again = self.consider(&self.inner.registry.current(), live, wanted.action, &now, wanted.told);
         if again.decision == Decision::Deny {
             return Ok(again);
         }

@@ -23,10 +23,15 @@ pub(super) struct Gain {
 }
 
 impl Gain {
-    /// By a call's source, of which the run has not seen anything yet.
-    pub(super) fn of_source(snapshot: &Snapshot, live: &LiveRun, action: &Action) -> Option<Self> {
+    /// By a call's source, of which the run has not seen anything yet, and by what was said of it when it was decided.
+    pub(super) fn of_source(
+        snapshot: &Snapshot,
+        live: &LiveRun,
+        action: &Action,
+        said: Labels,
+    ) -> Option<Self> {
         let Action::Tool(tool) = action else { return None };
-        let labels = seen::brought(&snapshot.config.data, tool);
+        let labels = seen::brought(&snapshot.config.data, tool).with(said);
         let by = format!("by calling `{}`", action.name());
         (!labels.beyond(live.labels()).is_empty()).then(|| Self { who: Who::from(&live.run), labels, by })
     }

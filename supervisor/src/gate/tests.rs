@@ -1,5 +1,6 @@
 //! The gate over a real store: what is denied first, then what is allowed, then what the money does.
 
+mod acs;
 mod adjust;
 mod ask;
 mod breaker;

@@ -29,7 +29,7 @@ use crate::core::label::Label;
 use crate::core::manifest::BuiltinClass;
 use crate::core::seen;
 use crate::core::usage::Outcome;
-use crate::gate::{Gate, LiveRun, Permit};
+use crate::gate::{Gate, LiveRun, Permit, Told};
 use crate::store::StoreError;
 use crate::sys::aside;
 use crate::sys::http::{Body, bearer, json as json_response, read_body};
@@ -172,9 +172,14 @@ impl Hooks {
         let call = Arc::new(call);
         let show = {
             let (live, call) = (Arc::clone(live), Arc::clone(&call));
-            Arc::new(move || effect::of(&call, &live.run))
+            move || effect::of(&call, &live.run)
         };
-        let decided = self.gate.decide_shown(live, Action::Tool(action.clone()), Some(show)).await;
+        let arguments = {
+            let call = Arc::clone(&call);
+            move || Ok(call.args.clone())
+        };
+        let told = Told { show: Some(Arc::new(show)), arguments: Some(Arc::new(arguments)) };
+        let decided = self.gate.decide_told(live, Action::Tool(action.clone()), told).await;
         let permit = match decided {
             Ok(permit) => permit,
             Err(refusal) => return reply(HookAnswer::Deny { reason: &refusal.message }),

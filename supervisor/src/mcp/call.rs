@@ -24,7 +24,7 @@ use crate::core::label::{Label, Labels};
 use crate::core::run::Run;
 use crate::core::seen;
 use crate::core::usage::Outcome;
-use crate::gate::{LiveRun, Permit, Show};
+use crate::gate::{LiveRun, Permit, Told};
 use crate::sys::aside::{self, AsideError};
 use crate::sys::grounds::Homes;
 
@@ -75,8 +75,8 @@ pub(super) async fn run(inner: &Inner, call: Call) -> String {
         Ok(action) => action,
         Err(error) => return wire::error(id, INVALID_PARAMS, &format!("`arguments`: {error}")),
     };
-    let show = shown(asked.arguments.unwrap_or("{}").to_owned());
-    let permit = match inner.gate.decide_shown(&call.live, action, Some(show)).await {
+    let told = told(asked.arguments.unwrap_or("{}"));
+    let permit = match inner.gate.decide_told(&call.live, action, told).await {
         Ok(permit) => permit,
         Err(refusal) => return wire::tool_error(id, &refusal_text(&refusal)),
     };
@@ -168,13 +168,20 @@ pub fn suppose(
     Ok(Action::Tool(ToolAction { facts: Facts { data: carried, ..tool.facts }, ..tool }))
 }
 
-/// What a person is shown: the arguments as they are digested.
-fn shown(arguments: String) -> Show {
-    Arc::new(move || {
-        let arguments = canonical::canonical(&arguments).map_err(|error| error.to_string())?;
-        let text = effect::pretty(&arguments);
-        Ok(Effect { shown: vec![Shown::Arguments { text }], ..effect::PLAIN })
-    })
+/// What is told of a call: for a person the arguments as they are digested, for policies as they are.
+fn told(arguments: &str) -> Told {
+    let arguments: Arc<str> = arguments.into();
+    let show = {
+        let arguments = Arc::clone(&arguments);
+        move || {
+            let arguments = canonical::canonical(&arguments).map_err(|error| error.to_string())?;
+            let text = effect::pretty(&arguments);
+            Ok(Effect { shown: vec![Shown::Arguments { text }], ..effect::PLAIN })
+        }
+    };
+    // Some numbers are JSON and not to be had as values.
+    let values = move || serde_json::from_str(&arguments).map_err(|error| error.to_string());
+    Told { show: Some(Arc::new(show)), arguments: Some(Arc::new(values)) }
 }
 
 /// The effect, under its permit.

@@ -48,7 +48,7 @@ fn load_at(home: &Home, root: PathBuf, pack: Option<Pack>, more: Option<(&Path, 
     config.policy_pack = pack.unwrap_or(config.policy_pack);
     let mut files = load_files(&root, &mut problems);
     files.extend(more.map(|(path, text)| (path.to_owned(), text.to_owned())));
-    let (acs, acs_files) = load_acs(home, &config, &mut files, &mut problems);
+    let (acs, acs_files) = load_acs(home, (&config, &root), &mut files, &mut problems);
     let mut documents = Vec::new();
     let mut sources = vec![PolicySource::pack(config.policy_pack)];
     let layer = |path: &Path| layer(path.strip_prefix(&root).unwrap_or(path));
@@ -77,10 +77,11 @@ fn load_at(home: &Home, root: PathBuf, pack: Option<Pack>, more: Option<(&Path, 
     Snapshot { config, agents, budgets, policies, acs, origins, digest, problems }
 }
 
-/// The ACS manifest, if one is configured. A directory of its own below the manifests belongs to it alone.
+/// The ACS manifest, if one is configured. A directory of its own below the manifests belongs to it alone, also where
+/// they lie elsewhere.
 fn load_acs(
     home: &Home,
-    config: &Config,
+    (config, lie_at): (&Config, &Path),
     files: &mut BTreeMap<PathBuf, String>,
     problems: &mut Vec<Problem>,
 ) -> (Option<Acs>, acs::Files) {
@@ -91,8 +92,9 @@ fn load_acs(
         problems.push(whole_file(&file, message));
         return Default::default();
     }
-    if dir.starts_with(&root) {
-        files.retain(|path, _| !path.starts_with(dir));
+    if let Ok(below) = dir.strip_prefix(&root) {
+        let its = lie_at.join(below);
+        files.retain(|path, _| !path.starts_with(&its));
     }
     acs::load(&file, problems)
 }

@@ -263,7 +263,7 @@ fn beside(case: Case<'_>, state: Option<Reason>) -> Vec<Reason> {
 
 fn judged(rules: Rules<'_>, case: Case<'_>, mut all: Vec<Reason>, is_started: bool) -> ExplainView {
     all.extend(rules.judge(case).reasons);
-    let Evaluation { decision, reasons } = Evaluation::of(all);
+    let Evaluation { decision, reasons, .. } = Evaluation::of(all);
     let (stages, others) = reasons::sorted(&reasons, rules, &rules.looked(case));
     let Case { agent, run, action, .. } = case;
     let (commands, paths) = read(action);

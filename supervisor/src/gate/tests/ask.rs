@@ -40,7 +40,8 @@ type Deciding = tokio::task::JoinHandle<Result<RecordId, Refusal>>;
 fn decide(world: &World, action: Action, show: Option<Show>) -> Deciding {
     let (gate, live) = (world.gate.clone(), Arc::clone(&world.live));
     tokio::spawn(async move {
-        gate.decide_shown(&live, action, show).await.map(|permit| permit.record().unwrap())
+        let told = Told { show, ..Told::default() };
+        gate.decide_told(&live, action, told).await.map(|permit| permit.record().unwrap())
     })
 }
 

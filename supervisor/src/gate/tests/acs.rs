@@ -1,0 +1,256 @@
+//! The ACS manifest beside our own policies: what it is asked, and that it can only tighten.
+
+use serde_json::json;
+
+use super::*;
+use crate::approvals::{Answer, Lasts};
+use crate::core::action::EgressAction;
+use crate::registry::Acs;
+
+const MANIFEST: &str = r#"agent_control_specification_version: 0.3.1-beta
+policies:
+  p:
+    type: cedar
+    policy_set: |
+      @id("all") permit (principal, action, resource);
+      @id("rich") forbid (principal, action == Action::"pre_model_call", resource)
+      when { context.model.params.max_tokens > 50 };
+      @id("where") forbid (principal, action == Action::"agent_startup", resource)
+      when { context.agent_init.repository like "/secret/*" };
+      @id("plan") forbid (principal, action == Action::"pre_tool_call", resource)
+      when { context.tool_call.args has name && context.tool_call.args.name == "plan" };
+      @id("hosts") forbid (principal, action == Action::"pre_tool_call", resource)
+      when { context.facts.hosts.contains("example.invalid") };
+      @id("look") @advice("{\"verdict\": \"warn\"}")
+      permit (principal, action == Action::"pre_tool_call", resource)
+      when { context.tool_call.args has name && context.tool_call.args.name == "odd" };
+      @id("ask") @advice("{\"verdict\": \"escalate\"}")
+      permit (principal, action == Action::"pre_tool_call", resource)
+      when { context.tool_call.args has name && context.tool_call.args.name == "mail" };
+intervention_points:
+  agent_startup: { policy_target: $.agent_init, policy: { id: p } }
+  pre_model_call: { policy_target: $.model, policy: { id: p } }
+  pre_tool_call: { policy_target: $.tool_call.args, policy: { id: p } }
+approval: { timeout_seconds: 7 }
+"#;
+
+fn with(manifest: &str) -> Snapshot {
+    Snapshot { acs: Some(Acs::of(manifest, "")), ..snapshot(agent(), vec![purse(1000, 0)]) }
+}
+
+fn named(name: &'static str) -> Told {
+    Told { arguments: Some(Arc::new(move || Ok(json!({ "name": name })))), ..Told::default() }
+}
+
+/// What the manifest said about an action, and what came of all.
+fn considered(world: &World, snapshot: &Snapshot, action: &Action, told: &Told) -> (Decision, Vec<String>) {
+    let now = world.gate.circumstances(&world.live);
+    let evaluation = world.gate.consider(snapshot, &world.live, action, &now, told);
+    let its = evaluation.reasons.iter().filter(|reason| reason.source.starts_with("acs/"));
+    let its = its.map(|reason| format!("{} {:?}: {}", reason.source, reason.decision, reason.text));
+    (evaluation.decision, its.collect())
+}
+
+#[tokio::test]
+async fn each_action_is_asked_about_at_its_point_and_only_tightened() {
+    let snapshot = with(MANIFEST);
+    let world = world_of(snapshot.clone()).await;
+    let none = Told::default();
+    let launch = |repository: &str| {
+        Action::Launch(LaunchAction {
+            adapter: "command".into(),
+            repository: repository.into(),
+            remote: None,
+            billing: Billing::Keys,
+        })
+    };
+    let mut contacting = tool("notes");
+    if let Action::Tool(tool) = &mut contacting {
+        tool.facts.hosts.push("example.invalid".into());
+    }
+    let rows = [
+        (launch("/repo"), &none, Decision::Allow, "acs/p Allow: "),
+        (launch("/secret/repo"), &none, Decision::Deny, "acs/p Deny: where"),
+        (llm(50), &none, Decision::Allow, "acs/p Allow: "),
+        (tool("notes"), &named("diary"), Decision::Allow, "acs/p Allow: "),
+        (tool("notes"), &named("plan"), Decision::Deny, "acs/p Deny: plan"),
+        (tool("notes"), &named("odd"), Decision::Allow, "acs/p Allow: a warning: look"),
+        (tool("notes"), &named("mail"), Decision::Ask, "acs/p Ask: ask"),
+        (contacting, &named("diary"), Decision::Deny, "acs/p Deny: hosts"),
+        // Out of the agent's scope: that the manifest allows it is of no use.
+        (tool("payments"), &named("diary"), Decision::Deny, "acs/p Allow: "),
+    ];
+    for (action, told, decision, its) in rows {
+        assert_eq!(considered(&world, &snapshot, &action, told), (decision, vec![its.to_owned()]));
+    }
+    let rich = Action::Llm(LlmAction {
+        bound: Some(Bound { input_tokens: 1, output_tokens: 51, cost: nano(51) }),
+        ..match llm(50) {
+            Action::Llm(llm) => llm,
+            _ => unreachable!(),
+        }
+    });
+    assert_eq!(considered(&world, &snapshot, &rich, &none).1, ["acs/p Deny: rich"]);
+    // It has no point for connections.
+    let egress = Action::Egress(EgressAction { host: "example.invalid".into(), port: 443 });
+    assert!(considered(&world, &snapshot, &egress, &none).1.is_empty());
+}
+
+#[tokio::test]
+async fn a_point_that_is_not_declared_is_denied_and_on_the_record() {
+    let (before, after) = MANIFEST.split_once("  agent_startup:").unwrap();
+    let rest = after.split_once('\n').unwrap().1;
+    let snapshot = with(&format!("{before}{rest}"));
+    let world = world_of(snapshot).await;
+    let launch = LaunchAction {
+        adapter: "command".into(),
+        repository: "/repo".into(),
+        remote: None,
+        billing: Billing::Keys,
+    };
+    let refusal = world.gate.decide(&world.live, Action::Launch(launch)).await.map(drop).unwrap_err();
+    let why = "runtime_error:intervention_point_unknown: the manifest does not declare this point";
+    assert!(refusal.message.contains(why), "{refusal:?}");
+}
+
+/// No argument at all is something else than arguments that nobody can tell.
+#[tokio::test]
+async fn a_call_whose_arguments_cannot_be_told_is_denied_and_left_in_lists() {
+    let world = world_of(with(MANIFEST)).await;
+    assert_eq!(world.gate.preview(&world.live, &tool("notes")), Decision::Allow);
+    let broken = Told { arguments: Some(Arc::new(|| Err("out of range".into()))), ..Told::default() };
+    for (told, why) in [(Told::default(), "nobody tells them"), (broken, "out of range")] {
+        let decided = world.gate.decide_told(&world.live, tool("notes"), told).await;
+        let refusal = decided.map(drop).unwrap_err();
+        assert!(refusal.message.contains(&format!("its arguments cannot be told: {why}")), "{refusal:?}");
+    }
+}
+
+/// Whatever it says about whatever our policies say: never less strict than either.
+#[tokio::test]
+async fn it_never_loosens_what_our_policies_say() {
+    let ours = r#"
+@id("in-scope") permit (principal, action, resource) when { context.in_scope };
+@id("asks") @decision("ask") @reason("it asks") forbid (principal, action in Action::"tool", resource)
+when { context.hosts.contains("asked.invalid") };
+@id("denies") @reason("it denies") forbid (principal, action in Action::"tool", resource)
+when { context.hosts.contains("denied.invalid") };
+"#;
+    let source =
+        PolicySource { layer: Layer::Org, team: None, file: "ours.cedar".into(), text: ours.to_owned() };
+    let verdicts = [
+        ("permit (principal, action, resource);", Decision::Allow),
+        (r#"@advice("{\"verdict\": \"warn\"}") permit (principal, action, resource);"#, Decision::Allow),
+        (r#"@advice("{\"verdict\": \"escalate\"}") permit (principal, action, resource);"#, Decision::Ask),
+        (
+            r#"@advice("{\"verdict\": \"transform\", \"transform\": {\"path\": \"$policy_target.name\", \"value\": 1}}") permit (principal, action, resource);"#,
+            Decision::Deny,
+        ),
+        ("forbid (principal, action, resource);", Decision::Deny),
+        ("permit (principal, action, resource) when { context.nothing };", Decision::Deny),
+    ];
+    let hosts = [("", Decision::Allow), ("asked.invalid", Decision::Ask), ("denied.invalid", Decision::Deny)];
+    for (policy, its) in verdicts {
+        let manifest = format!(
+            "agent_control_specification_version: 0.3.1-beta
+policies:
+  p:
+    type: cedar
+    policy_set: |
+      {policy}
+intervention_points:
+  pre_tool_call: {{ policy_target: $.tool_call.args, policy: {{ id: p }} }}
+"
+        );
+        let policies = PolicySet::load(std::slice::from_ref(&source)).unwrap();
+        let snapshot = Snapshot { policies, ..with(&manifest) };
+        let world = world_of(snapshot.clone()).await;
+        for (host, said) in hosts {
+            let mut action = tool("notes");
+            if let Action::Tool(tool) = &mut action {
+                tool.facts.hosts.extend((!host.is_empty()).then(|| host.to_owned()));
+            }
+            let without =
+                world.gate.evaluate(&snapshot, &world.live, &action, &world.gate.circumstances(&world.live));
+            assert_eq!(without.decision, said, "{host}");
+            let (decision, texts) = considered(&world, &snapshot, &action, &named("x"));
+            assert_eq!((decision, texts.len()), (said.max(its), 1), "{policy} {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn how_it_labels_a_result_the_next_decision_sees() {
+    let manifest = "agent_control_specification_version: 0.3.1-beta
+policies: { p: { type: rego, bundle: module.rego, query: data.acs.verdict } }
+intervention_points:
+  pre_tool_call: { policy_target: $.tool_call.args, policy: { id: p } }
+";
+    let module = r#"package acs
+
+import rego.v1
+
+decision := {"diary": "allow", "plan": "deny", "mail": "escalate"}[input.policy_target.value.name]
+labels := {"diary": ["internal"], "plan": ["secret"], "mail": ["confidential", "untrusted"]}
+said := sprintf("%v %v", [concat(" ", input.snapshot.ifc.source_labels), input.snapshot.ifc.untrusted])
+verdict := {"decision": decision, "reason": said, "result_labels": labels[input.policy_target.value.name]}
+"#;
+    let acs = Some(Acs::of(manifest, module));
+    let world = world_of(Snapshot { acs, ..snapshot(agent(), vec![purse(100, 0)]) }).await;
+    let call = |name| world.gate.decide_told(&world.live, tool("notes"), named(name));
+    let denied = |refusal: Refusal| refusal.message.split_once(": ").unwrap().1[..14].to_owned();
+    assert_eq!(denied(call("plan").await.map(drop).unwrap_err()), "public false (");
+    assert_eq!(world.live.labels(), Labels::NONE);
+    call("diary").await.unwrap().settle(Outcome::free("ok")).await.unwrap();
+    assert_eq!(world.live.labels().to_string(), "internal");
+    let asked = async {
+        let question = loop {
+            match world.gate.approvals().questions().pop() {
+                Some(question) => break question,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
+        let taken = world.gate.approvals().take(question.id, Lasts::Once, 0).unwrap();
+        taken.give(answer, std::time::Instant::now()).unwrap();
+        question.why
+    };
+    let (permit, why) = tokio::join!(call("mail"), asked);
+    assert_eq!(why, ["acs/p: internal false"]);
+    permit.unwrap().settle(Outcome::free("ok")).await.unwrap();
+    assert_eq!(world.live.labels().to_string(), "untrusted, internal, confidential");
+    let refusal = call("plan").await.map(drop).unwrap_err();
+    assert!(refusal.message.contains("confidential internal true"), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn a_question_waits_no_longer_than_the_manifest_says() {
+    let mut snapshot = with(MANIFEST);
+    let ask = |source: &str| Reason::new(source, Decision::Ask, "");
+    let waits = |snapshot: &Snapshot, source: &str| super::super::acs::timeout_ms(snapshot, &[&ask(source)]);
+    assert_eq!((waits(&snapshot, "acs/p"), waits(&snapshot, "org/p")), (7_000, 300_000));
+    snapshot.config.approval_timeout_ms = 1_000;
+    assert_eq!(waits(&snapshot, "acs/p"), 1_000);
+}
+
+/// What was allowed while another manifest was in force is asked about again.
+#[tokio::test]
+async fn a_manifest_that_came_while_a_person_was_asked_counts() {
+    let world = world_of(with(MANIFEST)).await;
+    let (gate, live) = (world.gate.clone(), Arc::clone(&world.live));
+    let deciding =
+        tokio::spawn(async move { gate.decide_told(&live, tool("notes"), named("mail")).await.map(drop) });
+    let question = loop {
+        match world.gate.approvals().questions().pop() {
+            Some(question) => break question,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(question.why, ["acs/p: ask"]);
+    world.gate.inner.registry.replace(with(&MANIFEST.replace("name == \"plan\"", "name == \"mail\"")));
+    let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
+    let taken = world.gate.approvals().take(question.id, Lasts::Once, 0).unwrap();
+    taken.give(answer, std::time::Instant::now()).unwrap();
+    let refusal = deciding.await.unwrap().unwrap_err();
+    assert!(refusal.message.contains("plan"), "{refusal:?}");
+}

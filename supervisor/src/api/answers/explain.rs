@@ -121,7 +121,7 @@ pub struct ExplainView {
     pub commands: Vec<String>,
     /// Paths with their places.
     pub paths: Vec<String>,
-    /// The decision of the rules, a run's state and the registry. Budgets are asked when it happens.
+    /// The decision of the rules, a run's state and the registry. Budgets and an ACS manifest are asked when it happens.
     pub decision: Decision,
     /// What each stage says, in order; without an objection it allows.
     pub stages: Vec<StageView>,

@@ -217,6 +217,9 @@ fn help(reason: &Reason, entry: &DecisionEntry, rules: Rules<'_>) -> Option<Stri
         }
         "approval" => Some("a person's answer in time: agentsup approvals".to_owned()),
         "default" => Some("a policy that permits it".to_owned()),
+        _ if source.starts_with("acs/") => {
+            Some("another word of the ACS manifest (`[acs] manifest` in config.toml)".to_owned())
+        }
         _ if source.starts_with("approval/") => Some("another answer".to_owned()),
         _ => {
             let origin = rules.origin(source)?;

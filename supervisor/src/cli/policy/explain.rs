@@ -16,7 +16,7 @@ use crate::sys::env;
 /// Nothing happens and nothing is recorded. What you name is read as it is when an agent does it:
 /// command lines by a shell's grammar, paths through symlinks, arguments by the rules about data.
 /// Without --run it is a run that would be started from here, whose worktree does not exist yet.
-/// Budgets and people are asked only when it happens.
+/// Budgets, people and an ACS manifest are asked only when it happens.
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("wanted").required(true).multiple(true)

@@ -29,8 +29,8 @@ const PROGRESS_MS: i64 = 2000;
 ///
 /// Under the policies in force, or under those of a directory like that of the manifests, with the
 /// agents in it (those in force if it has none), or under another pack. What was decided about is
-/// kept beside the record for 30 days. People's answers, budgets and a run's state are left out:
-/// compared is what the rules said.
+/// kept beside the record for 30 days. People's answers, budgets, an ACS manifest's word and a run's
+/// state are left out: compared is what the rules said.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

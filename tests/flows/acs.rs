@@ -1,7 +1,7 @@
 //! A manifest of the Agent Control Specification beside our own policies, with the real binary.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -64,14 +64,12 @@ fn wait_over(home: &Home, run: &str) {
     assert!(until(PATIENCE, || view(home, run)["state"] == "exited"), "{}", log(home, run));
 }
 
-/// A home with an agent, a server `notes` and a manifest that is configured and not there yet.
-fn home() -> (Home, Stdio, PathBuf) {
+/// A home with an agent and a server `notes`.
+fn home() -> (Home, Stdio) {
     let mut home = Home::new();
     let notes = Stdio::new(&home.path("notes"));
     home.mcp_stdio("notes", &notes).agent("bot", &Manifest::default());
-    home.config("[acs]\nmanifest = \"acs/manifest.yaml\"\n");
-    let dir = home.agentsup().join("acs");
-    (home, notes, dir)
+    (home, notes)
 }
 
 fn write(dir: &Path) {
@@ -83,8 +81,9 @@ fn write(dir: &Path) {
 
 #[test]
 fn a_manifest_denies_and_asks_what_our_policies_allow() {
-    let (home, notes, dir) = home();
-    write(&dir);
+    let (mut home, notes) = home();
+    home.config("[acs]\nmanifest = \"acs/manifest.yaml\"\n");
+    write(&home.agentsup().join("acs"));
     let doctor = home.run(&["doctor"]);
     assert!(doctor.stdout.contains("not declared and therefore denied: pre_model_call"), "{doctor}");
 
@@ -120,7 +119,10 @@ fn a_manifest_denies_and_asks_what_our_policies_allow() {
 
 #[test]
 fn a_manifest_is_followed_and_one_with_problems_never_comes_into_force() {
-    let (home, notes, dir) = home();
+    let (mut home, notes) = home();
+    // Somewhere that is not there yet.
+    let dir = home.path("elsewhere/acs");
+    home.config(&format!("[acs]\nmanifest = \"{}\"\n", dir.join("manifest.yaml").display()));
     // What is configured and cannot be read is not left out: nothing runs.
     let any = || home.run(&["run", "--detach", "command", "--", "true"]);
     let refused = any();

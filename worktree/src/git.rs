@@ -27,6 +27,8 @@ const OUTPUT_LIMIT_BYTES: usize = 64 << 20;
 const STDERR_LIMIT_BYTES: usize = 8 << 10;
 /// A command that only reads, or writes refs and objects.
 const QUICK: Duration = Duration::from_secs(120);
+/// A command that brings a whole repository here.
+const TRANSFER: Duration = Duration::from_secs(10 * 60);
 /// A command that writes files, maybe through filters that use the network.
 const CHECKOUT: Duration = Duration::from_secs(30 * 60);
 /// How long a command may take to end after it was told to.
@@ -246,6 +248,12 @@ impl Call {
     pub(crate) fn writes_files(mut self) -> Self {
         self.time = CHECKOUT;
         self.setting("checkout.workers=0")
+    }
+
+    /// The call brings a repository here: give it the time for that.
+    pub(crate) fn transfers(mut self) -> Self {
+        self.time = TRANSFER;
+        self
     }
 
     /// The call ends when `interrupt` is raised.

@@ -75,6 +75,7 @@
 //! | `remove.rs`, `trash.rs` | `remove_clean`, `discard` |
 //! | `commit.rs` | what an agent left uncommitted, as a commit |
 //! | `land.rs`, `land/checkout.rs` | a branch onto its target |
+//! | `mirror.rs` | a bare copy of a branch that lives elsewhere, and proposals to it |
 
 mod commit;
 mod committed;
@@ -84,6 +85,7 @@ mod error;
 mod git;
 mod keep;
 mod land;
+mod mirror;
 mod names;
 mod registration;
 mod remove;
@@ -105,6 +107,7 @@ pub use diff::{Diff, DiffStat, FileStat};
 pub use error::WorktreeError;
 pub use git::{Git, Interrupt};
 pub use land::{Landed, LandedAs, Target};
+pub use mirror::{Entry, EntryKind, Mirror, NewFile};
 pub use names::{CommitId, Head, Signature};
 pub use remove::{BranchFate, Discarded, Removed};
 pub use repository::Repository;

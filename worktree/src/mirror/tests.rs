@@ -1,0 +1,188 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::fixture::{Fixture, signature};
+
+const LIMIT: usize = 100;
+
+fn mirror(fixture: &Fixture) -> Mirror {
+    Mirror::at(fixture.git.clone(), fixture.root().join("state/mirror.git"))
+}
+
+fn url(fixture: &Fixture) -> String {
+    format!("file://{}", fixture.main().display().to_string().replace(' ', "%20"))
+}
+
+fn path_url(fixture: &Fixture) -> String {
+    fixture.main().display().to_string()
+}
+
+fn names(entries: &[Entry]) -> Vec<String> {
+    entries.iter().map(|entry| entry.path.to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_branch_is_fetched_and_read_without_a_checkout() {
+    let fixture = Fixture::new();
+    fixture.write(&fixture.main(), "agents/teams/a.yaml", "kind: Agent\n");
+    fixture.write(&fixture.main(), "agents/bytes", b"\0\n\xff\n");
+    let tip = fixture.commit(&fixture.main(), "second");
+    let mirror = mirror(&fixture);
+    assert_eq!(mirror.fetch(&path_url(&fixture), "main").unwrap(), tip);
+    assert_eq!(mirror.fetch(&path_url(&fixture), "main").unwrap(), tip, "and again");
+
+    let entries = mirror.entries(&tip, Path::new("agents"), LIMIT).unwrap().unwrap();
+    assert_eq!(names(&entries), ["bytes", "teams/a.yaml"]);
+    assert_eq!([entries[0].size_bytes, entries[1].size_bytes], [4, 12]);
+    let ids: Vec<&CommitId> = entries.iter().map(|entry| &entry.id).collect();
+    let contents = mirror.contents(&ids, 16).unwrap();
+    assert_eq!(contents, [b"\0\n\xff\n".to_vec(), b"kind: Agent\n".to_vec()]);
+
+    assert_eq!(mirror.entries(&tip, Path::new("."), LIMIT).unwrap().unwrap().len(), 5);
+    assert_eq!(mirror.entries(&tip, Path::new("nowhere"), LIMIT).unwrap(), None);
+    assert_eq!(mirror.entries(&tip, Path::new("README"), LIMIT).unwrap(), None, "a file");
+    let error = mirror.entries(&tip, Path::new(""), 4).unwrap_err();
+    assert!(matches!(error, WorktreeError::TooMany { limit: 4, .. }), "{error}");
+    assert!(fs::metadata(fixture.root().join("state/mirror.git/index")).is_err());
+}
+
+#[test]
+fn contents_are_bounded() {
+    let fixture = Fixture::new();
+    fixture.write(&fixture.main(), "large", vec![b'x'; 4000]);
+    let tip = fixture.commit(&fixture.main(), "large");
+    let mirror = mirror(&fixture);
+    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    let entries = mirror.entries(&tip, Path::new(""), LIMIT).unwrap().unwrap();
+    let large = &entries.iter().find(|entry| entry.path == Path::new("large")).unwrap().id;
+    assert_eq!(mirror.contents(&[large], 4000).unwrap()[0].len(), 4000);
+    assert!(matches!(mirror.contents(&[large], 3000), Err(WorktreeError::GitOutput { .. })));
+    let absent = CommitId::parse(&"0".repeat(40)).unwrap();
+    assert!(mirror.contents(&[&absent], 3000).is_err());
+}
+
+#[test]
+fn links_and_submodules_are_told_and_never_followed() {
+    let fixture = Fixture::new();
+    symlink("/etc/passwd", fixture.main().join("link.yaml")).unwrap();
+    let inner = fixture.main().join("inner");
+    fs::create_dir(&inner).unwrap();
+    fixture.run(&inner, ["init", "-q"]);
+    fixture.commit(&inner, "inner");
+    let tip = fixture.commit(&fixture.main(), "hostile");
+    let mirror = mirror(&fixture);
+    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    let entries = mirror.entries(&tip, Path::new(""), LIMIT).unwrap().unwrap();
+    let kind = |name: &str| entries.iter().find(|entry| entry.path == Path::new(name)).unwrap().kind;
+    assert_eq!(
+        [kind("link.yaml"), kind("inner"), kind("README")],
+        [EntryKind::Link, EntryKind::Submodule, EntryKind::File]
+    );
+}
+
+#[test]
+fn what_cannot_be_had_is_said() {
+    let fixture = Fixture::new();
+    let mirror = mirror(&fixture);
+    let error = mirror.fetch(&path_url(&fixture), "absent").unwrap_err();
+    assert!(matches!(&error, WorktreeError::TargetMissing { branch } if branch == "absent"), "{error}");
+    let nowhere = fixture.root().join("nowhere").display().to_string();
+    assert!(matches!(mirror.fetch(&nowhere, "main"), Err(WorktreeError::Git { .. })));
+}
+
+#[test]
+fn an_address_is_never_a_command() {
+    let fixture = Fixture::new();
+    let trap = fixture.root().join("trap");
+    let mirror = mirror(&fixture);
+    for address in [format!("ext::touch {}", trap.display()), format!("fd::{}", trap.display())] {
+        let error = mirror.fetch(&address, "main").unwrap_err();
+        assert!(error.to_string().contains("not allowed"), "{error}");
+    }
+    let option = format!("--upload-pack=touch {}", trap.display());
+    assert!(mirror.fetch(&option, "main").is_err());
+    assert!(!trap.exists());
+}
+
+#[test]
+fn whether_a_commit_goes_on_from_another_is_known() {
+    let fixture = Fixture::new();
+    let mirror = mirror(&fixture);
+    let first = mirror.fetch(&path_url(&fixture), "main").unwrap();
+    let second = fixture.commit(&fixture.main(), "second");
+    assert_eq!(mirror.fetch(&path_url(&fixture), "main").unwrap(), second);
+    fixture.run(&fixture.main(), ["reset", "-q", "--hard", "HEAD^"]);
+    let other = fixture.commit(&fixture.main(), "other");
+    assert_eq!(mirror.fetch(&path_url(&fixture), "main").unwrap(), other);
+    assert!(mirror.contains(&second, &first).unwrap() && mirror.contains(&other, &first).unwrap());
+    assert!(!mirror.contains(&other, &second).unwrap() && !mirror.contains(&first, &second).unwrap());
+    let unknown = CommitId::parse(&"1".repeat(40)).unwrap();
+    assert!(!mirror.contains(&other, &unknown).unwrap());
+}
+
+#[test]
+fn a_proposal_is_one_file_on_a_new_branch_and_nothing_else() {
+    let fixture = Fixture::new();
+    fixture.hook("pre-push", "#!/bin/sh\nexit 1\n");
+    fixture.write(&fixture.main(), "agents/tool", "old\n");
+    let base = fixture.commit(&fixture.main(), "base");
+    let mirror = mirror(&fixture);
+    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    let file =
+        NewFile { path: Path::new("agents/team a/new.yaml"), content: b"a\r\nb\n", kind: EntryKind::File };
+    let commit = mirror.commit_file(&base, &file, "Register it\n", &signature()).unwrap();
+    mirror.push_new(&path_url(&fixture), &commit, "register/a").unwrap();
+
+    assert_eq!(fixture.tip(&fixture.main(), "register/a"), commit);
+    assert_eq!(fixture.tip(&fixture.main(), "main"), base);
+    let shown =
+        fixture.run(&fixture.main(), ["show", "--format=%an %ae%n%s%n%P", "--name-status", "register/a"]);
+    assert_eq!(
+        shown,
+        format!("Alice alice@example.invalid\nRegister it\n{base}\n\nA\tagents/team a/new.yaml")
+    );
+    let content = fixture.run(&fixture.main(), ["cat-file", "-s", "register/a:agents/team a/new.yaml"]);
+    assert_eq!(content, "5");
+    assert_eq!(
+        fs::read_dir(&mirror.dir)
+            .unwrap()
+            .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().contains("index") })
+            .count(),
+        0
+    );
+
+    let changed = NewFile { path: Path::new("agents/tool"), content: b"new\n", kind: EntryKind::Executable };
+    let second = mirror.commit_file(&base, &changed, "Change it\n", &signature()).unwrap();
+    let error = mirror.push_new(&path_url(&fixture), &second, "register/a").unwrap_err();
+    assert!(matches!(&error, WorktreeError::BranchExists { branch } if branch == "register/a"), "{error}");
+    let error = mirror.push_new(&path_url(&fixture), &second, "main").unwrap_err();
+    assert!(matches!(error, WorktreeError::BranchExists { .. }));
+    assert_eq!(fixture.tip(&fixture.main(), "register/a"), commit, "nobody's branch was moved");
+    mirror.push_new(&path_url(&fixture), &second, "change/tool").unwrap();
+    let shown = fixture.run(&fixture.main(), ["show", "--format=", "--raw", "--no-abbrev", "change/tool"]);
+    assert!(shown.starts_with(":100644 100755 ") && shown.ends_with("M\tagents/tool"), "{shown}");
+}
+
+#[test]
+fn a_repository_with_long_ids_is_fetched_as_well() {
+    let fixture = Fixture::unborn(&["--object-format=sha256"]);
+    fixture.write(&fixture.main(), "a.yaml", "a\n");
+    let tip = fixture.commit(&fixture.main(), "first");
+    let mirror = mirror(&fixture);
+    assert_eq!(mirror.fetch(&url(&fixture).replace("%20", " "), "main").unwrap(), tip);
+    assert_eq!(tip.as_str().len(), 64);
+    assert_eq!(names(&mirror.entries(&tip, Path::new(""), LIMIT).unwrap().unwrap()), ["a.yaml"]);
+}
+
+#[test]
+fn nobody_is_named_who_is_not_configured() {
+    let fixture = Fixture::new();
+    let mirror = mirror(&fixture);
+    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    assert_eq!(mirror.identity().unwrap(), None);
+    fixture.run(&mirror.dir, ["config", "user.name", "Bob"]);
+    assert_eq!(mirror.identity().unwrap(), None);
+    fixture.run(&mirror.dir, ["config", "user.email", "bob@example.invalid"]);
+    assert_eq!(mirror.identity().unwrap(), Some(("Bob".into(), "bob@example.invalid".into())));
+}

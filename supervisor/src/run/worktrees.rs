@@ -3,16 +3,15 @@
 use std::path::Path;
 
 use agentsup_worktree::{
-    CommitId, Git, Interrupt, NewWorktree, Repository, Signature, Status, Trash, Worktree, WorktreeError,
+    CommitId, Interrupt, NewWorktree, Repository, Signature, Status, Trash, Worktree, WorktreeError,
 };
 
 use super::own;
 use crate::core::error::{Code, Failure};
 use crate::core::run::Run;
-use crate::sys::clock;
 use crate::sys::env::Env;
 use crate::sys::paths::Home;
-use crate::sys::spawn::{self, Program};
+use crate::sys::{clock, git};
 
 /// Runs blocking work on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -35,21 +34,9 @@ pub(super) struct Start {
     pub(super) own: Result<own::Read, Failure>,
 }
 
-/// The git that looks at repositories. Its environment is what programs may see that a repository's configuration names.
-fn git() -> Git {
-    let own = Env::current();
-    // By its path: a program that has to be looked for is started by a fork of the whole daemon.
-    let program = match spawn::find_program("git", own.var("PATH"), Path::new("/")) {
-        Program::File(file) => file.into_os_string(),
-        _ => "git".into(),
-    };
-    let gits = own.iter().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_"));
-    own.for_children().chain(gits).fold(Git::new(program), |git, (name, value)| git.with_env(name, value))
-}
-
 /// Looks at the directory that a run is to start from.
 pub(super) fn look(directory: &Path) -> Result<Start, Failure> {
-    let (repository, head) = Repository::discover_with_head(git(), directory).map_err(failure)?;
+    let (repository, head) = Repository::discover_with_head(git::local(), directory).map_err(failure)?;
     let base = match head.commit() {
         Some(commit) => commit.clone(),
         None => repository.require_commit().map_err(failure)?,
@@ -88,7 +75,7 @@ fn new(run: &Run) -> Result<NewWorktree, Failure> {
 
 /// The run's worktree.
 pub(super) fn open(run: &Run) -> Result<Worktree, Failure> {
-    let repository = Repository::discover(git(), &run.repository).map_err(failure)?;
+    let repository = Repository::discover(git::local(), &run.repository).map_err(failure)?;
     let opened = base(run).map(|base| repository.open(&run.worktree, &run.branch, base))?;
     match opened {
         Err(WorktreeError::WorktreeMissing { .. }) => Err(gone(&repository, run)),
@@ -136,7 +123,7 @@ pub(super) fn tidy(home: &Home, run: &Run) -> Fate {
 
 /// Takes back what the launch of a run left whose agent never came to life.
 pub(super) fn take_back(home: &Home, run: &Run) -> Result<(), Failure> {
-    let repository = Repository::discover(git(), &run.repository).map_err(failure)?;
+    let repository = Repository::discover(git::local(), &run.repository).map_err(failure)?;
     repository.take_back_unfinished(&new(run)?, &trash(home)?).map_err(failure)
 }
 

@@ -51,3 +51,9 @@ pub fn new_token() -> Result<String, RandomError> {
     let bytes: [u8; 32] = random()?;
     Ok(format!("ast_{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
+
+/// A number from zero, below the bound; zero if that is zero. For what must merely not be the same everywhere.
+pub fn below(bound: u64) -> Result<u64, RandomError> {
+    let number = u64::from_le_bytes(random()?);
+    Ok(number.checked_rem(bound).unwrap_or(0))
+}

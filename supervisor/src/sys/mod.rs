@@ -8,6 +8,7 @@ pub mod clock;
 pub mod detach;
 pub mod env;
 pub mod files;
+pub mod git;
 pub mod grounds;
 pub mod http;
 pub mod ids;

@@ -186,6 +186,11 @@ impl Home {
         self.state.join("keys.json")
     }
 
+    /// What was fetched of the registry in git.
+    pub fn registry_dir(&self) -> PathBuf {
+        self.state.join("registry")
+    }
+
     /// The daemon's socket.
     pub fn socket(&self) -> PathBuf {
         self.state.join("agentsup.sock")

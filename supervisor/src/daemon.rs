@@ -20,6 +20,7 @@ use crate::api::loopback::{self, Doors};
 use crate::api::server::{self, Activity};
 use crate::api::start::Readiness;
 use crate::api::{App, SharedApp};
+use crate::catalog::{self, git::GitRegistry};
 use crate::core::error::{Code, Failure};
 use crate::core::record::EventEntry;
 use crate::core::visible::visible;
@@ -28,7 +29,7 @@ use crate::gate::Gate;
 use crate::gateway::Gateway;
 use crate::hooks::{Hooks, Meter};
 use crate::mcp::Proxy;
-use crate::registry::{Registry, Switch};
+use crate::registry::{Registry, Snapshot, Switch, short};
 use crate::run::{AfterRun, Runs, deprovision, reconcile, stop};
 use crate::store::{Store, StoreError, facts, meta, runs};
 use crate::sys::env::Env;
@@ -108,10 +109,12 @@ async fn run(home: Home) -> Result<(), Failure> {
     let door = tokio::net::TcpListener::from_std(door).map_err(|error| Failure::internal(&error))?;
 
     let started_at_ms = clock::now_ms();
+    let git_registry = GitRegistry::new(home.clone(), registry.clone(), gate.clone());
     let app = Arc::new(App {
         home,
         store: store.clone(),
         registry,
+        catalog: git_registry,
         gate,
         runs,
         proxy: proxy.clone(),
@@ -127,6 +130,7 @@ async fn run(home: Home) -> Result<(), Failure> {
     tokio::spawn(tidy(app.runs.clone()));
     tokio::spawn(end_when_idle(app.runs.count(), activity.clone(), shutdown.clone()));
     tokio::spawn(tell_registry_changes(Arc::clone(&app)));
+    tokio::spawn(catalog::follow(app.catalog.clone(), shutdown.clone()));
     tokio::spawn(gateway.clone().reconcile(shutdown.clone()));
     tokio::spawn(tell_alerts(Arc::clone(&app)));
     tokio::spawn(tell_questions(Arc::clone(&app)));
@@ -244,10 +248,11 @@ async fn open_door(store: &Store) -> Result<(TcpListener, u16), Failure> {
 }
 
 async fn note_start(app: &SharedApp, recovered: usize) -> Result<(), StoreError> {
-    let digest = hex::encode(app.registry.current().digest);
+    let snapshot = app.registry.current();
     let event = EventEntry::new("daemon-started", "the daemon started")
         .fact("version", env!("CARGO_PKG_VERSION"))
-        .fact("manifests", digest)
+        .fact("manifests", hex::encode(snapshot.digest))
+        .fact("registry", from_registry(&snapshot))
         .fact("calls_assumed_spent", recovered);
     app.gate.note(event).await.map(drop)
 }
@@ -261,7 +266,7 @@ async fn tidy(runs: Runs) {
 /// Records when other manifests or policies come into force.
 async fn tell_registry_changes(app: SharedApp) {
     let mut changes = app.registry.watch();
-    let mut digest = changes.borrow_and_update().digest;
+    let mut known = Arc::clone(&changes.borrow_and_update());
     loop {
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
@@ -271,18 +276,45 @@ async fn tell_registry_changes(app: SharedApp) {
         for problem in &snapshot.problems {
             tracing::warn!(%problem, "the last good configuration stays in force");
         }
-        if snapshot.digest == digest {
-            continue;
-        }
-        digest = snapshot.digest;
-        let event = EventEntry::new("manifests-loaded", "other manifests or policies came into force")
-            .fact("manifests", hex::encode(digest))
-            .fact("agents", snapshot.agents.len())
-            .fact("budgets", snapshot.budgets.len());
-        if let Err(error) = app.gate.note(event).await {
-            tracing::error!(%error, "loaded manifests could not be recorded");
+        if snapshot.digest != known.digest || from_registry(&snapshot) != from_registry(&known) {
+            let event = in_force(&known, &snapshot);
+            known = snapshot;
+            if let Err(error) = app.gate.note(event).await {
+                tracing::error!(%error, "loaded manifests could not be recorded");
+            }
         }
     }
+}
+
+/// The commit that manifests come from, with its repository and branch; empty where they come from this machine only.
+fn from_registry(snapshot: &Snapshot) -> String {
+    snapshot.registry.as_ref().map_or_else(String::new, |in_force| {
+        format!("{} of {} ({})", in_force.commit, in_force.source.git, in_force.source.branch)
+    })
+}
+
+fn in_force(before: &Snapshot, now: &Snapshot) -> EventEntry {
+    let (from, to) = (from_registry(before), from_registry(now));
+    let (kind, text) = match &now.registry {
+        _ if from == to => ("manifests-loaded", "other manifests or policies came into force".to_owned()),
+        Some(in_force) => {
+            let text = format!("the registry's commit {} came into force", short(&in_force.commit));
+            ("registry-in-force", text)
+        }
+        None if !now.problems.is_empty() => {
+            let text = "nothing is in force: what lies on this machine does not go with the registry";
+            ("registry-held", text.to_owned())
+        }
+        None => {
+            ("registry-left", "manifests come from this machine only, no registry counts any more".to_owned())
+        }
+    };
+    EventEntry::new(kind, text)
+        .fact("manifests", hex::encode(now.digest))
+        .fact("registry", to)
+        .fact("registry_before", from)
+        .fact("agents", now.agents.len())
+        .fact("budgets", now.budgets.len())
 }
 
 /// Shows alerts on the user's desktop, one after the other.

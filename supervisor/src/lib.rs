@@ -22,7 +22,7 @@
 //! - [`approvals`]: open questions to people.
 //! - [`gate`]: decides, asks, reserves, records; the only place that makes a [`gate::Permit`].
 //! - [`agents`]: one file per kind of agent, mostly data.
-//! - flows: [`run`], [`gateway`], [`mcp`], [`hooks`]. They meet at the gate.
+//! - flows: [`run`], [`gateway`], [`mcp`], [`hooks`], [`catalog`]. They meet at the gate.
 //! - [`audit`]: reading and checking the record.
 //! - [`demo`]: an agent, a model and an MCP server that are built in.
 //! - `api`: the one table of operations, its server and its client, and the loopback front door.
@@ -65,6 +65,7 @@ pub mod agents;
 pub mod api;
 pub mod approvals;
 pub mod audit;
+pub mod catalog;
 pub mod cli;
 pub mod core;
 pub mod daemon;

@@ -157,7 +157,9 @@ impl Home {
 
     /// Writes a file below `manifests/`.
     pub(crate) fn manifest(&self, file: &str, text: &str) {
-        std::fs::write(self.agentsup().join("manifests").join(file), text).expect("write a manifest");
+        let path = self.agentsup().join("manifests").join(file);
+        std::fs::create_dir_all(path.parent().expect("a file has a directory")).expect("create a directory");
+        std::fs::write(path, text).expect("write a manifest");
     }
 
     /// Writes the manifests of one agent and its budget, both called `name`.
@@ -269,7 +271,8 @@ impl Manifest {
         self
     }
 
-    fn text(&self, name: &str) -> String {
+    /// The manifest of an agent and its budget.
+    pub(crate) fn text(&self, name: &str) -> String {
         let list = |items: &[String]| serde_json::json!(items).to_string();
         format!(
             "apiVersion: agentsup.dev/v1alpha1\nkind: Agent\nmetadata:\n  name: {name}\n  namespace: team-test\n\

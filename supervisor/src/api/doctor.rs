@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::answers::daemon::Status;
+use super::answers::registry::RegistryView;
 use crate::agents::{self, ADAPTERS, Adapter};
 use crate::core::error::{Code, Failure};
 use crate::core::reach::{Grade, Held};
-use crate::registry::{Coverage, Registry};
+use crate::registry::{Coverage, Look, Registry};
 use crate::sys::capture;
 use crate::sys::env::Env;
 use crate::sys::paths::Home;
@@ -38,6 +39,9 @@ pub struct Report {
     pub registered_agents: u64,
     /// The manifest of the Agent Control Specification that is asked besides, if one is configured and has no problem.
     pub acs: Option<AcsView>,
+    /// The registry in git, where one is configured.
+    #[serde(default)]
+    pub registry: Option<RegistryView>,
 }
 
 /// A manifest of the Agent Control Specification.
@@ -184,6 +188,14 @@ fn brief(found: &ProgramView) -> String {
 pub fn examine(home: &Home, daemon: Option<Status>) -> Result<Report, Failure> {
     home.check()?;
     let files = Registry::read(home);
+    let registry = files.config.registry.clone().map(|source| RegistryView {
+        commit: files.registry.as_ref().map(|in_force| in_force.commit.clone()),
+        since_ms: files.registry.as_ref().map(|in_force| in_force.since_ms),
+        look: Registry::last_look(home, &source),
+        source,
+    });
+    let looked = registry.iter().flat_map(|registry| &registry.look).flat_map(Look::problems);
+    let problems = files.problems.iter().cloned().chain(looked).map(|problem| problem.to_string());
     let registered = if files.problems.is_empty() { files.agents.len() } else { 0 };
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -192,12 +204,13 @@ pub fn examine(home: &Home, daemon: Option<Status>) -> Result<Report, Failure> {
         git: git(),
         agents: ADAPTERS.iter().filter_map(|adapter| agent(adapter)).collect(),
         keyring: keyring(),
-        problems: files.problems.iter().map(ToString::to_string).collect(),
+        problems: problems.collect(),
         registered_agents: u64::try_from(registered).unwrap_or(u64::MAX),
         acs: files
             .acs
             .filter(|_| files.problems.is_empty())
             .map(|acs| AcsView { manifest: acs.file().to_owned(), points: acs.coverage() }),
+        registry,
     })
 }
 
@@ -206,6 +219,7 @@ fn paths(home: &Home) -> Vec<PathView> {
         ("configuration", home.config_file()),
         ("manifests", home.manifests_dir()),
         ("state", home.state_dir().to_owned()),
+        ("registry's copy", home.registry_dir()),
         ("database", home.database()),
         ("socket", home.socket()),
         ("lock", home.lock()),

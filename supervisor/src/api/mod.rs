@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::catalog::git::GitRegistry;
 use crate::gate::Gate;
 use crate::mcp::Proxy;
 use crate::registry::Registry;
@@ -34,6 +35,8 @@ pub struct App {
     pub store: Store,
     /// What is in force.
     pub registry: Registry,
+    /// The registry in git.
+    pub catalog: GitRegistry,
     /// The gate.
     pub gate: Gate,
     /// The life cycle of runs.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::SharedApp;
 use super::answers::{
     agents, approvals, audit, budgets, clock, daemon, decided, explain, figures, keys, manifests, mcp,
-    policies, prices, reconcile, usage, why,
+    policies, prices, reconcile, registry, usage, why,
 };
 use crate::core::error::{Code, Failure};
 use crate::run::{changes, launch, stop, suspend, view};
@@ -149,9 +149,11 @@ ops! {
     /// Shows one agent, field by field.
     AgentShow "agent.show" (agents::NameParams) -> agents::AgentDetail = |app, params| agents::show(app, params);
     /// Registers an agent.
-    AgentRegister "agent.register" (agents::RegisterParams) -> agents::AgentView = |app, params| agents::register(app, params);
+    AgentRegister "agent.register" (agents::RegisterParams) -> agents::Registered = |app, params| agents::register(app, params);
     /// Writes that an agent is retired.
     AgentRetire "agent.retire" (agents::NameParams) -> agents::Retired = |app, params| agents::retire(app, params);
+    /// Looks at the registry in git now.
+    RegistrySync "registry.sync" (registry::SyncParams) -> registry::SyncView = |app, params| registry::sync(app, params);
     /// Writes the personal agent and its budget.
     ManifestInit "manifest.init" (manifests::InitParams) -> manifests::Initialised = |app, params| manifests::init(app, params);
     /// Writes the demo's agent and budget.

@@ -3,8 +3,8 @@
 mod register;
 
 use super::output::{self, Answer, Cell, Tone, cell};
-use super::{Outcome, ask};
-use crate::api::answers::agents::{AgentDetail, AgentView, FieldView, NameParams, Standing};
+use super::{Outcome, ask, ask_slowly};
+use crate::api::answers::agents::{AgentDetail, AgentView, FieldView, NameParams, Proposal, Standing, short};
 use crate::api::answers::budgets::BudgetView;
 use crate::api::ops::{AgentList, AgentRetire, AgentShow, Nothing};
 use crate::sys::clock;
@@ -52,7 +52,8 @@ struct NameArgs {
 /// Retire an agent: it starts no more runs, and those that run are stopped
 ///
 /// Writes `lifecycle: retired` into its manifest, which otherwise stays as it is written. Each of its runs is asked to
-/// end, killed if it does not, and the reason is on the record.
+/// end, killed if it does not, and the reason is on the record. Where a registry in git declares it, that is proposed
+/// there on a branch, and in force once it is merged and fetched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -100,6 +101,7 @@ fn standing(standing: Standing) -> Cell {
         Standing::Active => cell("active").tone(Tone::Good),
         Standing::Expired => cell("expired").tone(Tone::Bad),
         Standing::Retired => cell("retired").tone(Tone::Faint),
+        Standing::Proposed => cell("proposed").tone(Tone::Faint),
     }
 }
 
@@ -112,7 +114,8 @@ fn tell(agent: &AgentDetail) {
     let view = &agent.view;
     let mut facts = vec![("agent", cell(&view.agent).tone(Tone::Strong)), ("state", standing(view.standing))];
     if let (Some(file), Some(line)) = (&view.file, view.line) {
-        facts.push(("declared in", cell(format_args!("{}:{line}", file.display()))));
+        let commit = view.commit.as_ref().map_or_else(String::new, |commit| format!("@{}", short(commit)));
+        facts.push(("declared in", cell(format_args!("{}{commit}:{line}", file.display()))));
     }
     let runs = view.runs.iter().map(|id| id.short()).collect::<Vec<_>>().join(", ");
     facts.push(("runs", cell(if runs.is_empty() { "none".to_owned() } else { runs })));
@@ -174,9 +177,14 @@ fn budget_row(budget: &BudgetView) -> Vec<Cell> {
 }
 
 fn retire(args: RetireArgs) -> Outcome {
-    let retired = ask(async |client| client.call::<AgentRetire>(NameParams { name: args.name }).await)?;
+    let params = NameParams { name: args.name };
+    let retired = ask_slowly("retiring it", async |client| client.call::<AgentRetire>(params).await)?;
     Ok(args.answer.give(&retired, |retired| {
         let view = &retired.view;
+        if let Some(proposal) = &retired.proposal {
+            output::line(format_args!("{} is proposed to be retired", view.agent));
+            return tell_proposal(proposal);
+        }
         output::line(format_args!("{} is retired", view.agent));
         if !view.runs.is_empty() {
             let runs = output::count(view.runs.len() as u64, "run");
@@ -190,4 +198,22 @@ fn retire(args: RetireArgs) -> Outcome {
             ));
         }
     }))
+}
+
+/// Where a change waits for review, and that it is not in force.
+fn tell_proposal(proposal: &Proposal) {
+    let Proposal { git, branch, commit, onto, file, review } = proposal;
+    let shown = |text: &str| output::printable(text);
+    output::narrate(format_args!(
+        "`{}` is on branch `{}` of {} ({})",
+        shown(&file.display().to_string()),
+        shown(branch),
+        shown(git),
+        short(commit)
+    ));
+    output::narrate(format_args!("nothing of it is in force until it is on `{}` and fetched", shown(onto)));
+    match review {
+        Some(link) => output::line(shown(link)),
+        None => output::hint(format_args!("open a review of branch `{}`", shown(branch))),
+    }
 }

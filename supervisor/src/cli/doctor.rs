@@ -6,10 +6,12 @@ use std::process::ExitCode;
 
 use super::output::{self, Answer, Cell, Format, Tone, cell};
 use super::{Outcome, ask_of};
+use crate::api::answers::registry::{Found, RegistryView, short};
 use crate::api::client::Absent;
 use crate::api::doctor::{self, KeyringView, ProgramState, ProgramView, Report};
 use crate::api::ops::{DaemonStatus, Nothing};
 use crate::core::error::Code;
+use crate::sys::clock;
 use crate::sys::paths::Home;
 
 /// Check what must be in place: paths, ports, programs, keyring, configuration
@@ -68,6 +70,7 @@ fn show(report: &Report) {
     let agents = output::count(report.registered_agents, "registered agent");
     let tone = if report.registered_agents == 0 { Tone::Warning } else { Tone::Good };
     facts.push(("registry", cell(agents).tone(tone)));
+    facts.extend(report.registry.iter().map(|registry| ("registry in git", in_git(registry))));
     if let Some(acs) = &report.acs {
         let text = format!("{}: {}", acs.manifest.display(), acs.points);
         let is_whole = acs.points.denied.is_empty() && acs.points.never_asked.is_empty();
@@ -85,6 +88,28 @@ fn show(report: &Report) {
     if report.registered_agents == 0 && report.problems.is_empty() {
         output::hint("agentsup init");
     }
+}
+
+/// What is in force of it, and when it was asked for news last.
+fn in_git(registry: &RegistryView) -> Cell {
+    let (in_force, mut tone) = match &registry.commit {
+        Some(commit) => (format!("{} of", short(commit)), Tone::Good),
+        None => ("nothing is in force of".to_owned(), Tone::Bad),
+    };
+    let asked = registry.look.as_ref().map_or_else(
+        || "never asked".to_owned(),
+        |look| format!("asked {}", clock::shown(look.at_ms, clock::now_ms())),
+    );
+    let state = match registry.look.as_ref().map(|look| &look.found) {
+        None | Some(Found::Current) => String::new(),
+        Some(Found::Unreachable { why }) => format!(", not reached: {why}"),
+        Some(Found::Rewound { commit } | Found::Invalid { commit, .. }) => {
+            tone = Tone::Bad;
+            format!(", {} was refused", short(commit))
+        }
+    };
+    let source = &registry.source;
+    cell(format_args!("{in_force} {} ({}), {asked}{state}", source.git, source.branch)).tone(tone)
 }
 
 fn daemon(report: &Report) -> Cell {

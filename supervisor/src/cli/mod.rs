@@ -32,11 +32,13 @@ mod schema;
 mod statusline;
 mod stop;
 mod suspend;
+mod sync;
 mod usage;
 mod why;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Subcommand};
 
@@ -75,8 +77,8 @@ Examples:
 
 Everything lives below AGENTSUP_HOME if that is set, else in the platform's usual places. Exit
 codes: 0 ok, 1 bug, 2 usage, 90 denied, 91 approval timed out, 92 budget, 93 killed, 94 daemon
-unreachable, 95 audit broken, 96 configuration invalid, 98 decisions would change (with --check);
-`run` passes the agent's own code on.";
+unreachable, 95 audit broken, 96 configuration invalid, 97 registry refused or out of reach, 98
+decisions would change (with --check); `run` passes the agent's own code on.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -99,6 +101,7 @@ enum Verb {
     Why(why::Args),
     Audit(audit::Args),
     Agent(agent::Args),
+    Sync(sync::Args),
     Budget(budget::Args),
     Usage(usage::Args),
     Prices(prices::Args),
@@ -166,6 +169,7 @@ fn perform(verb: Verb, desktop: Option<Window>) -> Outcome {
         Verb::Why(args) => why::perform(args),
         Verb::Audit(args) => audit::perform(args),
         Verb::Agent(args) => agent::perform(args),
+        Verb::Sync(args) => sync::perform(args),
         Verb::Budget(args) => budget::perform(args),
         Verb::Prices(args) => prices::perform(args),
         Verb::Usage(args) => usage::perform(args),
@@ -200,6 +204,20 @@ fn ask_of<T>(absent: Absent, work: impl AsyncFnOnce(&Client) -> Result<T, Failur
         .build()
         .map_err(|error| Failure::internal(&error))?;
     runtime.block_on(work(&client))
+}
+
+/// As [`ask`], telling what is waited for once that takes more than a second.
+fn ask_slowly<T>(what: &str, work: impl AsyncFnOnce(&Client) -> Result<T, Failure>) -> Result<T, Failure> {
+    ask(async |client| {
+        let mut answer = std::pin::pin!(work(client));
+        match tokio::time::timeout(Duration::from_secs(1), &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                output::narrate(format_args!("{what} …"));
+                answer.await
+            }
+        }
+    })
 }
 
 /// The daemon works elsewhere.

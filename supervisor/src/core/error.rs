@@ -31,6 +31,8 @@ pub enum Code {
     AuditBroken,
     /// The configuration or a manifest is not valid.
     ConfigInvalid,
+    /// The registry, or what it stands at, could not be had or did not take what it was given.
+    CatalogRefused,
     /// A bug, or a machine that fails.
     Internal,
 }
@@ -48,6 +50,7 @@ impl Code {
             Self::DaemonUnreachable => 94,
             Self::AuditBroken => 95,
             Self::ConfigInvalid => 96,
+            Self::CatalogRefused => 97,
         }
     }
 }

@@ -62,6 +62,7 @@ fn snapshot(agent: Agent, budgets: Vec<TokenBudget>) -> Snapshot {
         acs: None,
         origins: std::collections::BTreeMap::new(),
         digest: [0; 32],
+        registry: None,
         problems: Vec::new(),
     }
 }

@@ -11,6 +11,8 @@ use crate::core::money::NanoUsd;
 use crate::core::policy::Pack;
 use crate::sys::secrets::SecretRef;
 
+use super::source::Source;
+
 /// The configuration in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -36,8 +38,8 @@ pub struct Config {
     pub approval_timeout_ms: u64,
     /// How long what a decision was about is kept beside its record, in milliseconds; none where it is not.
     pub facts_kept_ms: Option<i64>,
-    /// The git repository that manifests come from, kept for `doctor`; fetching it is not part of this version.
-    pub registry_git: Option<String>,
+    /// The git repository that agents, budgets and policies come from.
+    pub registry: Option<Source>,
 }
 
 /// On or off.
@@ -193,7 +195,7 @@ impl Default for Config {
             policy_pack: Pack::default(),
             approval_timeout_ms: APPROVAL_TIMEOUT_MS,
             facts_kept_ms: Some(FACTS_KEPT_MS),
-            registry_git: None,
+            registry: None,
         }
     }
 }

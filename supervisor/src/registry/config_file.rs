@@ -15,6 +15,7 @@ use super::config::{
     Setting, Switch, WIRES,
 };
 use super::data_rules;
+use super::source;
 use super::syntax;
 use super::tree::{At, Faults, Field, Fields};
 use super::units;
@@ -80,10 +81,8 @@ pub(super) fn read(file: &Path, text: &str, found: &mut Vec<Problem>) -> Config 
     if let Some(fields) = root.take("breakers", faults).and_then(|field| field.fields(faults)) {
         breakers(fields, &mut config.breakers, faults);
     }
-    if let Some(mut registry) = root.take("registry", faults).and_then(|field| field.fields(faults)) {
-        let git = registry.take("git", faults).and_then(|field| field.text(faults));
-        config.registry_git = git.map(str::to_owned);
-        registry.done(faults);
+    if let Some(fields) = root.take("registry", faults).and_then(|field| field.fields(faults)) {
+        config.registry = source::read(fields, faults);
     }
     root.done(faults);
     config

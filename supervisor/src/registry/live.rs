@@ -20,7 +20,9 @@ use crate::sys::paths::{CONFIG_NAME, Home, MANIFESTS_NAME, PRICES_NAME};
 use super::config::{Config, McpServerConfig, ProviderConfig};
 use super::followed::{Followed, Watched};
 use super::init::{DEMO_AGENT, Draft};
-use super::load::{acs_file, load, load_other, load_with};
+use super::load::{Machine, acs_file, assemble, load, load_config, load_other, load_with};
+use super::remote::kept::{self, Look};
+use super::source::Source;
 use super::{Acs, RegistryError, Snapshot};
 
 /// The most looks at the files of an ACS manifest that leads to others each time; the next change is the next look.
@@ -43,6 +45,8 @@ struct Inner {
     loading: Mutex<()>,
     watcher: Mutex<Option<RecommendedWatcher>>,
     followed: Followed,
+    /// What lay on this machine when all of it was good.
+    good: Mutex<Option<Machine>>,
     demo: OnceLock<Demo>,
 }
 
@@ -67,6 +71,7 @@ impl Registry {
             loading: Mutex::new(()),
             watcher: Mutex::new(None),
             followed: Followed::default(),
+            good: Mutex::new(None),
             demo: OnceLock::new(),
         });
         let registry = Self { inner };
@@ -100,6 +105,19 @@ impl Registry {
         load_with(home, Some((&draft.path, &draft.text)))
     }
 
+    /// The configuration as its file says it now, whether or not a set with it can come into force; as it is in force
+    /// where the file has problems. Blocks on the file system.
+    pub fn configured(&self) -> Config {
+        let mut problems = Vec::new();
+        let config = load_config(&self.inner.home, &mut problems);
+        if problems.is_empty() { config } else { self.current().config.clone() }
+    }
+
+    /// How the last look at a registry in git ended, if there was one. Blocks on the file system.
+    pub fn last_look(home: &Home, source: &Source) -> Option<Look> {
+        kept::last_look(home, source)
+    }
+
     /// The given set is in force; for tests of what stands above the registry.
     #[cfg(test)]
     pub(crate) fn fixed(snapshot: Snapshot) -> Self {
@@ -109,6 +127,7 @@ impl Registry {
             loading: Mutex::new(()),
             watcher: Mutex::new(None),
             followed: Followed::default(),
+            good: Mutex::new(None),
             demo: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -149,22 +168,24 @@ impl Inner {
         let _guard = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         // First watch, then look: what changes in between is told.
         self.watch_manifests();
-        let mut loaded = load(&self.home);
+        let look = || {
+            let machine = Machine::read(&self.home);
+            let loaded = assemble(&machine, machine.remote(&self.home).as_ref());
+            (machine, loaded)
+        };
+        let (mut machine, mut loaded) = look();
         // Here what to watch is known only from a look.
         for _ in 0..ACS_LOOKS {
             if self.follow_acs(&loaded) == Watched::Before {
                 break;
             }
-            loaded = load(&self.home);
+            (machine, loaded) = look();
         }
-        self.add_demo(&mut loaded);
+        let good = self.best(machine, &loaded);
         self.current.send_if_modified(|current| {
-            let next = if loaded.problems.is_empty() {
-                loaded
-            } else {
-                // The last good set stays in force, whole; before there was one, nothing is.
-                Snapshot { problems: loaded.problems, ..(**current).clone() }
-            };
+            // The last good set stays in force, whole; before there was one, nothing is.
+            let next = good.unwrap_or_else(|| (**current).clone());
+            let next = Snapshot { problems: loaded.problems, ..next };
             let changed = next.digest != current.digest
                 || next.config != current.config
                 || next.problems != current.problems;
@@ -173,6 +194,30 @@ impl Inner {
             }
             changed
         });
+    }
+
+    /// The set that comes into force. A file of this machine that has a problem does not keep what the registry says from
+    /// coming into force: beside it stands what lay here when it was good, and if that does not go with it, or nothing was
+    /// good since the start, only the user's own policies. Where those do not go with it either, nothing is in force.
+    fn best(&self, machine: Machine, loaded: &Snapshot) -> Option<Snapshot> {
+        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut best = if loaded.problems.is_empty() {
+            *good = Some(machine);
+            loaded.clone()
+        } else {
+            let last = good.as_ref().unwrap_or(&machine);
+            let remote = Some(last.remote(&self.home)?);
+            let with = |machine: &Machine| assemble(machine, remote.as_ref());
+            let found = [with(last), with(&last.own_policies())];
+            match found.into_iter().find(|set| set.problems.is_empty()) {
+                Some(set) => set,
+                // Neither does a user's file hold up what the registry says, nor the registry loosen what the user says.
+                None if remote.as_ref().is_some_and(|remote| remote.kept.is_some()) => nothing(Vec::new()),
+                None => return None,
+            }
+        };
+        self.add_demo(&mut best);
+        Some(best)
     }
 
     /// What the configuration says under the same name wins.
@@ -248,6 +293,7 @@ fn nothing(problems: Vec<Problem>) -> Snapshot {
         acs: None,
         origins: BTreeMap::new(),
         digest: [0; 32],
+        registry: None,
         problems,
     }
 }

@@ -17,14 +17,16 @@ use crate::sys::paths::Home;
 use super::config::{Config, PriceOverride};
 use super::fields::Kind;
 use super::manifest::{Body, Document};
-use super::{Acs, Origin, Snapshot, acs, chain, config_file, label_rules, manifest};
+use super::remote::{Remote, kept};
+use super::source::Source;
+use super::{Acs, Origin, Snapshot, acs, authority, chain, config_file, label_rules, manifest};
 
 /// The most files that are read.
-const MAX_FILES: usize = 10_000;
+pub(super) const MAX_FILES: usize = 10_000;
 /// The largest file that is read, in bytes.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The deepest directory below the manifests directory.
-const MAX_DEPTH: usize = 16;
+pub(super) const MAX_DEPTH: usize = 16;
 
 /// Reads everything. With problems the rest of the snapshot must not come into force.
 pub(super) fn load(home: &Home) -> Snapshot {
@@ -33,48 +35,165 @@ pub(super) fn load(home: &Home) -> Snapshot {
 
 /// As [`load`], as if one more file were there.
 pub(super) fn load_with(home: &Home, more: Option<(&Path, &str)>) -> Snapshot {
-    load_at(home, home.manifests_dir(), None, more)
+    let mut machine = Machine::read(home);
+    machine.files.extend(more.map(|(path, text)| (path.to_owned(), text.to_owned())));
+    assemble(&machine, machine.remote(home).as_ref())
 }
 
-/// As [`load`], as if the manifests lay elsewhere or another pack were chosen.
+/// As [`load`], as if the manifests lay elsewhere, all of them, or another pack were chosen.
 pub(super) fn load_other(home: &Home, root: Option<&Path>, pack: Option<Pack>) -> Snapshot {
-    load_at(home, root.map_or_else(|| home.manifests_dir(), Path::to_owned), pack, None)
+    let mut machine = Machine::read_at(home, root.map_or_else(|| home.manifests_dir(), Path::to_owned));
+    machine.config.policy_pack = pack.unwrap_or(machine.config.policy_pack);
+    if root.is_some() {
+        machine.config.registry = None;
+    }
+    assemble(&machine, machine.remote(home).as_ref())
 }
 
-fn load_at(home: &Home, root: PathBuf, pack: Option<Pack>, more: Option<(&Path, &str)>) -> Snapshot {
-    let mut problems = Vec::new();
-    let mut config = load_config(&home.config_file(), &mut problems);
-    config.list_prices = load_prices(&home.prices_file(), &mut problems);
-    config.policy_pack = pack.unwrap_or(config.policy_pack);
-    let mut files = load_files(&root, &mut problems);
-    files.extend(more.map(|(path, text)| (path.to_owned(), text.to_owned())));
-    let (acs, acs_files) = load_acs(home, (&config, &root), &mut files, &mut problems);
+/// What lies on this machine: the configuration, and files of manifests and policies.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    pub(super) config: Config,
+    root: PathBuf,
+    files: BTreeMap<PathBuf, String>,
+    part: Part,
+    acs: Option<Acs>,
+    acs_files: acs::Files,
+    problems: Vec<Problem>,
+}
+
+/// What of a machine's files counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// What a registry leaves to every machine: policies of the user's own layer, and the labels that they look at.
+    OwnPolicies,
+}
+
+impl Machine {
+    /// Reads it; what is wrong with it is found again in what is assembled of it.
+    pub(super) fn read(home: &Home) -> Self {
+        Self::read_at(home, home.manifests_dir())
+    }
+
+    fn read_at(home: &Home, root: PathBuf) -> Self {
+        let mut problems = Vec::new();
+        let config = load_config(home, &mut problems);
+        let mut files = load_files(&root, &mut problems);
+        let (acs, acs_files) = load_acs(home, (&config, &root), &mut files, &mut problems);
+        Self { config, root, files, part: Part::Whole, acs, acs_files, problems }
+    }
+
+    /// A machine without files of its own.
+    pub(super) fn bare(config: Config) -> Self {
+        let (root, files, acs_files) = (PathBuf::new(), BTreeMap::new(), acs::Files::new());
+        Self { config, root, files, part: Part::Whole, acs: None, acs_files, problems: Vec::new() }
+    }
+
+    /// The same with nothing but the user's own policies, and the labels that they look at.
+    pub(super) fn own_policies(&self) -> Self {
+        let mut own = Self { part: Part::OwnPolicies, ..self.clone() };
+        own.files.retain(|path, _| layer(path.strip_prefix(&self.root).unwrap_or(path)).0 == Layer::User);
+        own
+    }
+
+    /// The registry's part, where the configuration names one.
+    pub(super) fn remote(&self, home: &Home) -> Option<Remote> {
+        self.config.registry.as_ref().map(|source| kept::load(home, source))
+    }
+
+    fn files<'m>(&'m self) -> impl Iterator<Item = File<'m>> {
+        let below = |path: &'m PathBuf| path.strip_prefix(&self.root).unwrap_or(path);
+        self.files.iter().map(move |(path, text)| File {
+            below: below(path),
+            shown: path.clone(),
+            text,
+            commit: None,
+        })
+    }
+}
+
+/// `config.toml`, with newer list prices.
+pub(super) fn load_config(home: &Home, problems: &mut Vec<Problem>) -> Config {
+    let mut config = read_config(&home.config_file(), problems);
+    config.list_prices = load_prices(&home.prices_file(), problems);
+    config
+}
+
+/// One file of manifests or policies.
+pub(super) struct File<'m> {
+    /// Below the directory of manifests.
+    pub(super) below: &'m Path,
+    /// As problems and answers name it.
+    pub(super) shown: PathBuf,
+    text: &'m str,
+    /// The registry's commit; none for a file on this machine.
+    pub(super) commit: Option<&'m str>,
+}
+
+fn remote_files(remote: &Remote) -> Vec<File<'_>> {
+    let Some((in_force, files)) = &remote.kept else { return Vec::new() };
+    let mut all = Vec::with_capacity(files.0.len());
+    for (below, text) in &files.0 {
+        let shown = remote.source.shown(below, &in_force.commit);
+        all.push(File { below, shown, text, commit: Some(&in_force.commit) });
+    }
+    all
+}
+
+/// One set of what lies here and what came from the registry. With problems it must not come into force.
+pub(super) fn assemble(machine: &Machine, remote: Option<&Remote>) -> Snapshot {
+    let mut problems = machine.problems.clone();
+    problems.extend(remote.and_then(|remote| remote.problem.clone()));
+    let source = remote.map(|remote| &remote.source);
     let mut documents = Vec::new();
-    let mut sources = vec![PolicySource::pack(config.policy_pack)];
-    let layer = |path: &Path| layer(path.strip_prefix(&root).unwrap_or(path));
-    for (path, text) in &files {
-        if is_policy(path) {
-            let (layer, team) = layer(path);
-            sources.push(PolicySource { layer, team, file: path.clone(), text: text.clone() });
+    let mut origins = BTreeMap::new();
+    let mut layers = BTreeMap::new();
+    let mut sources = vec![PolicySource::pack(machine.config.policy_pack)];
+    for file in machine.files().chain(remote.into_iter().flat_map(remote_files)) {
+        let (layer, team) = layer(file.below);
+        if is_policy(file.below) {
+            problems.extend(source.and_then(|source| authority::of_policies(source, &file, layer)));
+            sources.push(PolicySource { layer, team, file: file.shown, text: file.text.to_owned() });
         } else {
-            documents.extend(manifest::read(path, text, &mut problems));
+            let mut read = manifest::read(&file.shown, file.text, &mut problems);
+            if file.commit.is_none() && machine.part == Part::OwnPolicies {
+                read.retain(|document| document.kind == Kind::Policy);
+            }
+            let objections =
+                source.into_iter().flat_map(|source| authority::of_documents(source, &file, layer, &read));
+            problems.extend(objections);
+            origins.extend(origins_of(&read, &file, source));
+            layers.insert(file.shown, (layer, team));
+            documents.extend(read);
         }
     }
-    let labels = label_rules::collect(&documents, layer, &mut problems);
+    let layer_of = |file: &Path| layers.get(file).cloned().unwrap_or((Layer::User, None));
+    let labels = label_rules::collect(&documents, layer_of, &mut problems);
     let policies = PolicySet::load_with(&sources, labels).unwrap_or_else(|found| {
         problems.extend(found);
         PolicySet::default()
     });
-    check_duplicates(&documents, &mut problems);
+    check_duplicates(&documents, layer_of, &mut problems);
     check_budgets(&documents, &mut problems);
     chain::check(&documents, &mut problems);
     problems.sort();
     problems.dedup();
-    let origins = origins(&documents);
     let (agents, budgets) = bodies(documents);
-    files.extend(acs_files);
-    let digest = digest(config.policy_pack, &root, &files);
-    Snapshot { config, agents, budgets, policies, acs, origins, digest, problems }
+    let config = machine.config.clone();
+    let digest = digest(config.policy_pack, machine, remote);
+    let registry = remote.and_then(|remote| remote.kept.as_ref()).map(|(in_force, _)| in_force.clone());
+    Snapshot {
+        config,
+        agents,
+        budgets,
+        policies,
+        acs: machine.acs.clone(),
+        origins,
+        digest,
+        registry,
+        problems,
+    }
 }
 
 /// The ACS manifest, if one is configured. A directory of its own below the manifests belongs to it alone, also where
@@ -117,7 +236,7 @@ fn layer(path: &Path) -> (Layer, Option<String>) {
     }
 }
 
-fn load_config(path: &Path, problems: &mut Vec<Problem>) -> Config {
+fn read_config(path: &Path, problems: &mut Vec<Problem>) -> Config {
     match read_text(path) {
         Ok(text) => config_file::read(path, &text, problems),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Config::default(),
@@ -140,7 +259,7 @@ fn load_prices(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, Pri
 }
 
 /// Every manifest and policy below the directory, in order of path. None if there is no directory.
-fn load_files(root: &Path, problems: &mut Vec<Problem>) -> BTreeMap<PathBuf, String> {
+pub(super) fn load_files(root: &Path, problems: &mut Vec<Problem>) -> BTreeMap<PathBuf, String> {
     let mut paths = Vec::new();
     walk(root, 0, &mut paths, problems);
     if paths.len() > MAX_FILES {
@@ -196,7 +315,7 @@ pub fn is_policy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "cedar")
 }
 
-fn is_manifest(path: &Path) -> bool {
+pub(super) fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
@@ -221,11 +340,17 @@ pub(super) fn whole_file(path: &Path, message: String) -> Problem {
     Problem { file: path.to_owned(), line: 0, column: 0, field: String::new(), message, hint: None }
 }
 
-/// Two documents of one kind and name: both cannot be in force.
-fn check_duplicates(documents: &[Document], problems: &mut Vec<Problem>) {
-    let mut seen: BTreeMap<(&str, &str, &str), &Document> = BTreeMap::new();
+/// Two documents of one kind and name: both cannot be in force. Nothing refers to a Policy document, so that each layer
+/// has names of its own, and nobody takes one of those above.
+fn check_duplicates(
+    documents: &[Document],
+    layer_of: impl Fn(&Path) -> (Layer, Option<String>),
+    problems: &mut Vec<Problem>,
+) {
+    let mut seen: BTreeMap<(&str, &str, &str, _), &Document> = BTreeMap::new();
     for document in documents {
-        let key = (document.kind.name(), document.namespace.as_str(), document.name.as_str());
+        let layer = (document.kind == Kind::Policy).then(|| layer_of(&document.file));
+        let key = (document.kind.name(), document.namespace.as_str(), document.name.as_str(), layer);
         if let Some(first) = seen.get(&key) {
             let message = format!(
                 "{} `{}` of namespace `{}` is already declared in `{}:{}`",
@@ -262,17 +387,26 @@ fn check_budgets(documents: &[Document], problems: &mut Vec<Problem>) {
     }
 }
 
-/// Where each agent is declared.
-fn origins(documents: &[Document]) -> BTreeMap<AgentRef, Origin> {
+/// Where each agent of a file is declared.
+fn origins_of(
+    documents: &[Document],
+    file: &File<'_>,
+    source: Option<&Source>,
+) -> BTreeMap<AgentRef, Origin> {
     let agents = documents.iter().filter_map(|document| match &document.body {
         Some(Body::Agent { agent, .. }) => Some((agent, document)),
         _ => None,
     });
+    let path = match (file.commit, source) {
+        (Some(_), Some(source)) => source.path.join(file.below),
+        _ => file.shown.clone(),
+    };
     let origin = |agent: &Agent, document: &Document| Origin {
-        file: document.file.clone(),
+        file: path.clone(),
         line: document.at.line,
         // A manifest is text and numbers, so it has a canonical form.
         digest: canonical::digest(agent).map(hex::encode).unwrap_or_default(),
+        commit: file.commit.map(str::to_owned),
         given: document.given.clone(),
     };
     agents.map(|(agent, document)| (agent.reference.clone(), origin(agent, document))).collect()
@@ -297,17 +431,29 @@ fn by_namespace(reference: &AgentRef) -> (&str, &str) {
     (reference.namespace(), reference.name())
 }
 
-/// SHA-256 over the built-in pack and every file: path below the root and content, each preceded by its length.
-fn digest(pack: Pack, root: &Path, files: &BTreeMap<PathBuf, String>) -> [u8; 32] {
+/// SHA-256 over the built-in pack and every file, path and content each preceded by its length, those of the ACS manifest
+/// among them; then the registry's commit and its files, where there is one.
+fn digest(pack: Pack, machine: &Machine, remote: Option<&Remote>) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());
         hash.update(bytes);
     };
     part(pack.text().as_bytes());
-    for (path, text) in files {
-        part(path.strip_prefix(root).unwrap_or(path).as_os_str().as_encoded_bytes());
+    for file in machine.files() {
+        part(file.below.as_os_str().as_encoded_bytes());
+        part(file.text.as_bytes());
+    }
+    for (path, text) in &machine.acs_files {
+        part(path.as_os_str().as_encoded_bytes());
         part(text.as_bytes());
+    }
+    if let Some((in_force, files)) = remote.and_then(|remote| remote.kept.as_ref()) {
+        part(in_force.commit.as_bytes());
+        for (path, text) in &files.0 {
+            part(path.as_os_str().as_encoded_bytes());
+            part(text.as_bytes());
+        }
     }
     hash.finalize().into()
 }

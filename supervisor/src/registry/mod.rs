@@ -6,7 +6,9 @@
 
 mod acs;
 pub mod agt;
+mod authority;
 mod chain;
+pub mod changes;
 mod config;
 mod config_file;
 mod data_rules;
@@ -19,8 +21,10 @@ mod live;
 mod load;
 mod manifest;
 pub mod register;
+mod remote;
 pub mod retire;
 pub mod schema;
+mod source;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -47,6 +51,11 @@ pub use config::{
 pub use init::{DEMO_AGENT, PERSONAL_AGENT};
 pub use live::{Demo, Registry};
 pub use load::is_policy;
+pub use remote::InForce;
+pub use remote::fetch::{RemoteError, Synced, sync};
+pub use remote::kept::{Found, Look};
+pub use remote::propose::{Proposal, ProposeError, propose_agent, propose_retirement};
+pub use source::{Local, PERSONAL, Source, short};
 
 /// What is in force, and what keeps a newer set from being so.
 #[derive(Debug, Clone)]
@@ -65,6 +74,8 @@ pub struct Snapshot {
     pub origins: BTreeMap<AgentRef, Origin>,
     /// SHA-256 over the manifests and policies in force.
     pub digest: [u8; 32],
+    /// The commit of the registry in git that they come from; none where none is configured.
+    pub registry: Option<InForce>,
     /// What is wrong with the files as they are now; empty if they are what is in force.
     pub problems: Vec<Problem>,
 }
@@ -72,12 +83,14 @@ pub struct Snapshot {
 /// Where an agent is declared, and what its manifest says itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The manifest.
+    /// The manifest; in a registry in git its path from the repository's root.
     pub file: PathBuf,
     /// The line of the agent's name, from 1.
     pub line: u32,
     /// SHA-256 over what it says, hexadecimal: whether it is still the manifest that it was.
     pub digest: String,
+    /// The registry's commit; none for a file on this machine.
+    pub commit: Option<String>,
     /// The fields that it names, each with its line.
     given: Vec<(&'static str, u32)>,
 }

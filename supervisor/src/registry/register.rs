@@ -1,5 +1,7 @@
 //! The manifest of an agent that somebody registers: the six things that must be said of it, and what follows from them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::core::amount::Amount;
@@ -7,6 +9,7 @@ use crate::core::manifest::{BuiltinClass, Environment};
 use crate::core::principal::{AgentRef, Owner};
 use crate::sys::paths::Home;
 
+use super::authority::TEAMS;
 use super::init::Draft;
 
 /// What is said of an agent. Texts are checked by the reader of manifests, as if a person had written them.
@@ -46,21 +49,18 @@ pub struct Terms {
     pub repositories: Vec<String>,
 }
 
-/// Where a team's manifests are, below the manifests' directory.
-const TEAMS: &str = "teams";
-
 impl Registration {
-    /// Its manifest and its budget, in one file of its team's directory.
+    /// Its manifest and its budget, in one file of its team's directory on this machine.
     pub fn draft(&self, home: &Home) -> Draft {
-        let path = home
-            .manifests_dir()
-            .join(TEAMS)
-            .join(self.agent.namespace())
-            .join(format!("{}.yaml", self.agent.name()));
-        Draft { path, text: self.text() }
+        Draft { path: home.manifests_dir().join(self.file()), text: self.text() }
     }
 
-    fn text(&self) -> String {
+    /// That file, below the directory of manifests.
+    pub(super) fn file(&self) -> PathBuf {
+        [TEAMS, self.agent.namespace(), &format!("{}.yaml", self.agent.name())].iter().collect()
+    }
+
+    pub(super) fn text(&self) -> String {
         let (name, namespace) = (self.agent.name(), self.agent.namespace());
         let terms = &self.terms;
         let builtin: Vec<&str> = terms.builtin.iter().copied().map(BuiltinClass::name).collect();

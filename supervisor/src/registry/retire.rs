@@ -72,7 +72,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// The text with the agent retired.
-fn edited(path: &Path, text: &str, agent: &AgentRef) -> Result<String, RetireError> {
+pub(super) fn edited(path: &Path, text: &str, agent: &AgentRef) -> Result<String, RetireError> {
     let changed = || RetireError::Changed { path: path.to_owned(), agent: agent.clone() };
     let before = read(path, text).ok_or_else(changed)?;
     let mut found = Vec::new();

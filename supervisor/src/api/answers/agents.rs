@@ -12,6 +12,7 @@ use crate::api::App;
 use crate::core::budget::period_end_ms;
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
+use crate::core::instant::instant_ms;
 use crate::core::manifest::{Agent, Lifecycle};
 use crate::core::principal::{AgentRef, Owner, PrincipalError};
 use crate::core::problem::Problem;
@@ -21,6 +22,7 @@ use crate::registry::init::{self, Draft, Written};
 use crate::registry::register::Registration;
 pub use crate::registry::register::Terms;
 use crate::registry::retire::RetireError;
+pub use crate::registry::{Proposal, short};
 use crate::registry::{Registry, Snapshot, explain, retire};
 use crate::sys::clock;
 
@@ -47,6 +49,9 @@ pub struct AgentView {
     pub file: Option<PathBuf>,
     /// The line of its name there.
     pub line: Option<u32>,
+    /// The commit of the registry in git that the manifest is of; none for a file on this machine.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// Its runs that are not over, oldest first.
     pub runs: Vec<RunId>,
 }
@@ -61,6 +66,8 @@ pub enum Standing {
     Expired,
     /// Its manifest says so.
     Retired,
+    /// Not before its branch is merged into the registry's.
+    Proposed,
 }
 
 /// An agent with everything that follows from its manifest.
@@ -122,6 +129,16 @@ pub struct RegisterParams {
     pub terms: Terms,
 }
 
+/// An agent that was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The agent, as it is now.
+    #[serde(flatten)]
+    pub view: AgentView,
+    /// The branch that must be merged first, where there is a registry in git.
+    pub proposal: Option<Proposal>,
+}
+
 /// An agent that was retired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {
@@ -130,6 +147,8 @@ pub struct Retired {
     pub view: AgentView,
     /// What its manifest said of its lifecycle before.
     pub before: String,
+    /// The branch that must be merged first, where a registry in git declares it.
+    pub proposal: Option<Proposal>,
 }
 
 /// The agents in force, in order of namespace and name.
@@ -169,8 +188,9 @@ pub async fn show(app: &App, params: NameParams) -> Result<AgentDetail, Failure>
     })
 }
 
-/// Writes the manifest of an agent and its budget, once the reader of manifests has nothing against it.
-pub async fn register(app: &App, params: RegisterParams) -> Result<AgentView, Failure> {
+/// Writes the manifest of an agent and its budget, once the reader of manifests has nothing against it: on this machine,
+/// or where a registry in git is configured, on a branch of it.
+pub async fn register(app: &App, params: RegisterParams) -> Result<Registered, Failure> {
     let registration = registration(params)?;
     let snapshot = app.registry.current();
     if let Some(origin) = snapshot.origins.get(&registration.agent) {
@@ -179,6 +199,10 @@ pub async fn register(app: &App, params: RegisterParams) -> Result<AgentView, Fa
             Failure::new(Code::Conflict, message).hint(format!("agentsup agent show {}", registration.agent))
         );
     }
+    let source = app.catalog.source().await?;
+    if source.is_some_and(|source| !source.is_left_to_machine(registration.agent.namespace())) {
+        return proposed(app, registration).await;
+    }
     let (home, registry) = (app.home.clone(), app.registry.clone());
     let draft = registration.draft(&home);
     let work = move || {
@@ -186,11 +210,6 @@ pub async fn register(app: &App, params: RegisterParams) -> Result<AgentView, Fa
         let read = Registry::read_with(&home, &draft);
         if let Some(problem) = read.problems.first() {
             return Err(refused(problem, &draft));
-        }
-        if let Some(url) = &read.config.registry_git {
-            let message = format!("agents are registered in `{url}`, which this version does not write to");
-            return Err(Failure::new(Code::Conflict, message)
-                .hint("take `git` out of `[registry]` in config.toml to register on this machine"));
         }
         let failed = |error: init::WriteError| Failure::new(Code::ConfigInvalid, error.to_string());
         match init::write(&draft).map_err(failed)? {
@@ -205,7 +224,37 @@ pub async fn register(app: &App, params: RegisterParams) -> Result<AgentView, Fa
     let text = format!("{} was registered by {}, owned by {}", agent.reference, budgets::by(), agent.owner);
     let event = EventEntry::new("agent-registered", text).fact("purpose", &agent.purpose);
     app.gate.note(event).await?;
-    Ok(view(app, &snapshot, agent))
+    Ok(Registered { view: view(app, &snapshot, agent), proposal: None })
+}
+
+/// Opens a branch with the agent, which is none before that is merged.
+async fn proposed(app: &App, registration: Registration) -> Result<Registered, Failure> {
+    let proposal = app.catalog.propose(registration.clone()).await?;
+    let Registration { agent, owner, terms } = registration;
+    let text = format!("{agent}, owned by {owner}, was proposed by {}", budgets::by());
+    app.gate.note(of_proposal("agent-proposed", text, &proposal)).await?;
+    let view = AgentView {
+        agent: agent.to_string(),
+        name: agent.name().to_owned(),
+        namespace: agent.namespace().to_owned(),
+        owner: owner.reference(),
+        purpose: terms.purpose,
+        standing: Standing::Proposed,
+        expires_at_ms: instant_ms(&terms.expires).ok(),
+        budget: format!("{}/{}", agent.namespace(), agent.name()),
+        file: Some(proposal.file.clone()),
+        line: None,
+        commit: Some(proposal.commit.clone()),
+        runs: Vec::new(),
+    };
+    Ok(Registered { view, proposal: Some(proposal) })
+}
+
+fn of_proposal(kind: &str, text: String, proposal: &Proposal) -> EventEntry {
+    EventEntry::new(kind, text)
+        .fact("git", &proposal.git)
+        .fact("branch", &proposal.branch)
+        .fact("commit", &proposal.commit)
 }
 
 fn registration(params: RegisterParams) -> Result<Registration, Failure> {
@@ -235,7 +284,8 @@ fn refused(problem: &Problem, draft: &Draft) -> Failure {
     Failure::new(Code::ConfigInvalid, message).hint("agentsup doctor")
 }
 
-/// Writes into an agent's manifest that it is retired; its runs are stopped once that is in force.
+/// Writes into an agent's manifest that it is retired, on this machine or on a branch of the registry that declares it;
+/// its runs are stopped once that is in force.
 pub async fn retire(app: &App, params: NameParams) -> Result<Retired, Failure> {
     let snapshot = app.registry.current();
     let agent = snapshot.require_agent(&params.name)?.clone();
@@ -246,6 +296,18 @@ pub async fn retire(app: &App, params: NameParams) -> Result<Retired, Failure> {
     let Some(origin) = snapshot.origins.get(&agent.reference).cloned() else {
         return Err(Failure::new(Code::NotFound, format!("nothing declares `{}`", agent.reference)));
     };
+    let before = agent.lifecycle.name().to_owned();
+    if origin.commit.is_some() {
+        let proposal = app.catalog.propose_retirement(agent.reference.clone(), origin.file).await?;
+        let text = format!(
+            "that {}, owned by {}, is retired was proposed by {}",
+            agent.reference,
+            agent.owner,
+            budgets::by()
+        );
+        app.gate.note(of_proposal("agent-retirement-proposed", text, &proposal)).await?;
+        return Ok(Retired { view: view(app, &snapshot, &agent), before, proposal: Some(proposal) });
+    }
     let (registry, reference) = (app.registry.clone(), agent.reference.clone());
     let work = move || retire::write(&origin.file, &reference).map(|()| registry.reload());
     let snapshot = tokio::task::spawn_blocking(work)
@@ -262,7 +324,7 @@ pub async fn retire(app: &App, params: NameParams) -> Result<Retired, Failure> {
         return Err(Failure::new(Code::ConfigInvalid, message).hint("agentsup doctor"));
     }
     let now = snapshot.require_agent(&agent.reference.to_string())?;
-    Ok(Retired { view: view(app, &snapshot, now), before: agent.lifecycle.name().to_owned() })
+    Ok(Retired { view: view(app, &snapshot, now), before, proposal: None })
 }
 
 fn unwritten(error: &RetireError) -> Failure {
@@ -288,6 +350,7 @@ fn view(app: &App, snapshot: &Snapshot, agent: &Agent) -> AgentView {
         budget: format!("{}/{}", agent.reference.namespace(), agent.budget),
         file: origin.map(|origin| origin.file.clone()),
         line: origin.map(|origin| origin.line),
+        commit: origin.and_then(|origin| origin.commit.clone()),
         runs: live.filter(|live| live.run.agent == agent.reference).map(|live| live.run.id).collect(),
     }
 }
@@ -312,7 +375,7 @@ fn problems(snapshot: &Snapshot, agent: &Agent, budgets: &[BudgetView], now_ms: 
         ));
     }
     match standing(agent, now_ms) {
-        Standing::Active => {}
+        Standing::Active | Standing::Proposed => {}
         Standing::Expired => found.push("its time is over, so it starts no runs".into()),
         Standing::Retired => found.push("it is retired, so it starts no runs".into()),
     }

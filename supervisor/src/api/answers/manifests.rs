@@ -11,6 +11,7 @@ use crate::core::money::NanoUsd;
 use crate::core::principal::Owner;
 use crate::core::record::EventEntry;
 use crate::demo;
+use crate::registry::Registry;
 use crate::registry::init::{self, DEMO_AGENT, Draft, PERSONAL_AGENT, Written};
 use crate::sys::env::Env;
 
@@ -87,12 +88,21 @@ pub(super) fn owner() -> Result<Owner, Failure> {
 }
 
 async fn write(app: &App, draft: Draft, agent: &str, owner: Owner) -> Result<Initialised, Failure> {
-    let (registry, path) = (app.registry.clone(), draft.path.clone());
-    let work = move || init::write(&draft).map(|written| (written, registry.reload()));
-    let (written, snapshot) = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::internal(&error))?
-        .map_err(|error| Failure::new(Code::ConfigInvalid, error.to_string()))?;
+    let (home, registry, path) = (app.home.clone(), app.registry.clone(), draft.path.clone());
+    let work = move || {
+        // A file that could not come into force is not written: it would only be a problem.
+        let read = Registry::read_with(&home, &draft);
+        if let Some(problem) = read.problems.iter().find(|problem| problem.file == draft.path)
+            && !draft.path.exists()
+        {
+            let failure = Failure::new(Code::ConfigInvalid, problem.message.clone());
+            return Err(failure.hint(problem.hint.clone().unwrap_or_else(|| "agentsup doctor".to_owned())));
+        }
+        let failed = |error: init::WriteError| Failure::new(Code::ConfigInvalid, error.to_string());
+        init::write(&draft).map(|written| (written, registry.reload())).map_err(failed)
+    };
+    let (written, snapshot) =
+        tokio::task::spawn_blocking(work).await.map_err(|error| Failure::internal(&error))??;
     if let Some(problem) = snapshot.problems.first() {
         let message = format!("`{agent}` is written, but nothing new comes into force: {problem}");
         return Err(Failure::new(Code::ConfigInvalid, message).hint("agentsup doctor"));

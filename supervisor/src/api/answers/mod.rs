@@ -16,5 +16,6 @@ pub mod policies;
 pub mod prices;
 pub mod reasons;
 pub mod reconcile;
+pub mod registry;
 pub mod usage;
 pub mod why;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::super::output::{self, Answer};
-use super::super::{Outcome, ask};
-use crate::api::answers::agents::{RegisterParams, Terms};
+use super::super::{Outcome, ask_slowly};
+use crate::api::answers::agents::{RegisterParams, Registered, Terms};
 use crate::api::ops::AgentRegister;
 use crate::core::amount::Amount;
 use crate::core::budget::instant_text;
@@ -18,7 +18,8 @@ use crate::sys::clock;
 ///
 /// Six things must be said of an agent: what it is for, which human answers for it, which tools it may use, where it may
 /// act, what it may spend in a month, and what ends it. What no flag says is asked for. The manifest is checked before
-/// anything is written, and comes into force at once.
+/// anything is written, and comes into force at once; where a registry in git is configured, it is pushed there on a
+/// branch ready for review, and comes into force once it is merged and fetched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -63,8 +64,12 @@ pub(super) struct Args {
 pub(super) fn perform(args: Args) -> Outcome {
     let answer = args.answer.clone();
     let params = params(args)?;
-    let registered = ask(async |client| client.call::<AgentRegister>(params).await)?;
-    Ok(answer.give(&registered, |registered| {
+    let registered = ask_slowly("registering it", async |client| client.call::<AgentRegister>(params).await)?;
+    Ok(answer.give(&registered, |Registered { view: registered, proposal }| {
+        if let Some(proposal) = proposal {
+            output::line(format_args!("{} is proposed, owned by {}", registered.agent, registered.owner));
+            return super::tell_proposal(proposal);
+        }
         output::line(format_args!("{} is registered, owned by {}", registered.agent, registered.owner));
         let file = registered.file.as_deref().unwrap_or(Path::new("")).display();
         output::narrate(format_args!("written to `{file}`"));

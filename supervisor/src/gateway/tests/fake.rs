@@ -270,6 +270,7 @@ fn snapshot(config: Config, cap: i64) -> Snapshot {
         acs: None,
         origins: std::collections::BTreeMap::new(),
         digest: [0; 32],
+        registry: None,
         problems: Vec::new(),
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::core::data::{DataRules, Destination, Treatment};
 use crate::core::detect::Kind;
 use crate::core::policy::Pack;
+use crate::registry::source::{Local, Source};
 
 fn problems(text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -98,7 +99,13 @@ fn the_contracts_example_is_read() {
         desktop_notifications: Switch::On,
         approval_timeout_ms: 300_000,
         facts_kept_ms: Some(30 * 24 * 3_600_000),
-        registry_git: Some("https://example.invalid/platform/agents.git".into()),
+        registry: Some(Source {
+            git: "https://example.invalid/platform/agents.git".into(),
+            branch: "main".into(),
+            path: PathBuf::new(),
+            every_ms: 300_000,
+            local: Local::Policies,
+        }),
     };
     assert_eq!(good(CONTRACT), expected);
 }
@@ -413,4 +420,29 @@ fn a_pack_is_chosen_by_its_name() {
     read(Path::new("config.toml"), "[policy]\npack = \"lax\"\n", &mut found);
     let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["config.toml:2:8: policy.pack: `lax` is not one of observe, standard, strict"]);
+}
+
+#[test]
+fn a_registry_is_read_strictly() {
+    let text = "[registry]\ngit = \"git@h:a/b\"\nbranch = \"live\"\npath = \"./agents\"\nevery = \"30s\"\nlocal = \"personal\"\n";
+    let expected = Source {
+        git: "git@h:a/b".into(),
+        branch: "live".into(),
+        path: "agents".into(),
+        every_ms: 30_000,
+        local: Local::Personal,
+    };
+    assert_eq!(good(text).registry, Some(expected));
+    for (text, message) in [
+        ("", "registry.git: is missing"),
+        ("git = \"ext::sh\"", "registry.git: `ext::sh` is not the address"),
+        ("git = \"/r\"\nbranch = \"-f\"", "registry.branch: `-f` is not the name"),
+        ("git = \"/r\"\npath = \"../x\"", "registry.path: `../x` is not a directory below"),
+        ("git = \"/r\"\nevery = \"29s\"", "registry.every: `29s` is more often"),
+        ("git = \"/r\"\nlocal = \"all\"", "registry.local: `all` is not one of policies, personal"),
+        ("git = \"/r\"\ntoken = \"x\"", "registry.token: is not a known field"),
+    ] {
+        let found = problems(&format!("[registry]\n{text}\n"));
+        assert!(found.len() == 1 && found[0].contains(message), "{text}: {found:?}");
+    }
 }

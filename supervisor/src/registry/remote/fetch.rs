@@ -1,0 +1,269 @@
+//! Fetching: what is on the branch comes into force if it goes on from what is, and if all of it is good. Blocks on the
+//! network, within the bounds of the worktree library.
+
+use std::io;
+
+use agentsup_worktree::{CommitId, Mirror, WorktreeError};
+
+use crate::core::error::{Code, Failure};
+use crate::core::problem::Problem;
+use crate::sys::git;
+use crate::sys::paths::Home;
+
+use super::super::changes::{self, Change};
+use super::super::config::Config;
+use super::super::load::{Machine, assemble};
+use super::super::source::{Source, short};
+use super::kept::{self, Found, Kept, Look, State};
+use super::{Files, InForce, Remote, judge};
+
+/// Why a repository could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// git did not get it.
+    #[error("`{git}` cannot be had: {source}")]
+    Git {
+        /// The repository.
+        git: String,
+        /// What git says.
+        source: WorktreeError,
+    },
+    /// What somebody accepted is not what is there.
+    #[error("branch `{branch}` is at `{tip}`, not at `{accepted}`")]
+    Moved {
+        /// The branch.
+        branch: String,
+        /// Where it is.
+        tip: String,
+        /// What was accepted.
+        accepted: String,
+    },
+    /// It cannot be kept.
+    #[error("what was fetched cannot be kept: {0}")]
+    Disk(#[from] io::Error),
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        let (code, hint) = match &error {
+            RemoteError::Git { git, .. } => (
+                Code::CatalogRefused,
+                Some(format!("try `git ls-remote {git}`; what was fetched last stays in force")),
+            ),
+            RemoteError::Moved { tip, .. } => {
+                (Code::Conflict, Some(format!("agentsup sync --accept {tip}, once it is known why")))
+            }
+            RemoteError::Disk(_) => (Code::Internal, None),
+        };
+        Self { code, message: error.to_string(), hint }
+    }
+}
+
+/// What came of a look at the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Synced {
+    /// What is in force of it now; none if nothing ever was.
+    pub in_force: Option<InForce>,
+    /// What was before.
+    pub before: Option<InForce>,
+    /// What is different.
+    pub changes: Vec<Change>,
+    /// What was found.
+    pub look: Look,
+    /// What the look before found.
+    pub found_before: Option<Found>,
+    /// Whether it does not go on from what was in force, and somebody accepted that.
+    pub was_rewound: bool,
+    /// Whether its files were written, also where they are those that were in force and not whole any more.
+    pub was_kept: bool,
+}
+
+impl Synced {
+    /// Whether this look found something else than the one before.
+    pub fn is_news(&self) -> bool {
+        self.was_kept || self.found_before.as_ref() != Some(&self.look.found)
+    }
+
+    /// Whether what was in force had to be fetched anew, because somebody or something had changed it on the disk.
+    pub fn was_restored(&self) -> bool {
+        self.was_kept
+            && self.before.as_ref().map(|before| &before.commit)
+                == self.in_force.as_ref().map(|now| &now.commit)
+    }
+}
+
+/// Which commit somebody lets come after one that it does not go on from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Accepted<'a>(pub(super) Option<&'a str>);
+
+/// The shortest beginning of a commit's id that names it.
+const MIN_PREFIX: usize = 7;
+
+impl Accepted<'_> {
+    fn covers(self, tip: &CommitId) -> bool {
+        self.0.is_some_and(|accepted| accepted.len() >= MIN_PREFIX && tip.as_str().starts_with(accepted))
+    }
+}
+
+/// Looks at the repository and lets what is there come into force, or says why not. The configuration is that of the set
+/// it would come into force with.
+///
+/// # Errors
+/// Then what was in force stays, and the look is remembered.
+pub fn sync(
+    home: &Home,
+    source: &Source,
+    config: &Config,
+    accepted: Option<&str>,
+    now_ms: i64,
+) -> Result<Synced, RemoteError> {
+    let state = kept::state(home);
+    let before = state.in_force.clone().filter(|kept| kept.in_force.source.is_same_place(source));
+    let mirror = mirror(home);
+    let tip = match mirror.fetch(&source.git, &source.branch) {
+        Ok(tip) => tip,
+        Err(error) => {
+            let found = Found::Unreachable { why: error.to_string() };
+            let last = Some(Look::new(source.clone(), now_ms, found));
+            kept::set_state(home, &State { last, ..state })?;
+            return Err(RemoteError::Git { git: source.git.clone(), source: error });
+        }
+    };
+    let accepted = Accepted(accepted);
+    if let Accepted(Some(text)) = accepted
+        && !accepted.covers(&tip)
+    {
+        let (branch, tip) = (source.branch.clone(), short(tip.as_str()).to_owned());
+        return Err(RemoteError::Moved { branch, tip, accepted: text.to_owned() });
+    }
+    let old = before.as_ref().and_then(|kept| kept::files(home, kept));
+    let candidate = look(&mirror, source, config, before.as_ref(), old.as_ref(), &tip, accepted)
+        .map_err(|error| RemoteError::Git { git: source.git.clone(), source: error })?;
+    let found_before = state.last.filter(|last| last.source.is_same_place(source)).map(|last| last.found);
+    let done = |kept: Option<Kept>, changes, found, was_rewound, was_kept| {
+        let look = Look::new(source.clone(), now_ms, found);
+        let in_force = kept.as_ref().map(|kept| kept.in_force.clone());
+        // Whatever else was kept is of another place now.
+        kept::set_state(home, &State { in_force: kept.or(state.in_force), last: Some(look.clone()) })?;
+        let before = before.clone().map(|kept| kept.in_force);
+        Ok(Synced { in_force, before, changes, look, found_before, was_rewound, was_kept })
+    };
+    match candidate {
+        Candidate::Stays(found) => done(before.clone(), Vec::new(), found, false, false),
+        Candidate::Comes { files, was_rewound } => {
+            kept::keep(home, &tip, &files)?;
+            let changes = differences(source, config, old.as_ref(), &files, tip.as_str());
+            let in_force = InForce { source: source.clone(), commit: tip.to_string(), since_ms: now_ms };
+            let kept = Kept { in_force, digest: kept::digest(&files) };
+            let synced = done(Some(kept), changes, Found::Current, was_rewound, true)?;
+            let last = before.as_ref().map_or("", |kept| &kept.in_force.commit);
+            kept::remove_others(home, &[tip.as_str(), last])?;
+            Ok(synced)
+        }
+    }
+}
+
+pub(super) fn mirror(home: &Home) -> Mirror {
+    Mirror::at(git::remote(), kept::mirror_dir(home))
+}
+
+enum Candidate {
+    /// What is in force stays.
+    Stays(Found),
+    /// These files come into force.
+    Comes {
+        files: Files,
+        /// Somebody accepted that they do not go on from what was.
+        was_rewound: bool,
+    },
+}
+
+fn look(
+    mirror: &Mirror,
+    source: &Source,
+    config: &Config,
+    before: Option<&Kept>,
+    old: Option<&Files>,
+    tip: &CommitId,
+    accepted: Accepted<'_>,
+) -> Result<Candidate, WorktreeError> {
+    let commit = tip.to_string();
+    let mut was_rewound = false;
+    if let Some(kept) = before {
+        if kept.in_force.commit == commit && old.is_some() {
+            return Ok(Candidate::Stays(Found::Current));
+        }
+        let goes_on = CommitId::parse(&kept.in_force.commit)
+            .map_or(Ok(false), |in_force| mirror.contains(tip, &in_force))?;
+        was_rewound = !goes_on;
+        if was_rewound && !accepted.covers(tip) {
+            return Ok(Candidate::Stays(Found::Rewound { commit }));
+        }
+    }
+    Ok(match read(mirror, source, tip)?.and_then(|files| check(source, config, files, &commit)) {
+        Ok(files) => Candidate::Comes { files, was_rewound },
+        Err(problems) => Candidate::Stays(Found::Invalid { commit, problems }),
+    })
+}
+
+/// The files of a commit, if nothing is wrong with their names and sizes.
+fn read(
+    mirror: &Mirror,
+    source: &Source,
+    tip: &CommitId,
+) -> Result<Result<Files, Vec<Problem>>, WorktreeError> {
+    let shown = |path: &std::path::Path| source.shown(path, tip.as_str());
+    let whole = |message: String| Ok(Err(vec![kept::of_source(source, message, None)]));
+    let entries = match mirror.entries(tip, &source.path, judge::MAX_ENTRIES) {
+        Ok(Some(entries)) => entries,
+        Ok(None) => {
+            return whole(format!("has no directory `{}` at {}", source.path.display(), short(tip.as_str())));
+        }
+        Err(error @ WorktreeError::TooMany { .. }) => return whole(format!("cannot be read: {error}")),
+        Err(error) => return Err(error),
+    };
+    let wanted = match judge::wanted(&entries, shown) {
+        Ok(wanted) => wanted,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    let ids: Vec<&CommitId> = wanted.iter().map(|entry| &entry.id).collect();
+    let limit_bytes = usize::try_from(judge::MAX_SET_BYTES).unwrap_or(usize::MAX);
+    let contents = mirror.contents(&ids, limit_bytes)?;
+    Ok(judge::files(&wanted, contents, shown))
+}
+
+/// The files, if they are good as a set of their own: what lies on this machine cannot keep them out.
+pub(super) fn check(
+    source: &Source,
+    config: &Config,
+    files: Files,
+    commit: &str,
+) -> Result<Files, Vec<Problem>> {
+    let in_force = InForce { source: source.clone(), commit: commit.to_owned(), since_ms: 0 };
+    let remote = Remote { source: source.clone(), kept: Some((in_force, files)), problem: None };
+    let problems = assemble(&Machine::bare(config.clone()), Some(&remote)).problems;
+    match remote.kept {
+        Some((_, files)) if problems.is_empty() => Ok(files),
+        _ => Err(problems),
+    }
+}
+
+fn differences(
+    source: &Source,
+    config: &Config,
+    old: Option<&Files>,
+    new: &Files,
+    commit: &str,
+) -> Vec<Change> {
+    let nothing = Files::default();
+    let set = |files: &Files| {
+        let in_force = InForce { source: source.clone(), commit: commit.to_owned(), since_ms: 0 };
+        let kept = Some((in_force, files.clone()));
+        assemble(
+            &Machine::bare(config.clone()),
+            Some(&Remote { source: source.clone(), kept, problem: None }),
+        )
+    };
+    let old = old.unwrap_or(&nothing);
+    changes::between((&set(old), &old.0), (&set(new), &new.0))
+}

@@ -12,6 +12,7 @@ pub(crate) mod cli;
 pub(crate) mod client;
 pub(crate) mod faults;
 pub(crate) mod gemini;
+pub(crate) mod git_http;
 pub(crate) mod golden;
 pub(crate) mod home;
 pub(crate) mod mcp;

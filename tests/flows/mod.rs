@@ -16,6 +16,7 @@ mod launch;
 mod own_policies;
 mod policies;
 mod real;
+mod registry;
 mod runs;
 mod sdks;
 mod suspend;

@@ -236,13 +236,15 @@ fn what_no_flag_says_is_asked_for() {
 #[test]
 fn the_published_schemas_name_their_dialect() {
     let home = Home::new();
-    for (of, id) in [("agent", "agent.json"), ("budget", "budget.json"), ("", "manifest.json")] {
+    for (of, id) in
+        [("agent", "agent.json"), ("budget", "budget.json"), ("policy", "policy.json"), ("", "manifest.json")]
+    {
         let args: Vec<&str> = ["schema", of].into_iter().filter(|word| !word.is_empty()).collect();
         let schema = home.run(&args).ok().json();
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
         assert!(schema["$id"].as_str().unwrap().ends_with(id), "{schema}");
     }
-    assert!(home.run(&["schema", "policy"]).ok().stdout.contains("entity"));
+    assert!(home.run(&["schema", "cedar"]).ok().stdout.contains("entity"));
     assert!(!home.agentsup().join("state").exists(), "no daemon was started");
 }
 

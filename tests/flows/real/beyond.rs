@@ -19,7 +19,7 @@ fn shell(command: &str) -> Turn {
 
 #[test]
 fn a_claude_that_claude_starts_is_metered_and_asked_about_its_tools() {
-    let world = World::new("claude", ANTHROPIC_KEY, "10.00 USD", |script, place| {
+    let mut world = World::new("claude", ANTHROPIC_KEY, "10.00 USD", |script, place| {
         let [secret, look] = [place; 2].map(Clone::clone);
         // Both conversations begin with the same step; the inner one has the word in its prompt.
         script
@@ -40,6 +40,7 @@ fn a_claude_that_claude_starts_is_metered_and_asked_about_its_tools() {
                 Turn::text("The inner one was denied.")
             })
     });
+    world.home.config("[policy]\npack = \"observe\""); // The standard pack asks first.
     let run = world.run(&["claude", "--", "-p", "Start another", "--output-format", "json"]);
     assert_eq!(run.ok().json()["result"], "Both are done.", "{run}");
     let audit = world.audit();
@@ -51,7 +52,7 @@ fn a_claude_that_claude_starts_is_metered_and_asked_about_its_tools() {
 
 #[test]
 fn a_claude_that_claude_starts_has_no_credential_by_itself() {
-    let world = World::new("claude", ANTHROPIC_KEY, "10.00 USD", |script, place| {
+    let mut world = World::new("claude", ANTHROPIC_KEY, "10.00 USD", |script, place| {
         let look = place.clone();
         script
             .step(move |_| {
@@ -64,6 +65,7 @@ fn a_claude_that_claude_starts_has_no_credential_by_itself() {
                 Turn::text("It cannot.")
             })
     });
+    world.home.config("[policy]\npack = \"observe\""); // The standard pack asks first.
     let run = world.run(&["claude", "--", "-p", "Start another", "--output-format", "json"]);
     assert_eq!(run.ok().json()["result"], "It cannot.", "{run}");
     assert_eq!(world.audit().targets("llm", "allow").len(), 2);

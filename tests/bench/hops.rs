@@ -41,11 +41,8 @@ fn gateway(home: &Home, model: &ModelServer, run: &Run) {
     calls();
     metered();
     // What the disk takes to keep something for good, which a metered call waits for once.
-    let mut file = File::create(home.path("synced")).unwrap();
-    let mut sync = || {
-        file.write_all(&[7; 4096]).unwrap();
-        file.sync_data().unwrap();
-    };
+    let mut disk = Disk::new(home);
+    let mut sync = || disk.sync();
     let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         times[0].push(time(&mut calls));
@@ -55,6 +52,20 @@ fn gateway(home: &Home, model: &ModelServer, run: &Run) {
     let [base, ours, synced] = times.map(median);
     tell("model call through the gateway / direct", base, ours);
     tell("the same without one sync to the disk, measured in turn", base, ours.saturating_sub(synced));
+}
+
+/// A file that is written to and kept for good.
+pub(super) struct Disk(File);
+
+impl Disk {
+    pub(super) fn new(home: &Home) -> Self {
+        Self(File::create(home.path("synced")).unwrap())
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.0.write_all(&[7; 4096]).unwrap();
+        self.0.sync_data().unwrap();
+    }
 }
 
 fn proxy(server: &McpServer, run: &Run) {

@@ -11,6 +11,7 @@
     reason = "a measurement that cannot be taken ends it"
 )]
 
+mod decisions;
 #[path = "../fakes/mod.rs"]
 mod fakes;
 mod hooks;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 fn main() {
     row("", "without", "agentsup", "ratio");
     start::print();
+    decisions::print();
     hops::print();
     hooks::print();
     streams::print();
@@ -63,9 +65,13 @@ fn time(action: &mut impl FnMut()) -> Duration {
     start.elapsed()
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
+fn median(times: Vec<Duration>) -> Duration {
+    percentile(times, 50)
+}
+
+fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
     times.sort();
-    times.get(times.len() / 2).copied().unwrap_or_default()
+    times.get(times.len() * percent / 100).copied().unwrap_or_default()
 }
 
 fn micros(time: Duration) -> String {

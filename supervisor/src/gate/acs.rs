@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 use super::ask::Show;
 use super::{Gate, LiveRun};
 use crate::core::action::{Action, Facts, PathFact, ToolAction, ToolSource};
-use crate::core::decision::{Evaluation, Reason};
+use crate::core::decision::Evaluation;
 use crate::core::instant;
 use crate::core::label::Label;
 use crate::core::policy::Circumstances;
 use crate::core::record::EventEntry;
-use crate::registry::{Acs, Opinion, Point, Snapshot};
+use crate::registry::{Opinion, Point, Snapshot};
 
 /// Gives the arguments of a call as they are sent, or why it cannot; asked for only where somebody wants them.
 pub type Arguments = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
@@ -112,14 +112,6 @@ impl Gate {
         }
         Value::Object(snapshot)
     }
-}
-
-/// How long a question may wait: where the ACS manifest is among those that ask, no longer than it says.
-pub(super) fn timeout_ms(snapshot: &Snapshot, asks: &[&Reason]) -> u64 {
-    let ours = snapshot.config.approval_timeout_ms;
-    let asks = asks.iter().any(|reason| reason.source.starts_with("acs/"));
-    let its = snapshot.acs.as_ref().filter(|_| asks).and_then(Acs::approval_timeout_ms);
-    its.map_or(ours, |its| its.min(ours))
 }
 
 fn tool_members(

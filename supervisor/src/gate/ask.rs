@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::acs::timeout_ms;
 use super::{Gate, LiveRun, Told, deny};
 use crate::approvals::{Answer, Denied, Question};
 use crate::core::action::Action;
@@ -196,4 +195,12 @@ fn still(denied: Denied) -> No {
         ),
         kind: RefusalKind::Denied,
     }
+}
+
+/// How long a question may wait: where the ACS manifest is among those that ask, no longer than it says.
+pub(super) fn timeout_ms(snapshot: &Snapshot, asks: &[&Reason]) -> u64 {
+    let ours = snapshot.config.approval_timeout_ms;
+    let asks = asks.iter().any(|reason| reason.source.starts_with("acs/"));
+    let its = snapshot.acs.as_ref().filter(|_| asks).and_then(|acs| acs.approval_timeout_ms());
+    its.map_or(ours, |its| its.min(ours))
 }

@@ -27,7 +27,7 @@ use super::call::{Call, shown};
 use super::learnt::Learning;
 use super::meter::{Framing, Meter};
 use super::prices::{self, Price};
-use super::prompt::Sent;
+use super::prompt::{self, Sent};
 use super::providers::{Provider, Route};
 use super::relay::{DRAIN, Ledger, Relay};
 use super::sieve::Sieve;
@@ -112,7 +112,8 @@ impl Exchange {
     /// What may be sent of a call, and what that can cost.
     async fn read(&self, body: Result<Bytes, ReadBodyError>) -> Result<(Sent, Prepared), Objected> {
         let body = body.map_err(|error| self.object(error.to_string(), None).with_status(error.status()))?;
-        let sent = self.cleared(body).await.map_err(|error| self.object(error.to_string(), None))?;
+        let sent = prompt::clear(&self.gateway.known, &self.snapshot, &self.named, body).await;
+        let sent = sent.map_err(|error| self.object(error.to_string(), None))?;
         let prepared = self.prepare(&sent.body, None)?;
         Ok((sent, prepared))
     }

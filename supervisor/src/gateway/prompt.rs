@@ -13,9 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::core::data::{Carried, DataRules, Destination, Treatment};
 use crate::core::detect::{self, Form, Found};
+use crate::registry::Snapshot;
 use crate::sys::aside::{self, AsideError};
 
-use super::exchange::Exchange;
 use super::scan;
 
 /// So many messages are known again, and as many of before them.
@@ -130,16 +130,20 @@ fn asked(rules: &DataRules, to: Destination<'_>, text: &str, found: &Found) -> O
     (!things.is_empty()).then(|| Sha256::digest(things.concat()).into())
 }
 
-impl Exchange {
-    /// The body as the rules let it go to the provider, and what it then holds.
-    pub(super) async fn cleared(&self, body: Bytes) -> Result<Sent, AsideError> {
-        if !self.snapshot.config.data.looks_at(Destination::Model(&self.named)) {
-            return Ok(Sent { body, data: Carried::default(), asked: None });
-        }
-        let (known, snapshot) = (Arc::clone(&self.gateway.known), Arc::clone(&self.snapshot));
-        let (bytes, named) = (body.len(), self.named.clone());
-        aside::look(bytes, move || cleared(&known, &snapshot.config.data, &named, body)).await
+/// The body as the rules let it go to the provider of that name, and what it then holds. It is looked through on a thread
+/// that may be busy.
+pub(super) async fn clear(
+    known: &Arc<Known>,
+    snapshot: &Arc<Snapshot>,
+    named: &str,
+    body: Bytes,
+) -> Result<Sent, AsideError> {
+    if !snapshot.config.data.looks_at(Destination::Model(named)) {
+        return Ok(Sent { body, data: Carried::default(), asked: None });
     }
+    let (known, snapshot) = (Arc::clone(known), Arc::clone(snapshot));
+    let (bytes, named) = (body.len(), named.to_owned());
+    aside::look(bytes, move || cleared(&known, &snapshot.config.data, &named, body)).await
 }
 
 #[cfg(test)]

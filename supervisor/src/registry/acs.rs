@@ -7,6 +7,7 @@
 
 mod cedar;
 mod engines;
+mod fault;
 mod load;
 mod rego;
 mod strict;

@@ -8,7 +8,7 @@ use crate::core::policy::Layer;
 use crate::core::problem::Problem;
 
 use super::fields::Kind;
-use super::load::File;
+use super::files::File;
 use super::manifest::Document;
 use super::source::{Local, PERSONAL, Source};
 

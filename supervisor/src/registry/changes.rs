@@ -9,7 +9,7 @@ use crate::core::manifest::{Agent, Lifecycle};
 use crate::core::policy::labels::Labels;
 
 use super::Snapshot;
-use super::load::is_policy;
+use super::files::is_policy;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

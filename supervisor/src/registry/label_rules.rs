@@ -3,17 +3,11 @@
 
 use std::path::Path;
 
-use crate::core::policy::labels::{self, Labels, LayerRules, Rule, Subject};
-use crate::core::policy::{Layer, Origin};
-use crate::core::problem::Problem;
+use crate::core::policy::Origin;
+use crate::core::policy::labels::{self, Rule, Subject};
 use crate::sys::env::Env;
 
-use super::fields::Kind;
-use super::manifest::{Body, Document};
 use super::tree::{Faults, Field, Fields};
-
-/// The most rules of all documents: each is held against everything that is decided.
-const MAX_RULES: usize = 2000;
 
 const SECTIONS: [(&str, Subject); 6] = [
     ("paths", Subject::Path),
@@ -28,7 +22,7 @@ const RESIDENCY: [(&str, Subject); 2] =
     [("hosts", Subject::HostResidency), ("models", Subject::ModelResidency)];
 
 /// The `spec` of a document.
-pub(super) fn rules(file: &Path, spec: &mut Fields<'_>, faults: &mut Faults<'_>) -> Option<Body> {
+pub(super) fn rules(file: &Path, spec: &mut Fields<'_>, faults: &mut Faults<'_>) -> Option<Vec<Rule>> {
     let before = faults.count();
     let mut rules = Vec::new();
     sections(file, spec, &SECTIONS, &mut rules, faults);
@@ -36,7 +30,7 @@ pub(super) fn rules(file: &Path, spec: &mut Fields<'_>, faults: &mut Faults<'_>)
         sections(file, &mut fields, &RESIDENCY, &mut rules, faults);
         fields.done(faults);
     }
-    (faults.count() == before).then_some(Body::Rules(rules))
+    (faults.count() == before).then_some(rules)
 }
 
 fn sections(
@@ -71,37 +65,6 @@ fn word(field: &Field<'_>, faults: &mut Faults<'_>) -> Option<String> {
 /// What `~` stands for, where it is written.
 fn home(pattern: &str) -> Option<std::path::PathBuf> {
     pattern.starts_with('~').then(|| Env::current().home_dir()).flatten()
-}
-
-/// All rules of the documents, each layer's together. `layer` says whose a file's are.
-pub(super) fn collect(
-    documents: &[Document],
-    layer: impl Fn(&Path) -> (Layer, Option<String>),
-    problems: &mut Vec<Problem>,
-) -> Labels {
-    let mut layers: Vec<LayerRules> = Vec::new();
-    let mut count = 0;
-    for document in documents.iter().filter(|document| document.kind == Kind::Policy) {
-        let (layer, team) = layer(&document.file);
-        if let Some(team) = team.as_ref().filter(|team| **team != document.namespace) {
-            let message = format!(
-                "is `{}`, and in the directory of a team it is that team's: `{team}`",
-                document.namespace
-            );
-            problems.push(document.problem("metadata.namespace", message));
-        }
-        let Some(Body::Rules(rules)) = &document.body else { continue };
-        count += rules.len();
-        match layers.iter_mut().find(|given| given.layer == layer && given.team == team) {
-            Some(given) => given.rules.extend(rules.iter().cloned()),
-            None => layers.push(LayerRules { layer, team, rules: rules.clone() }),
-        }
-        if count > MAX_RULES {
-            problems.push(document.problem("spec", format!("is beyond {MAX_RULES} rules of all documents")));
-            break;
-        }
-    }
-    Labels::new(layers)
 }
 
 #[cfg(test)]

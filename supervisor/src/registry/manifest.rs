@@ -94,7 +94,7 @@ fn document(file: &Path, node: &Node, faults: &mut Faults<'_>) -> Option<Documen
         let body = match kind {
             Kind::Agent => agent(&reference, &mut spec, faults),
             Kind::TokenBudget => budget(&reference, &mut spec, faults),
-            Kind::Policy => label_rules::rules(file, &mut spec, faults),
+            Kind::Policy => label_rules::rules(file, &mut spec, faults).map(Body::Rules),
         };
         spec.done(faults);
         body

@@ -14,9 +14,11 @@ mod config_file;
 mod data_rules;
 pub mod explain;
 mod fields;
+mod files;
 mod followed;
 pub mod init;
 mod label_rules;
+mod labelled;
 mod live;
 mod load;
 mod manifest;
@@ -48,9 +50,9 @@ pub use config::{
     Ceiling, Config, LIST_PRICE_BP, LongOverride, McpServerConfig, PriceOverride, ProviderConfig, Reconcile,
     Setting, Switch, WIRES,
 };
+pub use files::is_policy;
 pub use init::{DEMO_AGENT, PERSONAL_AGENT};
 pub use live::{Demo, Registry};
-pub use load::is_policy;
 pub use remote::InForce;
 pub use remote::fetch::{RemoteError, Synced, sync};
 pub use remote::kept::{Found, Look};

@@ -227,7 +227,7 @@ verdict := {"decision": decision, "reason": said, "result_labels": labels[input.
 async fn a_question_waits_no_longer_than_the_manifest_says() {
     let mut snapshot = with(MANIFEST);
     let ask = |source: &str| Reason::new(source, Decision::Ask, "");
-    let waits = |snapshot: &Snapshot, source: &str| super::super::acs::timeout_ms(snapshot, &[&ask(source)]);
+    let waits = |snapshot: &Snapshot, source: &str| super::super::ask::timeout_ms(snapshot, &[&ask(source)]);
     assert_eq!((waits(&snapshot, "acs/p"), waits(&snapshot, "org/p")), (7_000, 300_000));
     snapshot.config.approval_timeout_ms = 1_000;
     assert_eq!(waits(&snapshot, "acs/p"), 1_000);

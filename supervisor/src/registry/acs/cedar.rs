@@ -4,7 +4,6 @@
 //! a value: no member of it can pose as an entity or an extension. Advice is read when the policies are loaded.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use cedar_policy::{
@@ -12,10 +11,9 @@ use cedar_policy::{
     EntityUid, EvaluationError, Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema,
     ValidationMode, Validator,
 };
-use miette::Diagnostic;
 use serde_json::{Map, Value, json};
 
-use super::engines::Fault;
+use super::fault::{Fault, Source};
 use crate::core::problem::position;
 
 /// The reason where nothing permits.
@@ -50,12 +48,6 @@ struct Meta {
 struct Advice {
     rank: u8,
     verdict: Value,
-}
-
-/// A file or an inline text.
-pub(super) struct Source {
-    pub(super) file: PathBuf,
-    pub(super) text: String,
 }
 
 impl Cedar {
@@ -337,21 +329,4 @@ fn number(id: &PolicyId) -> usize {
 fn line(source: &Source, policy: &Policy) -> u32 {
     let at = policy.to_cedar().and_then(|text| source.text.find(&text));
     at.map_or(1, |at| position(&source.text, at).0)
-}
-
-impl Fault {
-    fn of(source: &Source, line: u32, message: impl Into<String>) -> Self {
-        Self { file: Some(source.file.clone()), line, message: message.into() }
-    }
-
-    fn diagnosed<E: Diagnostic>(source: &Source, error: &E) -> Self {
-        let label = error.labels().and_then(|mut labels| labels.next());
-        let line = label.map_or(1, |label| position(&source.text, label.offset()).0);
-        Self::of(source, line, error.to_string())
-    }
-}
-
-/// Whether a file holds policies, by its name.
-pub(super) fn is_policy(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "cedar")
 }

@@ -1,30 +1,12 @@
 //! The engines behind a manifest's policies: what each policy was prepared to, found again by what it is made of.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 use agent_control_specification_core as spec;
 use serde_json::Value;
 
 use super::cedar::Cedar;
 use super::rego::Rego;
-
-/// What is wrong with a policy, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// The file; none for the place in the manifest that names the policy.
-    pub(super) file: Option<PathBuf>,
-    /// From 1; 0 if unknown.
-    pub(super) line: u32,
-    /// A lower-case fragment.
-    pub(super) message: String,
-}
-
-impl Fault {
-    pub(super) fn whole(message: impl Into<String>) -> Self {
-        Self { file: None, line: 0, message: message.into() }
-    }
-}
 
 /// What a policy is made of. The core hands over its fields and not its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use agent_control_specification_core as spec;
 use serde_json::{Map, Value as Json};
 
-use super::super::load::{read_text, unreadable, whole_file};
+use super::super::files::{is_policy, read_text, unreadable, whole_file};
 use super::super::syntax;
 use super::super::tree::{At, Entry, Faults, Field, Node, Value};
-use super::cedar::{Cedar, Source, is_policy};
-use super::engines::{Engines, Fault, Key, NoAnnotators};
+use super::cedar::Cedar;
+use super::engines::{Engines, Key, NoAnnotators};
+use super::fault::{Fault, Source};
 use super::rego::{Data, Rego};
 use super::{Acs, Loaded, strict};
 use crate::core::problem::Problem;

@@ -11,8 +11,7 @@ use std::time::Duration;
 use regorus::utils::limits::{self, LimitError};
 use regorus::{CompiledPolicy, Engine, Value};
 
-use super::cedar::Source;
-use super::engines::Fault;
+use super::fault::{Fault, Source};
 
 /// As long as one evaluation may take.
 const LIMIT: Duration = Duration::from_millis(100);

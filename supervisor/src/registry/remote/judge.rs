@@ -10,7 +10,7 @@ use agentsup_worktree::{Entry, EntryKind};
 
 use crate::core::problem::Problem;
 
-use super::super::load::{MAX_DEPTH, MAX_FILE_BYTES, MAX_FILES, is_manifest, is_policy};
+use super::super::files::{MAX_DEPTH, MAX_FILE_BYTES, MAX_FILES, is_manifest, is_policy};
 use super::Files;
 
 /// The most bytes that all files of a set hold.

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::core::problem::Problem;
 use crate::sys::paths::Home;
 
-use super::super::load;
+use super::super::files::load_files;
 use super::super::source::Source;
 use super::{Files, InForce, Remote};
 
@@ -167,7 +167,7 @@ pub(in crate::registry) fn last_look(home: &Home, source: &Source) -> Option<Loo
 pub(super) fn files(home: &Home, kept: &Kept) -> Option<Files> {
     let root = set_dir(home, &kept.in_force.commit)?;
     let mut problems = Vec::new();
-    let found = load::load_files(&root, &mut problems);
+    let found = load_files(&root, &mut problems);
     let below = found
         .into_iter()
         .map(|(path, text)| (path.strip_prefix(&root).map_or_else(|_| path.clone(), Path::to_owned), text));

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use agent_control_specification_core as spec;
 use agentsup_supervisor::core::action::{Action, Facts, LlmAction, PathFact, Place, ToolAction, ToolSource};
-use agentsup_supervisor::core::data::Carried;
 use agentsup_supervisor::core::decision::Decision;
 use agentsup_supervisor::core::manifest::BuiltinClass;
 use agentsup_supervisor::core::policy::Circumstances;
@@ -262,16 +261,7 @@ impl World {
     }
 
     fn model(&self) -> Action {
-        Action::Llm(LlmAction {
-            provider: "anthropic".into(),
-            model: "claude-sonnet-5".into(),
-            bound: None,
-            prices: String::new(),
-            elastic: None,
-            objection: None,
-            data: Carried::default(),
-            asked: None,
-        })
+        Action::Llm(LlmAction::new("anthropic", "claude-sonnet-5"))
     }
 
     async fn gate(&self) -> (Gate, Arc<LiveRun>) {

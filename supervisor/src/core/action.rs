@@ -69,6 +69,22 @@ pub struct LlmAction {
     pub asked: Option<[u8; 32]>,
 }
 
+impl LlmAction {
+    /// A call of which nothing else is known.
+    pub fn new(provider: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            provider: provider.into(),
+            model: model.into(),
+            bound: None,
+            prices: String::new(),
+            elastic: None,
+            objection: None,
+            data: Carried::default(),
+            asked: None,
+        }
+    }
+}
+
 /// The most that a model call can consume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {

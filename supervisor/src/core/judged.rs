@@ -63,7 +63,6 @@ mod tests {
         ToolSource,
     };
     use super::super::billing::Billing;
-    use super::super::data::Carried;
     use super::super::detect::Kind;
     use super::super::manifest::BuiltinClass;
     use super::super::money::NanoUsd;
@@ -108,16 +107,7 @@ mod tests {
             remote: Some("git@example.com:r".into()),
             billing: Billing::Subscription,
         };
-        let llm = LlmAction {
-            provider: "anthropic".into(),
-            model: "m".into(),
-            bound: None,
-            prices: String::new(),
-            elastic: None,
-            objection: None,
-            data: Carried::default(),
-            asked: None,
-        };
+        let llm = LlmAction::new("anthropic", "m");
         let egress = Action::Egress(EgressAction { host: "example.com".into(), port: 443 });
         for action in [tool(facts), Action::Launch(launch), Action::Llm(llm), egress] {
             let judged = judged(action);
@@ -130,18 +120,13 @@ mod tests {
     #[test]
     fn nothing_else_is_kept() {
         let call = LlmAction {
-            provider: "anthropic".into(),
-            model: "m".into(),
             bound: Some(Bound {
                 input_tokens: 12_345,
                 output_tokens: 1,
                 cost: NanoUsd::new(67_890).unwrap(),
             }),
             prices: "v1".into(),
-            elastic: None,
-            objection: None,
-            data: Carried::default(),
-            asked: None,
+            ..LlmAction::new("anthropic", "m")
         };
         let bytes = Judged { manifest: None, ..judged(Action::Llm(call)) }.to_bytes().unwrap().unwrap();
         assert_eq!(

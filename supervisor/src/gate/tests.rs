@@ -24,7 +24,6 @@ use crate::core::action::{
     Bound, Facts, LaunchAction, LlmAction, Objection, PathFact, Place, ToolAction, ToolSource,
 };
 use crate::core::billing::Billing;
-use crate::core::data::Carried;
 use crate::core::fixture::{self, purse};
 use crate::core::label::Labels;
 use crate::core::manifest::{BuiltinClass, TokenBudget, ToolScope};
@@ -95,14 +94,9 @@ async fn world(cap: i64, burst: i64) -> World {
 fn llm(cost: i64) -> Action {
     let bound = Bound { input_tokens: 10, output_tokens: 10, cost: nano(cost) };
     Action::Llm(LlmAction {
-        provider: "anthropic".into(),
-        model: "model-a".into(),
         bound: Some(bound),
         prices: "v1".into(),
-        elastic: None,
-        objection: None,
-        data: Carried::default(),
-        asked: None,
+        ..LlmAction::new("anthropic", "model-a")
     })
 }
 
@@ -176,16 +170,7 @@ async fn without_a_budget_or_a_bound_no_model_is_called() {
     assert!(refusal.message.contains("the budget `purse` does not exist"), "{refusal}");
 
     let world = self::world(100, 0).await;
-    let unbounded = LlmAction {
-        provider: "p".into(),
-        model: "model-a".into(),
-        bound: None,
-        prices: String::new(),
-        elastic: None,
-        objection: None,
-        data: Carried::default(),
-        asked: None,
-    };
+    let unbounded = LlmAction::new("p", "model-a");
     let refusal = world.gate.decide(&world.live, Action::Llm(unbounded.clone())).await.err().unwrap();
     assert!(refusal.message.contains("the cost of the call cannot be bounded"), "{refusal}");
 
@@ -328,16 +313,7 @@ async fn those_who_wait_for_headroom_get_it_in_order() {
     // What waiting cannot help is refused at once all the same, and what is free is served.
     assert_eq!(world.gate.decide(&world.live, llm(101)).await.err().unwrap().kind, RefusalKind::Budget);
     let free = Bound { input_tokens: 0, output_tokens: 0, cost: NanoUsd::ZERO };
-    let free = LlmAction {
-        provider: "p".into(),
-        model: "model-a".into(),
-        bound: Some(free),
-        prices: String::new(),
-        elastic: None,
-        objection: None,
-        data: Carried::default(),
-        asked: None,
-    };
+    let free = LlmAction { bound: Some(free), ..LlmAction::new("p", "model-a") };
     let free = world.gate.decide(&world.live, Action::Llm(free)).await.unwrap();
     free.settle(Outcome::charged("200 OK", Charge::Void)).await.unwrap();
 

@@ -13,7 +13,6 @@ use crate::agents::{self, Adapter};
 use crate::api::App;
 use crate::core::action::{Action, EgressAction, LaunchAction, LlmAction};
 use crate::core::billing::{Billing, Payers};
-use crate::core::data::Carried;
 use crate::core::decision::{Decision, Evaluation, Reason};
 use crate::core::error::{Code, Failure};
 use crate::core::ids::RunId;
@@ -216,16 +215,7 @@ fn normalised(snapshot: &Snapshot, homes: &Homes, run: &Run, wanted: Wanted) -> 
             };
             let endpoints: Vec<Endpoint> = snapshot.config.providers.iter().map(endpoint).collect();
             let (provider, model) = models::provider_of(&endpoints, &named);
-            Action::Llm(LlmAction {
-                provider,
-                model,
-                bound: None,
-                prices: String::new(),
-                elastic: None,
-                objection: None,
-                data: Carried::default(),
-                asked: None,
-            })
+            Action::Llm(LlmAction::new(provider, model))
         }
         Wanted::Egress { host, port } => {
             let host = host.trim_end_matches('.').to_ascii_lowercase();

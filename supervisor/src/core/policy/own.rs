@@ -76,7 +76,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
     use super::super::super::action::{Action, Facts, LlmAction, PathFact, Place, ToolAction, ToolSource};
-    use super::super::super::data::Carried;
     use super::super::super::decision::Decision;
     use super::super::super::fixture::{agent, run};
     use super::super::super::manifest::BuiltinClass;
@@ -136,16 +135,7 @@ mod tests {
             let labels = Labels::new(vec![LayerRules { layer: Layer::Org, team: None, rules }]);
             PolicySet::load_with(&[PolicySource::pack(Pack::Observe)], labels).unwrap()
         };
-        let action = Action::Llm(LlmAction {
-            provider: "anthropic".into(),
-            model: "claude-1".into(),
-            bound: None,
-            prices: String::new(),
-            elastic: None,
-            objection: None,
-            data: Carried::default(),
-            asked: None,
-        });
+        let action = Action::Llm(LlmAction::new("anthropic", "claude-1"));
         let said = |set: &PolicySet| {
             set.evaluate_with(&own, &agent(), &run(), &action, &Circumstances::default()).decision
         };

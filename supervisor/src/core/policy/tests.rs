@@ -8,7 +8,6 @@ use super::super::action::{
     EgressAction, Facts, LaunchAction, LlmAction, PathFact, Place, ToolAction, ToolSource,
 };
 use super::super::billing::Billing;
-use super::super::data::Carried;
 use super::super::fixture::{agent, run};
 use super::super::manifest::{BuiltinClass, Environment, Lifecycle};
 use super::*;
@@ -37,16 +36,7 @@ fn mcp(server: &str, name: &str, paths: &[(&str, Place)]) -> Action {
 }
 
 fn llm(model: &str) -> Action {
-    Action::Llm(LlmAction {
-        provider: "anthropic".into(),
-        model: model.into(),
-        bound: None,
-        prices: String::new(),
-        elastic: None,
-        objection: None,
-        data: Carried::default(),
-        asked: None,
-    })
+    Action::Llm(LlmAction::new("anthropic", model))
 }
 
 fn launch(adapter: &str) -> Action {

@@ -23,16 +23,7 @@ fn line(text: &str) -> Action {
 }
 
 fn prompt(model: &str, data: Carried) -> Action {
-    Action::Llm(LlmAction {
-        provider: "anthropic".into(),
-        model: model.into(),
-        bound: None,
-        prices: String::new(),
-        elastic: None,
-        objection: None,
-        data,
-        asked: None,
-    })
+    Action::Llm(LlmAction { data, ..LlmAction::new("anthropic", model) })
 }
 
 fn edit(path: &str, place: Place) -> Action {

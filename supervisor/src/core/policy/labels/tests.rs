@@ -56,16 +56,7 @@ fn mcp(server: &str, name: &str) -> Action {
 fn llm(provider: &str, model: &str) -> Action {
     let (provider, model, prices) = (provider.to_owned(), model.to_owned(), String::new());
     let data = Carried::default();
-    Action::Llm(LlmAction {
-        provider,
-        model,
-        bound: None,
-        prices,
-        elastic: None,
-        objection: None,
-        data,
-        asked: None,
-    })
+    Action::Llm(LlmAction { prices, data, ..LlmAction::new(provider, model) })
 }
 
 /// The stricter of what was said, with the last word of each source that said it.

@@ -91,6 +91,8 @@ pub enum ProgramState {
     Usable,
     /// It is too old.
     TooOld,
+    /// What it runs on is too old or not there.
+    OldRuntime,
     /// It is newer than what was tested; it may work.
     Untested,
     /// It is not there, or does not say its version.
@@ -175,9 +177,7 @@ fn brief(found: &ProgramView) -> String {
     match found.state {
         ProgramState::Usable => version,
         ProgramState::Untested => format!("{version} untested"),
-        ProgramState::TooOld if agents::is_at_least(&version, &found.minimum) => {
-            format!("{version} old runtime")
-        }
+        ProgramState::OldRuntime => format!("{version} old runtime"),
         ProgramState::TooOld => format!("{version} too old"),
         ProgramState::Missing if found.tested.is_none() => "not found, untested".to_owned(),
         ProgramState::Missing => "not found".to_owned(),
@@ -267,9 +267,11 @@ fn agent(adapter: &agents::Adapter) -> Option<ProgramView> {
         probed(runtime.binary, wanted).state != ProgramState::Usable
     };
     match program.runtime.filter(|_| matches!(view.state, ProgramState::Usable | ProgramState::Untested)) {
-        Some(runtime) if lacks(&runtime) => {
-            Some(ProgramView { state: ProgramState::TooOld, hint: Some(runtime.install.to_owned()), ..view })
-        }
+        Some(runtime) if lacks(&runtime) => Some(ProgramView {
+            state: ProgramState::OldRuntime,
+            hint: Some(runtime.install.to_owned()),
+            ..view
+        }),
         _ => Some(view),
     }
 }

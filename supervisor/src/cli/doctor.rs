@@ -137,6 +137,10 @@ fn program(view: &ProgramView) -> Cell {
             let hint = view.hint.as_deref().unwrap_or_default();
             cell(format_args!("{version} is too old, {} is needed: {hint}", view.minimum)).tone(Tone::Bad)
         }
+        ProgramState::OldRuntime => {
+            let hint = view.hint.as_deref().unwrap_or_default();
+            cell(format_args!("{version} does not run here: {hint}")).tone(Tone::Bad)
+        }
         ProgramState::Missing => {
             let hint = view.hint.as_deref().unwrap_or_default();
             cell(format_args!("not found: {hint}")).tone(Tone::Faint)

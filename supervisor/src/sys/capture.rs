@@ -159,7 +159,9 @@ pub fn version<'a>(
     };
     let Output { status, stdout, .. } = run(&asked)?;
     if status.success() {
-        return Ok(Probed { file, version: stdout.trim().to_owned() });
+        // Some go on with advice.
+        let version = stdout.trim().lines().next().unwrap_or_default().trim_end().to_owned();
+        return Ok(Probed { file, version });
     }
     Err(CaptureError::Failed { program: program.to_owned(), status })
 }
@@ -234,6 +236,11 @@ mod tests {
     fn a_program_says_its_version_or_why_not() {
         let path = [("PATH", "/usr/local/bin:/usr/bin:/bin")];
         assert!(version("git", path).unwrap().version.starts_with("git version "));
+        let dir = tempfile::tempdir().unwrap();
+        let (talks, file) = (dir.path().to_str().unwrap(), dir.path().join("talks"));
+        std::fs::write(&file, "#!/bin/sh\necho '1.2.3 '\necho 'There is a newer one.'\n").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(version("talks", [("PATH", talks)]).unwrap().version, "1.2.3");
         let missing = version("agentsup-no-such-program", path).unwrap_err();
         assert_eq!(missing.to_string(), "`agentsup-no-such-program` is not installed or not in PATH");
         assert!(matches!(version("false", path), Err(CaptureError::Failed { .. })));

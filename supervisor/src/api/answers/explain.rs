@@ -22,7 +22,7 @@ use crate::core::policy::Circumstances;
 use crate::core::policy::own::Own;
 use crate::core::principal::AgentRef;
 use crate::core::rules::{Case, Rules};
-use crate::core::run::Run;
+use crate::core::run::{HookDuty, Run};
 use crate::core::whatif;
 use crate::core::{action, scope};
 use crate::hooks::normalise::normalise;
@@ -179,8 +179,7 @@ async fn acting(app: &App, snapshot: &Snapshot, params: &ExplainParams) -> Resul
         (None, Some(adapter)) => snapshot.default_agent(adapter)?,
         (None, None) => snapshot.only_agent()?,
     };
-    let adapter = params.adapter.as_deref().or_else(|| agent.adapters.first().map(String::as_str));
-    let adapter = adapter.unwrap_or_default();
+    let adapter = params.adapter.as_deref().unwrap_or_else(|| usual_adapter(agent));
     let adapter = agents::by_name(adapter).ok_or_else(|| {
         let known: Vec<&str> = agents::ADAPTERS.iter().map(|adapter| adapter.name).collect();
         Failure::new(Code::Usage, format!("there is no adapter `{adapter}`"))
@@ -190,6 +189,14 @@ async fn acting(app: &App, snapshot: &Snapshot, params: &ExplainParams) -> Resul
     run.environment = params.environment.unwrap_or(run.environment);
     run.billing = Payers::usual(agent.billing, adapter.payers);
     Ok(Acting { agent: agent.clone(), run, own, seen: Labels::NONE, is_started: false })
+}
+
+/// The first of an agent's adapters that asks about its tools, for what is explained of the others is not asked about.
+fn usual_adapter(agent: &Agent) -> &str {
+    let asks =
+        |name: &&String| agents::by_name(name).is_some_and(|adapter| adapter.hooks == HookDuty::Required);
+    let usual = agent.adapters.iter().find(asks).or_else(|| agent.adapters.first());
+    usual.map_or("", String::as_str)
 }
 
 /// As the flows normalise it when it happens.
@@ -290,4 +297,21 @@ fn read(action: &Action) -> (Vec<String>, Vec<String>) {
     let mut paths: Vec<String> = tool.facts.paths.iter().chain(named).map(path).collect();
     paths.dedup();
     (tool.facts.parts.iter().map(command).collect(), paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fixture;
+
+    #[test]
+    fn what_is_supposed_is_a_run_that_asks_about_its_tools() {
+        let of = |adapters: &[&str]| {
+            let adapters = adapters.iter().map(|&name| name.to_owned()).collect();
+            usual_adapter(&Agent { adapters, ..fixture::agent() }).to_owned()
+        };
+        assert_eq!(of(&["aider", "gemini", "claude"]), "gemini");
+        assert_eq!(of(&["command"]), "command");
+        assert_eq!(of(&[]), "");
+    }
 }

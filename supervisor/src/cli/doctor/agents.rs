@@ -45,7 +45,7 @@ fn client(agent: &ReachView) -> Cell {
     let tone = match agent.program.as_ref().map(|found| found.state) {
         Some(ProgramState::Usable) => Tone::Good,
         Some(ProgramState::Untested) => Tone::Warning,
-        Some(ProgramState::TooOld) => Tone::Bad,
+        Some(ProgramState::TooOld | ProgramState::OldRuntime) => Tone::Bad,
         Some(ProgramState::Missing) | None => Tone::Faint,
     };
     cell(&agent.client).tone(tone)

@@ -33,6 +33,7 @@ fn the_demo_shows_every_part_and_leaves_a_whole_record() {
             ("launch", "demo", "allow", "started"),
             ("llm", model, "allow", "200 OK"),
             ("tool", "demo/write_note", "allow", "ok"),
+            ("labelled", "was labelled untrusted by calling `demo/write_note`", "", ""),
             ("llm", model, "allow", "200 OK"),
             ("tool", "demo/delete_repository", "deny", "denied"),
             ("llm", model, "allow", "200 OK"),

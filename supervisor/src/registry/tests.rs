@@ -15,6 +15,7 @@ use super::*;
 use crate::core::billing::Payers;
 use crate::core::manifest::{BuiltinClass, Cap, Environment, Lifecycle, Period, TimeZone, ToolScope};
 use crate::core::money::NanoUsd;
+use crate::core::policy::{Pack, PolicySet, PolicySource};
 use crate::core::principal::AgentRef;
 use crate::sys::paths::Home;
 
@@ -110,7 +111,8 @@ fn nothing_at_all_is_fine_and_has_no_agents() {
     let snapshot = Fixture::new(&[]).load();
     assert_eq!((snapshot.agents.len(), snapshot.budgets.len(), snapshot.problems), (0, 0, Vec::new()));
     assert_eq!(snapshot.config, Config::default());
-    assert_eq!(snapshot.policies.len(), 8);
+    let pack = PolicySet::load(&[PolicySource::pack(Pack::Standard)]).unwrap();
+    assert_eq!(snapshot.policies.len(), pack.len());
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn headless_its_tools_are_decided_and_its_turn_is_counted_by_what_it_prints() {
         { "shell": "cat ~/.ssh/id_rsa" },
         { "mcp": "docs_echo", "args": { "text": "hello" } },
         { "mcp": "echo", "args": {}, "server": "https://evil.example/mcp" },
-        { "shell": "git config --get user.name; ls ~/.cursor" },
+        { "shell": "git config user.name; ls ~/.cursor" },
         { "shell": "cat ~/.config/cursor/auth.json" },
     ]);
     let mut world =

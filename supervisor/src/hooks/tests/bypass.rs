@@ -117,6 +117,8 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("cp x REPO/.git/hooks/pre-commit", Ask, Ask),
     ("ln -s REPO/.git/hooks h", Ask, Ask),
     ("git config core.hooksPath x", Ask, Ask),
+    ("git config core.hooksPath list", Ask, Ask),
+    ("git config -- core.hooksPath --get", Ask, Ask),
     // Out of the worktree. `standard` leaves that to the sandbox, for shells; `strict` asks.
     ("echo x > HOME/.bashrc", Allow, Ask),
     ("echo x | tee HOME/.bashrc", Allow, Ask),

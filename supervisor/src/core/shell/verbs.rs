@@ -24,7 +24,7 @@ pub(super) const PROGRAMS: [&str; 16] = [
 
 /// The verb of a `git config` that only looks, however it is written.
 const LOOK: &str = "config --get";
-/// Options of `git config` with which one word is a setting to look at, and those that look whatever follows.
+/// Options of `git config` that say where and how to look, and those that make a look of whatever follows.
 const PLAIN: [&str; 14] = [
     "--global",
     "--local",
@@ -84,17 +84,18 @@ pub(super) fn read(name: &str, words: &[Option<String>], is_dynamic: bool) -> Ve
     if is_dynamic { hidden } else { Verb::None }
 }
 
-/// Whether what follows `git config` only looks: a value can have any name, so that it is the place that counts.
+/// Whether what follows `git config` only looks. After the first plain word git reads no more options: there `-l` is a value
+/// that is set. Only its own verbs take options anywhere.
 fn is_look(words: &[Option<String>]) -> bool {
     let Some(words) = words.iter().map(Option::as_deref).collect::<Option<Vec<&str>>>() else { return false };
-    if words.contains(&"--") {
-        return false;
+    let is_option = |word: &&str| word.starts_with('-');
+    if let ["get" | "list", rest @ ..] = words.as_slice() {
+        return rest.iter().filter(|word| is_option(word)).all(|option| PLAIN.contains(option));
     }
-    let (options, named): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with('-'));
-    let others: Vec<&str> = options.iter().filter(|option| !PLAIN.contains(option)).copied().collect();
-    match others.as_slice() {
-        [] => named.len() == 1 || matches!(words.first(), Some(&"get" | &"list")),
-        [one] => LOOKS.contains(one),
-        _ => false,
-    }
+    let count = words.iter().take_while(|word| is_option(word)).count();
+    let (options, rest) = words.split_at(count);
+    let is_known = options.iter().all(|option| PLAIN.contains(option) || LOOKS.contains(option));
+    let looks = options.iter().any(|option| LOOKS.contains(option));
+    // `git config edit` is a verb, and a setting has a dot.
+    is_known && (looks || matches!(rest, [setting] if setting.contains('.')))
 }

@@ -119,6 +119,8 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("git config core.hooksPath x", Ask, Ask),
     ("git config core.hooksPath list", Ask, Ask),
     ("git config -- core.hooksPath --get", Ask, Ask),
+    ("git config core.fsmonitor ./x --get", Ask, Ask),
+    ("git config set core.hooksPath -l", Ask, Ask),
     // Out of the worktree. `standard` leaves that to the sandbox, for shells; `strict` asks.
     ("echo x > HOME/.bashrc", Allow, Ask),
     ("echo x | tee HOME/.bashrc", Allow, Ask),

@@ -208,6 +208,9 @@ pub struct CommandPart {
     /// What its words and redirections name outside of the worktree and scratch space.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathFact>,
+    /// Those of them that the shell or git may be told to write.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub written: Vec<PathFact>,
 }
 
 /// A path that a tool call touches.

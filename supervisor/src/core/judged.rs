@@ -92,7 +92,11 @@ mod tests {
     fn all_that_policies_look_at_comes_back() {
         let path = |path: &str, place| PathFact { path: path.into(), place };
         let line = "sudo A=b git push >x && eval \"$X\"";
-        let part = |call| CommandPart { call, paths: vec![path("/etc/x", Place::Outside)] };
+        let part = |call| CommandPart {
+            call,
+            paths: vec![path("/etc/x", Place::Outside)],
+            written: vec![path("/etc/x", Place::Outside)],
+        };
         let mut facts = Facts {
             paths: vec![path("/w/a", Place::Worktree), path("/h/.ssh", Place::Secret)],
             hosts: vec!["example.com".into()],

@@ -9,6 +9,7 @@ mod verbs;
 mod walk;
 mod word;
 mod wrappers;
+mod written;
 
 use brush_parser::{ParserOptions, Token, parse_tokens, uncached_tokenize_str};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,10 @@ pub struct Part {
     /// Files that it is redirected from or to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redirects: Vec<String>,
+    /// Those of its redirects and words that may be files which the shell or git is told to write. Of other programs the
+    /// words do not tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<String>,
     /// Whether some of its words are only known when it runs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dynamic: bool,

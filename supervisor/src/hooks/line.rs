@@ -20,12 +20,12 @@ pub(super) fn read(
     let mut hosts = Vec::new();
     let mut parts = Vec::new();
     for call in shell::read(line) {
-        let paths = paths(&call, dir.as_deref(), homes, grounds);
+        let (paths, written) = paths(&call, dir.as_deref(), homes, grounds);
         hosts.extend(call.words.iter().filter(|word| word.contains("://")).filter_map(|word| host(word)));
         if call.program.as_deref() == Some("cd") {
             dir = entered(&call, dir.as_deref(), homes);
         }
-        parts.push(CommandPart { call, paths });
+        parts.push(CommandPart { call, paths, written });
     }
     hosts.sort();
     hosts.dedup();
@@ -39,17 +39,17 @@ fn entered(call: &Part, dir: Option<&Path>, homes: &Homes) -> Option<PathBuf> {
         .filter(|_| !call.dynamic && (dir.is_some() || target.is_absolute()))
 }
 
-/// What a command names outside of the worktree and scratch space. Most of its words are no paths, and those that mean
-/// something within the worktree are its own affair.
-fn paths(call: &Part, dir: Option<&Path>, homes: &Homes, grounds: &Grounds) -> Vec<PathFact> {
-    let words = call.words.iter().map(String::as_str).filter(|word| !word.contains("://"));
-    // `--output=/etc/x`, `of=/dev/sda`
-    let values = words.clone().filter_map(|word| Some(word.split_once('=')?.1));
-    let like_a_path = |word: &&str| word.contains('/') || word.starts_with(['~', '$', '.']);
-    let named = words.chain(values).filter(like_a_path);
-    let mut found = Vec::new();
-    for word in named.chain(call.redirects.iter().map(String::as_str)) {
-        let path = expand(word, homes);
+/// What a command names outside of the worktree and scratch space, and what of that may be written. Most of its words are
+/// no paths, and those that mean something within the worktree are its own affair.
+fn paths(
+    call: &Part,
+    dir: Option<&Path>,
+    homes: &Homes,
+    grounds: &Grounds,
+) -> (Vec<PathFact>, Vec<PathFact>) {
+    let (mut found, mut written) = (Vec::new(), Vec::new());
+    for (word, text) in named(call) {
+        let path = expand(text, homes);
         let fact = match dir {
             Some(dir) => fact(&path, dir, grounds),
             None if path.is_absolute() => fact(&path, Path::new("/"), grounds),
@@ -60,11 +60,29 @@ fn paths(call: &Part, dir: Option<&Path>, homes: &Homes, grounds: &Grounds) -> V
             true => PathFact { place: Place::Secret, ..fact },
             false => fact,
         };
-        if !matches!(fact.place, Place::Worktree | Place::Scratch) && !found.contains(&fact) {
+        if matches!(fact.place, Place::Worktree | Place::Scratch) {
+            continue;
+        }
+        if call.writes.iter().any(|one| one == word) && !written.contains(&fact) {
+            written.push(fact.clone());
+        }
+        if !found.contains(&fact) {
             found.push(fact);
         }
     }
-    found
+    (found, written)
+}
+
+/// What of a command may be a path: a word or the value in it (`--output=/etc/x`, `of=/dev/sda`), with the word.
+fn named(call: &Part) -> impl Iterator<Item = (&str, &str)> {
+    let words = call.words.iter().map(String::as_str).filter(|word| !word.contains("://"));
+    let texts = words.flat_map(|word| {
+        let value = word.split_once('=').map(|(_, value)| (word, value));
+        std::iter::once((word, word)).chain(value)
+    });
+    let like_a_path = |text: &str| text.contains('/') || text.starts_with(['~', '$', '.']);
+    let redirects = call.redirects.iter().map(|word| (word.as_str(), word.as_str()));
+    texts.filter(move |(_, text)| like_a_path(text)).chain(redirects)
 }
 
 #[cfg(test)]

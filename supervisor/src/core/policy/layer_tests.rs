@@ -22,7 +22,7 @@ fn load(more: &[(Layer, Option<&str>, &str)]) -> PolicySet {
 
 /// A command line as the agent's shell gets it, none of whose words is a path.
 fn line(text: &str) -> Action {
-    let part = |call| CommandPart { call, paths: Vec::new() };
+    let part = |call| CommandPart { call, ..CommandPart::default() };
     let parts = shell::read(text).into_iter().map(part).collect();
     Action::Tool(ToolAction {
         source: ToolSource::Builtin(BuiltinClass::Shell),

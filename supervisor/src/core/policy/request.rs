@@ -206,7 +206,12 @@ fn tool_contexts(
         pairs.extend(part.call.verb.as_deref().map(|verb| text("verb", verb)));
         pairs.push(set("words", part.call.words.iter().map(String::as_str)));
         pairs.push(set("variables", part.call.assigns.iter().map(String::as_str)));
-        contexts.extend(part.paths.iter().map(|fact| with_path(&pairs, fact)));
+        contexts.extend(part.paths.iter().map(|fact| {
+            let mut pairs = with_path(&pairs, fact);
+            let written = part.written.contains(fact);
+            pairs.extend(written.then(|| ("written".into(), RestrictedExpression::new_bool(true))));
+            pairs
+        }));
         if part.paths.is_empty() {
             contexts.push(without_path(pairs));
         }

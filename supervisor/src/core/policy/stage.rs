@@ -15,7 +15,7 @@ const OF_ROLES: [&str; 4] = ["in_scope", "name", "namespace", "lifecycle"];
 
 /// What tells about the thing itself, where it is and what it holds; whatever is in no list belongs here too.
 #[cfg(test)]
-const OF_ATTRIBUTES: [&str; 23] = [
+const OF_ATTRIBUTES: [&str; 24] = [
     "adapter",
     "command",
     "common_host_labels",
@@ -39,6 +39,7 @@ const OF_ATTRIBUTES: [&str; 23] = [
     "variables",
     "verb",
     "words",
+    "written",
 ];
 
 /// The stage of a policy: the latest of all that its conditions look at; a policy without any is about roles.

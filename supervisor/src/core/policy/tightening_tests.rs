@@ -121,7 +121,7 @@ fn action() -> impl Strategy<Value = Action> {
         Just((ToolSource::Mcp("github".into()), "post")),
     ];
     (paths, lines, sources).prop_map(|(paths, line, (source, tool))| {
-        let part = |call| CommandPart { call, paths: Vec::new() };
+        let part = |call| CommandPart { call, ..CommandPart::default() };
         let parts = line.map(shell::read).unwrap_or_default().into_iter().map(part).collect();
         let hosts = vec!["example.com".to_owned()];
         let facts = Facts { paths, hosts, command: line.map(str::to_owned), parts, ..Facts::default() };

@@ -17,7 +17,8 @@ fn builtin(class: BuiltinClass, paths: &[(&str, Place)], hosts: &[&str]) -> Stri
 
 fn command(line: &str) -> String {
     let calls = shell::read(line);
-    let parts = calls.iter().map(|call| CommandPart { call: call.clone(), paths: Vec::new() }).collect();
+    let parts =
+        calls.iter().map(|call| CommandPart { call: call.clone(), ..CommandPart::default() }).collect();
     tool(
         ToolSource::Builtin(BuiltinClass::Shell),
         Facts { parts, command: Some(line.into()), ..Facts::default() },
@@ -103,6 +104,7 @@ fn files_elsewhere_are_not_the_projects() {
     let part = CommandPart {
         call: shell::read("cat ../mail.txt").remove(0),
         paths: vec![PathFact { path: "/home/a/mail.txt".into(), place: Place::Outside }],
+        ..CommandPart::default()
     };
     let facts = Facts { parts: vec![part], ..Facts::default() };
     assert_eq!(tool(ToolSource::Builtin(BuiltinClass::Shell), facts), "untrusted");

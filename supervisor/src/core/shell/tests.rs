@@ -77,6 +77,7 @@ const LINES: &[(&str, &[&str])] = &[
     ("git $x; git -C $x push; ls $x", &["git[] opaque dynamic", "git[-C push] dynamic", "ls[] dynamic"]),
     ("{rm,x}", &["?[] opaque dynamic"]),
     ("r? x", &["?[x] opaque dynamic"]),
+    ("[ -f x ] && [a] x", &["[[-f x ]]", "?[x] opaque dynamic"]),
     ("python3 -c 'import os'", &["python3[-c import os] opaque"]),
     ("python3.12 -m pytest", &["python3.12[-m pytest]"]),
     ("perl -pe 's/a/b/'", &["perl[-pe s/a/b/] opaque"]),
@@ -137,6 +138,32 @@ fn the_verb_is_the_first_word_that_is_no_option() {
         ("ls -la", None),
     ] {
         assert_eq!(read(line)[0].verb.as_deref(), verb, "{line}");
+    }
+}
+
+#[test]
+fn what_the_shell_or_git_is_told_to_write_is_told() {
+    for (line, expected) in [
+        ("cat <a >b 2>>c >|d <>e &>f 2>&1 >&g", &["b", "c", "d", "e", "f", "g"][..]),
+        ("{ ls; } > x", &["x"]),
+        ("(ls) >> x", &["x"]),
+        ("while true; do ls; done < in > x", &["x"]),
+        ("> x", &["x"]),
+        ("git show HEAD:a > x", &["x"]),
+        ("git log --output=x", &["--output=x"]),
+        ("git log --output x a", &["--output", "x"]),
+        ("git archive -o x HEAD", &["archive", "-o", "x", "HEAD"]),
+        ("git bundle create x HEAD", &["bundle", "create", "x", "HEAD"]),
+        ("git --work-tree=x restore a", &["--work-tree=x", "restore", "a"]),
+        ("git --work-tree x status", &["--work-tree", "x"]),
+        ("git -C x --git-dir=y --git-dir z log -- a", &[]),
+        ("git add a b", &[]),
+        ("git commit -F a", &[]),
+        ("git log $x a", &["log", "a"]),
+        ("git config --get a.b", &[]),
+        ("tee x", &[]),
+    ] {
+        assert_eq!(read(line)[0].writes, expected, "{line}");
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) const PROGRAMS: [&str; 16] = [
 ];
 
 /// The verb of a `git config` that only looks, however it is written.
-const LOOK: &str = "config --get";
+pub(super) const LOOK: &str = "config --get";
 /// Options of `git config` that say where and how to look, and those that make a look of whatever follows.
 const PLAIN: [&str; 14] = [
     "--global",

@@ -2,12 +2,19 @@
 
 use brush_parser::ast::{
     AndOr, AndOrList, AssignmentName, AssignmentValue, Command, CommandPrefixOrSuffixItem, CompoundCommand,
-    CompoundList, ExtendedTestExpr, IoFileRedirectTarget, IoRedirect, Pipeline, RedirectList, SimpleCommand,
-    Word,
+    CompoundList, ExtendedTestExpr, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect, Pipeline,
+    RedirectList, SimpleCommand, Word,
 };
 
 use super::word::{self, Read};
 use super::{Call, Found, wrappers};
+
+/// What a redirect does with its file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Read,
+    Write,
+}
 
 impl Found {
     pub(super) fn list(&mut self, list: &CompoundList, depth: usize) {
@@ -34,12 +41,13 @@ impl Found {
         match command {
             Command::Simple(simple) => self.simple(simple, depth),
             Command::Compound(compound, redirects) => {
-                self.compound(compound, depth);
+                // First: the shell opens them before anything within changes its directory.
                 self.redirects_alone(redirects.as_ref(), depth);
+                self.compound(compound, depth);
             }
             Command::Function(function) => {
-                self.compound(&function.body.0, depth);
                 self.redirects_alone(function.body.1.as_ref(), depth);
+                self.compound(&function.body.0, depth);
             }
             Command::ExtendedTest(test, redirects) => {
                 self.test(&test.expr, depth);
@@ -164,8 +172,10 @@ impl Found {
         self.inside(&read, depth);
         // A pattern stands for the files that there are: as a file's name it is one of them, as a program's unknown.
         let is_name = call.words.is_empty();
-        call.part.dynamic |= !read.is_known || read.is_pattern;
-        call.words.push((read.is_known && !(is_name && read.is_pattern)).then_some(read.text));
+        // By itself a bracket is a program: `[ -f x ]`.
+        let is_pattern = read.is_pattern && read.text != "[";
+        call.part.dynamic |= !read.is_known || is_pattern;
+        call.words.push((read.is_known && !(is_name && is_pattern)).then_some(read.text));
     }
 
     fn redirects_alone(&mut self, redirects: Option<&RedirectList>, depth: usize) {
@@ -182,20 +192,13 @@ impl Found {
         match redirect {
             IoRedirect::File(
                 _,
-                _,
+                kind,
                 IoFileRedirectTarget::Filename(word) | IoFileRedirectTarget::Duplicate(word),
-            )
-            | IoRedirect::OutputAndError(word, _) => {
-                let read = word::read(word);
-                self.inside(&read, depth);
-                // `2>&1` is no file.
-                let is_number = read.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-                if read.is_known && !read.is_pattern {
-                    call.part.redirects.extend((!is_number).then_some(read.text));
-                } else {
-                    call.part.dynamic = true;
-                }
+            ) => {
+                let reads = matches!(kind, IoFileRedirectKind::Read | IoFileRedirectKind::DuplicateInput);
+                self.file(word, if reads { Use::Read } else { Use::Write }, call, depth);
             }
+            IoRedirect::OutputAndError(word, _) => self.file(word, Use::Write, call, depth),
             IoRedirect::File(_, _, IoFileRedirectTarget::ProcessSubstitution(_, subshell)) => {
                 self.list(&subshell.list, depth);
             }
@@ -210,6 +213,19 @@ impl Found {
                 self.inside(&read, depth);
                 call.input = Some(read.is_known.then_some(read.text));
             }
+        }
+    }
+
+    fn file(&mut self, word: &Word, used: Use, call: &mut Call, depth: usize) {
+        let read = word::read(word);
+        self.inside(&read, depth);
+        // `2>&1` is no file.
+        let is_number = read.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        if !read.is_known || read.is_pattern {
+            call.part.dynamic = true;
+        } else if !is_number {
+            call.part.writes.extend((used == Use::Write).then(|| read.text.clone()));
+            call.part.redirects.push(read.text);
         }
     }
 }

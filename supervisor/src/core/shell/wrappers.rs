@@ -1,7 +1,7 @@
 //! Programs that run other programs: the part behind them is told as a part of its own.
 
 use super::verbs::{self, Verb};
-use super::{Call, Found, Part};
+use super::{Call, Found, Part, written};
 
 /// A program whose last words are another call.
 struct Wrapper {
@@ -116,6 +116,10 @@ pub(super) fn unwrap(found: &mut Found, mut call: Call, depth: usize) {
     let inner = inner(&name, &arguments, call.input.as_ref());
     call.part.opaque |= matches!(inner, Inner::Unknown) || matches!(verb, Verb::Hidden);
     call.part.verb = verb.known();
+    if name == "git" {
+        let by_git = written::by_git(&call.part.words, call.part.verb.as_deref(), call.part.dynamic);
+        call.part.writes.extend(by_git);
+    }
     let assigns = call.part.assigns.clone();
     call.part.program = Some(name);
     found.push(call.part);

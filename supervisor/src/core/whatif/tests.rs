@@ -16,7 +16,7 @@ fn tool(source: ToolSource, name: &str, facts: Facts) -> Action {
 }
 
 fn line(text: &str) -> Action {
-    let part = |call| CommandPart { call, paths: Vec::new() };
+    let part = |call| CommandPart { call, ..CommandPart::default() };
     let parts = shell::read(text).into_iter().map(part).collect();
     let facts = Facts { command: Some(text.into()), parts, ..Facts::default() };
     tool(ToolSource::Builtin(BuiltinClass::Shell), "Bash", facts)

@@ -116,11 +116,25 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("tee .g\u{200c}it/config", Ask, Ask),
     ("cp x REPO/.git/hooks/pre-commit", Ask, Ask),
     ("ln -s REPO/.git/hooks h", Ask, Ask),
+    ("{ cat x; } > REPO/.git/config", Ask, Ask),
+    ("(cat x) >> REPO/.git/config", Ask, Ask),
+    ("while read l; do echo; done < x > .git/config", Ask, Ask),
+    ("> .git/hooks/x", Ask, Ask),
+    ("git show HEAD:x > REPO/.git/config", Ask, Ask),
+    ("ls x > .git/config", Ask, Ask),
+    ("[ x ] 2> .git/config", Ask, Ask),
+    ("git log --output=REPO/.git/config", Ask, Ask),
+    ("git diff --output REPO/.git/config", Ask, Ask),
+    ("git --work-tree=REPO/.git/hooks restore --source=HEAD x", Ask, Ask),
     ("git config core.hooksPath x", Ask, Ask),
     ("git config core.hooksPath list", Ask, Ask),
     ("git config -- core.hooksPath --get", Ask, Ask),
     ("git config core.fsmonitor ./x --get", Ask, Ask),
     ("git config set core.hooksPath -l", Ask, Ask),
+    // git looks, and changes its own files.
+    ("git -C REPO/.git log && ls .git", Allow, Allow),
+    ("git --git-dir=REPO/.git show HEAD:x > x", Allow, Allow),
+    ("[ -f .git/config ]", Allow, Allow),
     // Out of the worktree. `standard` leaves that to the sandbox, for shells; `strict` asks.
     ("echo x > HOME/.bashrc", Allow, Ask),
     ("echo x | tee HOME/.bashrc", Allow, Ask),
@@ -132,6 +146,9 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("cp -r ~ copy", Allow, Ask),
     ("ln -s HOME h && cat h/.ssh/id", Allow, Ask),
     ("cat $(echo fi9zc2gK | base64 -d)", Allow, Ask),
+    // What git is told by variables, and what its commands are told to run.
+    ("GIT_WORK_TREE=.git/hooks git restore x", Allow, Allow),
+    ("git rebase --exec ./x", Allow, Ask),
 ];
 
 struct World {

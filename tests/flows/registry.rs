@@ -1,6 +1,7 @@
 //! The registry in git, with real git against a repository on this machine: proposed, reviewed, in force, and not.
 
 mod ends;
+mod kept;
 mod remotes;
 
 use std::path::{Path, PathBuf};

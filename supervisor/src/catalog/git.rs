@@ -15,8 +15,8 @@ use crate::core::record::EventEntry;
 use crate::gate::Gate;
 use crate::registry::register::Registration;
 use crate::registry::{
-    self, Config, Found, Proposal, Registry, RemoteError, Source, Synced, propose_agent, propose_retirement,
-    short,
+    self, Break, Config, Found, Proposal, Registry, RemoteError, Source, Synced, propose_agent,
+    propose_retirement, short,
 };
 use crate::sys::paths::Home;
 use crate::sys::{alarm, clock, ids};
@@ -225,11 +225,22 @@ fn events(synced: &Synced, accepted_by: Option<&str>) -> Vec<EventEntry> {
         );
         event("registry-restored", text, &in_force.commit)
     });
-    let accepted = synced.in_force.as_ref().filter(|_| synced.was_rewound).zip(accepted_by);
-    let accepted = accepted.map(|(in_force, who)| {
-        let text =
-            format!("{who} accepted that the registry's branch was rewound to {}", short(&in_force.commit));
-        event("registry-rewind-accepted", text, &in_force.commit)
+    let accepted = synced.in_force.as_ref().zip(synced.accepted).zip(accepted_by);
+    let accepted = accepted.map(|((in_force, accepted), who)| {
+        let commit = short(&in_force.commit);
+        let (kind, text) = match accepted {
+            Break::Rewound => (
+                "registry-rewind-accepted",
+                format!("{who} accepted that the registry's branch was rewound to {commit}"),
+            ),
+            Break::Forgotten => (
+                "registry-commit-accepted",
+                format!(
+                    "{who} accepted the registry's commit {commit}, without knowing what was in force before"
+                ),
+            ),
+        };
+        event(kind, text, &in_force.commit)
     });
     refused.into_iter().chain(restored).chain(accepted).collect()
 }

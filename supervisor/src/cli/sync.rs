@@ -21,7 +21,7 @@ Examples:
   agentsup sync --json | jq '.changes[]'
   agentsup sync --accept 1a2b3c4d5e6f      after the branch was rewound, once it is known why")]
 pub(super) struct Args {
-    /// Let this commit follow one that it does not go on from
+    /// Let this commit follow one that it does not go on from, or that is not known any more
     #[arg(long, value_name = "COMMIT")]
     accept: Option<String>,
     #[command(flatten)]

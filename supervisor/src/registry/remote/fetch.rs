@@ -2,6 +2,7 @@
 //! network, within the bounds of the worktree library.
 
 use std::io;
+use std::path::PathBuf;
 
 use agentsup_worktree::{CommitId, Mirror, WorktreeError};
 
@@ -38,6 +39,18 @@ pub enum RemoteError {
         /// What was accepted.
         accepted: String,
     },
+    /// What was in force is not known any more, so that nobody can say what may come after it.
+    #[error("what was in force of `{git}` is not known: `{}`: {source}", .file.display())]
+    Forgotten {
+        /// The repository.
+        git: String,
+        /// Where it was kept.
+        file: PathBuf,
+        /// Where the branch is.
+        tip: String,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
     /// It cannot be kept.
     #[error("what was fetched cannot be kept: {0}")]
     Disk(#[from] io::Error),
@@ -52,6 +65,11 @@ impl From<RemoteError> for Failure {
             ),
             RemoteError::Moved { tip, .. } => {
                 (Code::Conflict, Some(format!("agentsup sync --accept {tip}, once it is known why")))
+            }
+            RemoteError::Forgotten { tip, .. } => {
+                let hint =
+                    format!("agentsup sync --accept {tip}, once it is known that it is not an older one");
+                (Code::ConfigInvalid, Some(hint))
             }
             RemoteError::Disk(_) => (Code::Internal, None),
         };
@@ -72,8 +90,8 @@ pub struct Synced {
     pub look: Look,
     /// What the look before found.
     pub found_before: Option<Found>,
-    /// Whether it does not go on from what was in force, and somebody accepted that.
-    pub was_rewound: bool,
+    /// What somebody accepted so that it came into force.
+    pub accepted: Option<Break>,
     /// Whether its files were written, also where they are those that were in force and not whole any more.
     pub was_kept: bool,
 }
@@ -90,6 +108,15 @@ impl Synced {
             && self.before.as_ref().map(|before| &before.commit)
                 == self.in_force.as_ref().map(|now| &now.commit)
     }
+}
+
+/// Why a commit is not known to go on from what was in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// It does not.
+    Rewound,
+    /// Nobody knows what was.
+    Forgotten,
 }
 
 /// Which commit somebody lets come after one that it does not go on from.
@@ -117,15 +144,16 @@ pub fn sync(
     accepted: Option<&str>,
     now_ms: i64,
 ) -> Result<Synced, RemoteError> {
-    let state = kept::state(home);
-    let before = state.in_force.clone().filter(|kept| kept.in_force.source.is_same_place(source));
+    let known = kept::state(home);
     let mirror = mirror(home);
     let tip = match mirror.fetch(&source.git, &source.branch) {
         Ok(tip) => tip,
         Err(error) => {
             let found = Found::Unreachable { why: error.to_string() };
             let last = Some(Look::new(source.clone(), now_ms, found));
-            kept::set_state(home, &State { last, ..state })?;
+            if let Ok(state) = known {
+                kept::set_state(home, &State { last, ..state })?;
+            }
             return Err(RemoteError::Git { git: source.git.clone(), source: error });
         }
     };
@@ -136,26 +164,39 @@ pub fn sync(
         let (branch, tip) = (source.branch.clone(), short(tip.as_str()).to_owned());
         return Err(RemoteError::Moved { branch, tip, accepted: text.to_owned() });
     }
+    let (state, forgotten) = match known {
+        Ok(state) => (state, None),
+        Err(_) if accepted.covers(&tip) => (State::default(), Some(Break::Forgotten)),
+        Err(error) => {
+            let (git, file, tip) =
+                (source.git.clone(), kept::state_file(home), short(tip.as_str()).to_owned());
+            return Err(RemoteError::Forgotten { git, file, tip, source: error });
+        }
+    };
+    let before = state.in_force.clone().filter(|kept| kept.in_force.source.is_same_place(source));
     let old = before.as_ref().and_then(|kept| kept::files(home, kept));
     let candidate = look(&mirror, source, config, before.as_ref(), old.as_ref(), &tip, accepted)
         .map_err(|error| RemoteError::Git { git: source.git.clone(), source: error })?;
     let found_before = state.last.filter(|last| last.source.is_same_place(source)).map(|last| last.found);
-    let done = |kept: Option<Kept>, changes, found, was_rewound, was_kept| {
+    let done = |kept: Option<Kept>, changes, found, accepted, was_kept: bool| {
         let look = Look::new(source.clone(), now_ms, found);
         let in_force = kept.as_ref().map(|kept| kept.in_force.clone());
-        // Whatever else was kept is of another place now.
-        kept::set_state(home, &State { in_force: kept.or(state.in_force), last: Some(look.clone()) })?;
+        // Whatever else was kept is of another place now. What is not known stays so until something is in force.
+        if was_kept || forgotten.is_none() {
+            kept::set_state(home, &State { in_force: kept.or(state.in_force), last: Some(look.clone()) })?;
+        }
         let before = before.clone().map(|kept| kept.in_force);
-        Ok(Synced { in_force, before, changes, look, found_before, was_rewound, was_kept })
+        Ok(Synced { in_force, before, changes, look, found_before, accepted, was_kept })
     };
     match candidate {
-        Candidate::Stays(found) => done(before.clone(), Vec::new(), found, false, false),
+        Candidate::Stays(found) => done(before.clone(), Vec::new(), found, None, false),
         Candidate::Comes { files, was_rewound } => {
             kept::keep(home, &tip, &files)?;
             let changes = differences(source, config, old.as_ref(), &files, tip.as_str());
             let in_force = InForce { source: source.clone(), commit: tip.to_string(), since_ms: now_ms };
             let kept = Kept { in_force, digest: kept::digest(&files) };
-            let synced = done(Some(kept), changes, Found::Current, was_rewound, true)?;
+            let accepted = forgotten.or(was_rewound.then_some(Break::Rewound));
+            let synced = done(Some(kept), changes, Found::Current, accepted, true)?;
             let last = before.as_ref().map_or("", |kept| &kept.in_force.commit);
             kept::remove_others(home, &[tip.as_str(), last])?;
             Ok(synced)

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use crate::core::problem::Problem;
 use crate::sys::paths::Home;
 
-use super::super::files::load_files;
+use super::super::files::{MAX_FILE_BYTES, load_files, read_text};
 use super::super::source::Source;
 use super::{Files, InForce, Remote};
 
@@ -23,10 +23,14 @@ use super::{Files, InForce, Remote};
 const STATE_NAME: &str = "state.json";
 /// The bare copy of the repository.
 const MIRROR_NAME: &str = "mirror.git";
-/// The largest state file, in bytes.
-const MAX_STATE_BYTES: u64 = 1 << 20;
+/// The largest state file, in bytes: the most that is read of one.
+const MAX_STATE_BYTES: u64 = MAX_FILE_BYTES;
 /// The most problems of a refused commit that are kept.
 const MAX_PROBLEMS: usize = 50;
+/// The most of each text of a problem, in bytes: a repository's author writes them.
+const MAX_TEXT_BYTES: usize = 1 << 10;
+/// The most that all problems of a commit take in the state, in bytes.
+const MAX_PROBLEMS_BYTES: usize = 1 << 19;
 
 /// What is in force, and how the last look ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +86,10 @@ pub enum Found {
 
 impl Look {
     pub(super) fn new(source: Source, at_ms: i64, mut found: Found) -> Self {
-        if let Found::Invalid { problems, .. } = &mut found {
-            problems.truncate(MAX_PROBLEMS);
+        match &mut found {
+            Found::Invalid { problems, .. } => bound(problems),
+            Found::Unreachable { why } => cut(why),
+            Found::Current | Found::Rewound { .. } => {}
         }
         Self { source, at_ms, found }
     }
@@ -107,6 +113,27 @@ impl Look {
     }
 }
 
+/// So that what is kept of them is what was found, and can be read again.
+fn bound(problems: &mut Vec<Problem>) {
+    problems.truncate(MAX_PROBLEMS);
+    let mut bytes: usize = 0;
+    problems.retain_mut(|problem| {
+        let mut file = problem.file.to_string_lossy().into_owned();
+        let hint = problem.hint.as_mut();
+        [&mut file, &mut problem.field, &mut problem.message].into_iter().chain(hint).for_each(cut);
+        problem.file = PathBuf::from(file);
+        // Escaped, a text is longer.
+        let length = serde_json::to_string(problem).map_or(MAX_PROBLEMS_BYTES, |text| text.len());
+        bytes = bytes.saturating_add(length);
+        bytes <= MAX_PROBLEMS_BYTES
+    });
+}
+
+fn cut(text: &mut String) {
+    let end = (0..=MAX_TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.filter(|_| text.len() > MAX_TEXT_BYTES).unwrap_or(text.len()));
+}
+
 pub(super) fn of_source(source: &Source, message: String, hint: Option<String>) -> Problem {
     let file = PathBuf::from(&source.git);
     Problem { file, line: 0, column: 0, field: String::new(), message, hint }
@@ -116,24 +143,36 @@ pub(super) fn mirror_dir(home: &Home) -> PathBuf {
     home.registry_dir().join(MIRROR_NAME)
 }
 
-/// The state; that of nothing if there is none, or none that can be read: then everything is fetched anew.
-pub(super) fn state(home: &Home) -> State {
-    let read = || {
-        let file = fs::File::open(home.registry_dir().join(STATE_NAME)).ok()?;
-        let mut text = String::new();
-        file.take(MAX_STATE_BYTES).read_to_string(&mut text).ok()?;
-        serde_json::from_str(&text).ok()
-    };
-    read().unwrap_or_default()
+pub(super) fn state_file(home: &Home) -> PathBuf {
+    home.registry_dir().join(STATE_NAME)
+}
+
+/// The state; that of nothing if there is none.
+///
+/// # Errors
+/// When there is one that cannot be read: then nobody knows what was in force, and what may come after it.
+pub(super) fn state(home: &Home) -> io::Result<State> {
+    match read_text(&state_file(home)) {
+        Ok(text) => Ok(serde_json::from_str(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Replaces the state.
+///
+/// # Errors
+/// Also when it is larger than what is read of one: then the one before stays.
 pub(in crate::registry) fn set_state(home: &Home, state: &State) -> io::Result<()> {
+    let text = serde_json::to_string(state)?;
+    if text.len() as u64 > MAX_STATE_BYTES {
+        return Err(io::Error::other(format!("its state is larger than {MAX_STATE_BYTES} bytes")));
+    }
     let dir = home.registry_dir();
     make_dir(&dir)?;
     let beside = dir.join(format!(".{STATE_NAME}.{}", std::process::id()));
-    write_file(&beside, &serde_json::to_string(state)?)?;
-    fs::rename(&beside, dir.join(STATE_NAME))?;
+    write_file(&beside, &text)?;
+    fs::rename(&beside, state_file(home))?;
     sync_dir(&dir)
 }
 
@@ -144,7 +183,13 @@ pub(in crate::registry) fn load(home: &Home, source: &Source) -> Remote {
         kept: None,
         problem: Some(of_source(source, message.to_owned(), Some("agentsup sync".to_owned()))),
     };
-    let state = state(home);
+    let state = match state(home) {
+        Ok(state) => state,
+        Err(error) => {
+            let file = state_file(home);
+            return missing(&format!("what was in force of it is not known: `{}`: {error}", file.display()));
+        }
+    };
     let Some(kept) = state.in_force.filter(|kept| kept.in_force.source.is_same_place(source)) else {
         return missing("nothing of it is in force yet");
     };
@@ -158,9 +203,9 @@ pub(in crate::registry) fn load(home: &Home, source: &Source) -> Remote {
     }
 }
 
-/// The last look at a source, if there was one.
+/// The last look at a source, if there was one and the state can be read; that it cannot is a problem of what is kept.
 pub(in crate::registry) fn last_look(home: &Home, source: &Source) -> Option<Look> {
-    state(home).last.filter(|look| look.source.is_same_place(source))
+    state(home).ok()?.last.filter(|look| look.source.is_same_place(source))
 }
 
 /// The files of a set that is kept, if they are what was fetched.

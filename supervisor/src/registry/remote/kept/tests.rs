@@ -63,7 +63,7 @@ fn what_is_kept_is_read_back_and_nothing_else() {
     ] {
         assert!(world.problem(&other).ends_with("nothing of it is in force yet"));
     }
-    assert_eq!(state(&world.home).in_force, Some(kept));
+    assert_eq!(state(&world.home).unwrap().in_force, Some(kept));
 }
 
 #[test]
@@ -87,17 +87,66 @@ fn a_set_that_is_not_whole_any_more_is_not_used() {
 }
 
 #[test]
-fn a_state_that_cannot_be_read_is_that_of_nothing() {
+fn a_state_that_is_there_and_cannot_be_read_is_not_that_of_nothing() {
     let world = world();
     let kept = world.put(ONE, &some_files());
-    let path = world.home.registry_dir().join(STATE_NAME);
-    fs::write(&path, "{").unwrap();
-    assert_eq!(state(&world.home), State::default());
+    let path = state_file(&world.home);
+    let large = " ".repeat(usize::try_from(MAX_STATE_BYTES).unwrap() + 1);
+    for text in ["{", "", large.as_str(), "\u{0}"] {
+        fs::write(&path, text).unwrap();
+        assert!(state(&world.home).is_err());
+        let said = world.problem(&source());
+        assert!(said.starts_with("/srv/agents: what was in force of it is not known: `"), "{said}");
+        assert_eq!(last_look(&world.home, &source()), None);
+    }
+    fs::remove_file(&path).unwrap();
+    assert_eq!(state(&world.home).unwrap(), State::default());
     // A path that is no commit's leads nowhere.
     let elsewhere = InForce { commit: "../..".into(), ..kept.in_force };
     let kept = Kept { in_force: elsewhere, ..kept };
     set_state(&world.home, &State { in_force: Some(kept), last: None }).unwrap();
     assert!(world.problem(&source()).contains("not whole"));
+}
+
+#[test]
+fn what_a_commit_says_never_makes_the_state_too_large_to_be_read_again() {
+    let world = world();
+    let kept = world.put(ONE, &some_files());
+    // The longest when it is escaped, and one whose letters are cut between.
+    for letter in ["\u{1}", "é€"] {
+        let text = letter.repeat(1 << 16);
+        let problem = Problem {
+            file: PathBuf::from(&text),
+            line: 1,
+            column: 1,
+            field: text.clone(),
+            message: text.clone(),
+            hint: Some(text),
+        };
+        let look = Look::new(source(), 1, Found::Invalid { commit: TWO.into(), problems: vec![problem; 60] });
+        let problems = look.problems();
+        assert!((1..=MAX_PROBLEMS).contains(&problems.len()));
+        for problem in &problems {
+            let hint = problem.hint.as_ref().unwrap();
+            let file = problem.file.to_str().unwrap();
+            for text in [file, &problem.field, &problem.message, hint] {
+                assert!((MAX_TEXT_BYTES - 3..=MAX_TEXT_BYTES).contains(&text.len()));
+            }
+        }
+        let state_now = State { in_force: Some(kept.clone()), last: Some(look) };
+        set_state(&world.home, &state_now).unwrap();
+        assert_eq!(state(&world.home).unwrap(), state_now, "what is read is what was found");
+    }
+    let why = "x".repeat(1 << 21);
+    let look = Look::new(source(), 1, Found::Unreachable { why });
+    set_state(&world.home, &State { in_force: Some(kept.clone()), last: Some(look.clone()) }).unwrap();
+
+    // Whatever else is too large is not written.
+    let large = Source { path: "x".repeat(1 << 20).into(), ..source() };
+    let before = state(&world.home).unwrap();
+    let last = Some(Look { source: large, ..look });
+    assert!(set_state(&world.home, &State { last, ..before.clone() }).is_err());
+    assert_eq!(state(&world.home).unwrap(), before);
 }
 
 #[test]

@@ -22,9 +22,10 @@ const LISTING_LIMIT_BYTES: usize = 16 << 20;
 const REMOTE_SETTINGS: [&str; 11] = [
     "protocol.allow=never",
     "protocol.https.allow=always",
-    "protocol.http.allow=always",
     "protocol.ssh.allow=always",
     "protocol.file.allow=always",
+    // The address is the one that the user named, and nobody it leads to.
+    "http.followRedirects=false",
     "core.askPass=",
     "credential.interactive=false",
     // One that says nothing any more is given up on long before the time is over.
@@ -92,7 +93,7 @@ impl Mirror {
         self.make_directory()?;
         let full = format!("refs/heads/{branch}");
         let args = ["ls-remote", "--quiet", "--", url, &full];
-        let found = remote(self.git.discover(&self.dir)).args(args).run()?;
+        let found = remote(self.git.discover(&self.dir), url).args(args).run()?;
         let line = String::from_utf8_lossy(&found.stdout);
         let of_branch = |line: &str| {
             let (id, name) = line.split_once('\t')?;
@@ -131,7 +132,7 @@ impl Mirror {
             url,
             &refspec,
         ];
-        remote(self.call()).transfers().args(args).run()?;
+        remote(self.call(), url).transfers().args(args).run()?;
         self.parsed(fetched)?.ok_or_else(missing)
     }
 
@@ -257,7 +258,7 @@ impl Mirror {
         // Somebody who makes the branch meanwhile wins: what does not continue theirs is rejected.
         let refspec = format!("{commit}:refs/heads/{branch}");
         let args = ["push", "--quiet", "--no-follow-tags", "--recurse-submodules=no", "--", url, &refspec];
-        remote(self.call()).args(args).run().map(drop)
+        remote(self.call(), url).args(args).run().map(drop)
     }
 
     fn tree_at(&self, commit: &CommitId, directory: &Path) -> Result<Option<CommitId>, WorktreeError> {
@@ -325,8 +326,11 @@ impl Drop for Scratch {
     }
 }
 
-fn remote(call: Call) -> Call {
-    REMOTE_SETTINGS.into_iter().fold(call, Call::setting)
+/// A call that talks to the repository at `url`: in the clear only where that itself says so.
+fn remote(call: Call, url: &str) -> Call {
+    let allowed = if url.starts_with("http://") { "always" } else { "never" };
+    let call = REMOTE_SETTINGS.into_iter().fold(call, Call::setting);
+    call.setting(&format!("protocol.http.allow={allowed}"))
 }
 
 /// `<mode> <type> <id> <size, padded>\t<path>`.

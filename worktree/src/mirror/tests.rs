@@ -1,4 +1,6 @@
 use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 
 use super::*;
@@ -103,6 +105,55 @@ fn an_address_is_never_a_command() {
     let option = format!("--upload-pack=touch {}", trap.display());
     assert!(mirror.fetch(&option, "main").is_err());
     assert!(!trap.exists());
+}
+
+/// A door on this machine, and its address.
+fn door() -> (TcpListener, String) {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", door.local_addr().unwrap());
+    (door, address)
+}
+
+/// Whether anybody ever knocked.
+fn was_visited(door: &TcpListener) -> bool {
+    door.set_nonblocking(true).unwrap();
+    let knocked = door.accept();
+    assert!(knocked.is_ok() || knocked.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
+    knocked.is_ok()
+}
+
+#[test]
+fn nobody_is_followed_to_another_address() {
+    let fixture = Fixture::new();
+    let ((first, address), (second, elsewhere)) = (door(), door());
+    let answers = std::thread::spawn(move || {
+        let (mut stream, _) = first.accept().unwrap();
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).unwrap();
+        let place = format!("{elsewhere}/agents/info/refs?service=git-upload-pack");
+        let head = "HTTP/1.1 301 Moved Permanently\r\nConnection: close\r\nContent-Length: 0\r\nLocation: ";
+        write!(stream, "{head}{place}\r\n\r\n").unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let error = mirror(&fixture).fetch(&format!("{address}/agents"), "main").unwrap_err();
+    assert!(answers.join().unwrap().starts_with("GET /agents/info/refs"));
+    assert!(error.to_string().contains("301"), "{error}");
+    assert!(!was_visited(&second));
+}
+
+#[test]
+fn what_is_to_be_encrypted_is_never_fetched_in_the_clear() {
+    let fixture = Fixture::new();
+    let mirror = mirror(&fixture);
+    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    let (door, address) = door();
+    // Whatever leads there: a redirection, or the user's own settings.
+    let instead = format!("url.{address}/.insteadOf");
+    fixture.run(&mirror.dir, ["config", &instead, "https://agents.invalid/"]);
+    fixture.run(&mirror.dir, ["config", "protocol.http.allow", "always"]);
+    let error = mirror.fetch("https://agents.invalid/agents", "main").unwrap_err();
+    assert!(error.to_string().contains("transport 'http' not allowed"), "{error}");
+    assert!(!was_visited(&door));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::core::record::EventEntry;
 use crate::gate::Gate;
 use crate::registry::register::Registration;
 use crate::registry::{
-    self, Break, Config, Found, Proposal, Registry, RemoteError, Source, Synced, propose_agent,
+    self, Break, Config, Found, Looked, Proposal, Registry, Source, Synced, propose_agent,
     propose_retirement, short,
 };
 use crate::sys::paths::Home;
@@ -68,20 +68,32 @@ impl GitRegistry {
     async fn look(&self, accepted: Option<(String, String)>) -> Result<Synced, Failure> {
         let config = self.configured().await?;
         let source = config.registry.clone().ok_or_else(not_configured)?;
-        let commit = accepted.as_ref().map(|(commit, _)| commit.clone());
-        let (home, registry) = (self.inner.home.clone(), self.inner.registry.clone());
-        let look = move || {
-            let synced = registry::sync(&home, &source, &config, commit.as_deref(), clock::now_ms());
-            if matches!(&synced, Ok(synced) if synced.is_news()) {
+        let (commit, by) = accepted.unzip();
+        let (home, of) = (self.inner.home.clone(), source.clone());
+        let look = move || Ok(registry::look(&home, &of, &config, commit.as_deref(), clock::now_ms())?);
+        let synced = match blocking(look).await {
+            Ok(looked) => self.conclude(looked, by.as_deref()).await,
+            Err(failure) => Err(failure),
+        };
+        // Also what a look before this one has kept, should it not have come that far.
+        let (registry, is_news) = (self.inner.registry.clone(), synced.as_ref().is_ok_and(Synced::is_news));
+        let reload = move || {
+            if is_news || registry.is_behind(&source) {
                 registry.reload();
             }
-            synced.map_err(|error: RemoteError| Failure::from(error))
+            Ok(())
         };
-        let synced = blocking(look).await?;
-        for event in events(&synced, accepted.as_ref().map(|(_, who)| who.as_str())) {
+        blocking(reload).await?;
+        synced
+    }
+
+    /// Lets come into force what was found, once it is on the record.
+    async fn conclude(&self, looked: Looked, accepted_by: Option<&str>) -> Result<Synced, Failure> {
+        for event in events(looked.synced(), accepted_by) {
             self.inner.gate.note(event).await?;
         }
-        Ok(synced)
+        let home = self.inner.home.clone();
+        blocking(move || Ok(looked.conclude(&home)?)).await
     }
 
     /// Proposes an agent on a branch of its own, on top of what the repository has now.

@@ -118,6 +118,12 @@ impl Registry {
         kept::last_look(home, source)
     }
 
+    /// Whether what is kept of a registry in git is another commit than the one in force. Blocks on the file system.
+    pub fn is_behind(&self, source: &Source) -> bool {
+        let in_force = self.current().registry.as_ref().map(|in_force| in_force.commit.clone());
+        kept::commit(&self.inner.home, source) != in_force
+    }
+
     /// The given set is in force; for tests of what stands above the registry.
     #[cfg(test)]
     pub(crate) fn fixed(snapshot: Snapshot) -> Self {

@@ -54,7 +54,7 @@ pub use files::is_policy;
 pub use init::{DEMO_AGENT, PERSONAL_AGENT};
 pub use live::{Demo, Registry};
 pub use remote::InForce;
-pub use remote::fetch::{Break, RemoteError, Synced, sync};
+pub use remote::fetch::{Break, Looked, RemoteError, Synced, look};
 pub use remote::kept::{Found, Look};
 pub use remote::propose::{Proposal, ProposeError, propose_agent, propose_retirement};
 pub use source::{Local, PERSONAL, Source, short};

@@ -40,3 +40,36 @@ fn nothing_comes_after_what_nobody_knows_any_more_until_somebody_accepts_it() {
     assert!(told.len() == 1 && told[0].contains("without knowing what was in force before"), "{told:?}");
     assert_eq!(org.sync(0, &[])["commit"], json!(second));
 }
+
+#[test]
+fn a_rewind_comes_into_force_once_it_is_on_the_record_that_it_was_accepted() {
+    let org = Org::new("");
+    let first = org.git(&["rev-parse", "HEAD"]);
+    let second = org.merge("agents/org.cedar", ORG, "Forbid tools");
+    assert_eq!(org.sync(0, &[])["commit"], json!(second));
+    org.git(&["push", "--quiet", "--force", "origin", &format!("{first}:main")]);
+    let database = || rusqlite::Connection::open(org.home.agentsup().join("state/agentsup.db")).unwrap();
+    let refuse = "CREATE TRIGGER not_now BEFORE INSERT ON records
+                  WHEN instr(CAST(NEW.body AS TEXT), 'registry-rewind-accepted') > 0
+                  BEGIN SELECT RAISE(ABORT, 'not now'); END";
+    database().execute_batch(refuse).unwrap();
+    let unheard = org.home.run(&["sync", "--accept", &first]);
+    assert!(!unheard.status.success(), "{unheard}");
+    database().execute_batch("DROP TRIGGER not_now").unwrap();
+    org.home.run(&["daemon", "stop"]).ok();
+    let synced = org.sync(96, &[]);
+    assert_eq!((&synced["state"], &synced["commit"]), (&json!("rewound"), &json!(second)));
+    assert_eq!(org.sync(0, &["--accept", &first])["commit"], json!(first));
+    assert_eq!(org.events("registry-rewind-accepted").len(), 1);
+}
+
+#[test]
+fn what_cannot_be_cleared_away_keeps_nothing_from_coming_into_force() {
+    let org = Org::new("");
+    org.sync(0, &[]);
+    std::fs::write(org.home.agentsup().join("state/registry").join("3".repeat(40)), "").unwrap();
+    let second = org.merge("agents/org.cedar", ORG, "Forbid tools");
+    assert_eq!(org.sync(0, &[])["commit"], json!(second));
+    let listed = org.home.run(&["policy", "list", "--json"]);
+    assert!(listed.stdout.contains("org/no-tools"), "{listed}");
+}

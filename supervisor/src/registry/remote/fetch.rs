@@ -92,7 +92,7 @@ pub struct Synced {
     pub found_before: Option<Found>,
     /// What somebody accepted so that it came into force.
     pub accepted: Option<Break>,
-    /// Whether its files were written, also where they are those that were in force and not whole any more.
+    /// Whether its files are written, also where they are those that were in force and not whole any more.
     pub was_kept: bool,
 }
 
@@ -132,18 +132,57 @@ impl Accepted<'_> {
     }
 }
 
-/// Looks at the repository and lets what is there come into force, or says why not. The configuration is that of the set
-/// it would come into force with.
+/// What a look found, not in force yet: whoever records what came of it does so before it is.
+#[derive(Debug)]
+#[must_use]
+pub struct Looked {
+    synced: Synced,
+    /// What is to be remembered; none where nobody knows what was in force and that stays so.
+    state: Option<State>,
+    /// The files that are to be kept.
+    files: Option<(CommitId, Files)>,
+}
+
+impl Looked {
+    /// What came of it.
+    pub fn synced(&self) -> &Synced {
+        &self.synced
+    }
+
+    /// Lets it be so.
+    ///
+    /// # Errors
+    /// Then what was in force stays.
+    pub fn conclude(self, home: &Home) -> Result<Synced, RemoteError> {
+        if let Some((commit, files)) = &self.files {
+            kept::keep(home, commit, files)?;
+        }
+        if let Some(state) = &self.state {
+            kept::set_state(home, state)?;
+        }
+        if let Some((commit, _)) = &self.files {
+            let before = self.synced.before.as_ref().map_or("", |before| &before.commit);
+            // It is in force already, and the next set takes the others along.
+            if let Err(error) = kept::remove_others(home, &[commit.as_str(), before]) {
+                tracing::warn!(%error, "older sets of the registry could not be removed");
+            }
+        }
+        Ok(self.synced)
+    }
+}
+
+/// Looks at the repository: what is there and may come into force, or why not. The configuration is that of the set it
+/// would come into force with.
 ///
 /// # Errors
 /// Then what was in force stays, and the look is remembered.
-pub fn sync(
+pub fn look(
     home: &Home,
     source: &Source,
     config: &Config,
     accepted: Option<&str>,
     now_ms: i64,
-) -> Result<Synced, RemoteError> {
+) -> Result<Looked, RemoteError> {
     let known = kept::state(home);
     let mirror = mirror(home);
     let tip = match mirror.fetch(&source.git, &source.branch) {
@@ -175,33 +214,44 @@ pub fn sync(
     };
     let before = state.in_force.clone().filter(|kept| kept.in_force.source.is_same_place(source));
     let old = before.as_ref().and_then(|kept| kept::files(home, kept));
-    let candidate = look(&mirror, source, config, before.as_ref(), old.as_ref(), &tip, accepted)
+    let candidate = candidate(&mirror, source, config, before.as_ref(), old.as_ref(), &tip, accepted)
         .map_err(|error| RemoteError::Git { git: source.git.clone(), source: error })?;
+    Ok(looked((source, config, now_ms), (state, forgotten), (before, old.as_ref()), tip, candidate))
+}
+
+/// What comes of a candidate.
+fn looked(
+    (source, config, now_ms): (&Source, &Config, i64),
+    (state, forgotten): (State, Option<Break>),
+    (before, old): (Option<Kept>, Option<&Files>),
+    tip: CommitId,
+    candidate: Candidate,
+) -> Looked {
     let found_before = state.last.filter(|last| last.source.is_same_place(source)).map(|last| last.found);
-    let done = |kept: Option<Kept>, changes, found, accepted, was_kept: bool| {
-        let look = Look::new(source.clone(), now_ms, found);
-        let in_force = kept.as_ref().map(|kept| kept.in_force.clone());
-        // Whatever else was kept is of another place now. What is not known stays so until something is in force.
-        if was_kept || forgotten.is_none() {
-            kept::set_state(home, &State { in_force: kept.or(state.in_force), last: Some(look.clone()) })?;
-        }
-        let before = before.clone().map(|kept| kept.in_force);
-        Ok(Synced { in_force, before, changes, look, found_before, accepted, was_kept })
-    };
-    match candidate {
-        Candidate::Stays(found) => done(before.clone(), Vec::new(), found, None, false),
+    let (kept, found, accepted, changes, files) = match candidate {
+        Candidate::Stays(found) => (before.clone(), found, None, Vec::new(), None),
         Candidate::Comes { files, was_rewound } => {
-            kept::keep(home, &tip, &files)?;
-            let changes = differences(source, config, old.as_ref(), &files, tip.as_str());
             let in_force = InForce { source: source.clone(), commit: tip.to_string(), since_ms: now_ms };
             let kept = Kept { in_force, digest: kept::digest(&files) };
             let accepted = forgotten.or(was_rewound.then_some(Break::Rewound));
-            let synced = done(Some(kept), changes, Found::Current, accepted, true)?;
-            let last = before.as_ref().map_or("", |kept| &kept.in_force.commit);
-            kept::remove_others(home, &[tip.as_str(), last])?;
-            Ok(synced)
+            let changes = differences(source, config, old, &files, tip.as_str());
+            (Some(kept), Found::Current, accepted, changes, Some((tip, files)))
         }
-    }
+    };
+    let look = Look::new(source.clone(), now_ms, found);
+    let synced = Synced {
+        in_force: kept.as_ref().map(|kept| kept.in_force.clone()),
+        before: before.map(|kept| kept.in_force),
+        changes,
+        look: look.clone(),
+        found_before,
+        accepted,
+        was_kept: files.is_some(),
+    };
+    // Whatever else was kept is of another place now. What is not known stays so until something is in force.
+    let state = (files.is_some() || forgotten.is_none())
+        .then(|| State { in_force: kept.or(state.in_force), last: Some(look) });
+    Looked { synced, state, files }
 }
 
 pub(super) fn mirror(home: &Home) -> Mirror {
@@ -219,7 +269,7 @@ enum Candidate {
     },
 }
 
-fn look(
+fn candidate(
     mirror: &Mirror,
     source: &Source,
     config: &Config,

@@ -203,6 +203,12 @@ pub(in crate::registry) fn load(home: &Home, source: &Source) -> Remote {
     }
 }
 
+/// The commit that is kept for a source, if there is one and the state can be read.
+pub(in crate::registry) fn commit(home: &Home, source: &Source) -> Option<String> {
+    let kept = state(home).ok()?.in_force.filter(|kept| kept.in_force.source.is_same_place(source))?;
+    Some(kept.in_force.commit)
+}
+
 /// The last look at a source, if there was one and the state can be read; that it cannot is a problem of what is kept.
 pub(in crate::registry) fn last_look(home: &Home, source: &Source) -> Option<Look> {
     state(home).ok()?.last.filter(|look| look.source.is_same_place(source))

@@ -272,3 +272,20 @@ fn what_is_wrong_on_a_machine_keeps_nothing_of_a_registry_from_coming_into_force
     assert!(damaged.problems.iter().any(|problem| problem.message.contains("not whole")));
     assert!(damaged.policies.policies().iter().any(|policy| policy.source == "org/f"));
 }
+
+#[test]
+fn what_is_kept_may_be_ahead_of_what_is_in_force() {
+    let fixture = with("", &[("org.cedar", FORBID)], &[]);
+    let registry = Registry::start(&fixture.home).unwrap();
+    let is_behind = || registry.is_behind(&config_source(&fixture.home));
+    assert!(!is_behind());
+    fixture.fetched(OTHER, &[("org.cedar", FORBID)]);
+    assert!(is_behind());
+    registry.reload();
+    assert!(!is_behind());
+    // Nor is it known to be the same where nobody knows what is kept.
+    fs::write(fixture.home.registry_dir().join("state.json"), "{").unwrap();
+    assert!(is_behind());
+    let now = registry.reload();
+    assert_eq!((now.registry.as_ref().unwrap().commit.as_str(), now.problems.len()), (OTHER, 1));
+}

@@ -76,8 +76,10 @@ pub fn verify(connection: &Connection) -> Result<Result<Summary, Finding>, Store
         corrected: BTreeMap::new(),
         reported: BTreeMap::new(),
     };
-    let found = log.walk(connection).and_then(|walked| match walked {
-        Ok(()) => log.agree(connection),
+    // Runs go on: all of it is read as it was at one moment.
+    let moment = connection.unchecked_transaction()?;
+    let found = log.walk(&moment).and_then(|walked| match walked {
+        Ok(()) => log.agree(&moment),
         Err(what) => Ok(Err(Finding { seq: log.seq, what })),
     });
     match found {

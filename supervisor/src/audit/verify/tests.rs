@@ -116,6 +116,33 @@ async fn a_whole_log_is_whole() {
     assert_eq!((summary.records, summary.reservations), (6, 3));
 }
 
+/// Records and ledger are read at two moments of one and the same state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_written_to_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let who = Who {
+        agent: "agent/bot@team".parse().unwrap(),
+        owner: "user:default/alice".parse().unwrap(),
+        run: ids::new_run_id().unwrap(),
+        environment: Environment::Dev,
+    };
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for _ in 0..400 {
+                let who = who.clone();
+                store.write(move |tx| call(tx, &who, Some(0))).await.unwrap();
+            }
+        }
+    });
+    while !writing.is_finished() {
+        store.read(verify).await.unwrap().unwrap();
+    }
+    writing.await.unwrap();
+    assert_eq!(store.read(verify).await.unwrap().unwrap().records, 806);
+}
+
 /// What is done, and which record is then the first broken one, and why.
 const DAMAGE: &[(&str, u64, &str)] = &[
     // edited, with and without a hash that fits

@@ -10,7 +10,11 @@ mod condition;
 mod tests;
 
 use super::principal::AgentRef;
+use condition::Hosts;
 pub use condition::{Condition, Unread};
+
+/// The name of the policy that stands for what happens where no rule matches.
+pub const DEFAULT: &str = "default";
 
 /// A document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,9 +80,10 @@ impl Toolkit {
             });
         }
         if self.otherwise == Otherwise::Deny {
-            let matching: Vec<String> = self.rules.iter().map(|rule| rule.condition.cedar()).collect();
+            let matching: Vec<String> =
+                self.rules.iter().map(|rule| rule.condition.cedar(Hosts::Every)).collect();
             text.push_str(&self.written(
-                "default",
+                DEFAULT,
                 "",
                 &format!("no rule of `{}` allows it", self.name),
                 &self.about(None),
@@ -115,8 +120,13 @@ impl Toolkit {
                 && (rule.priority > asking.priority
                     || rule.priority == asking.priority && position.is_some_and(|asking| *at < asking))
         };
-        let winning: Vec<String> =
-            self.rules.iter().enumerate().filter(wins).map(|(_, rule)| rule.condition.cedar()).collect();
+        let winning: Vec<String> = self
+            .rules
+            .iter()
+            .enumerate()
+            .filter(wins)
+            .map(|(_, rule)| rule.condition.cedar(Hosts::Every))
+            .collect();
         any("unless", &winning)
     }
 
@@ -125,8 +135,8 @@ impl Toolkit {
             self.agents.iter().map(|agent| format!("Agent::{}", literal(&agent.to_string()))).collect();
         let agents = (!names.is_empty()).then(|| format!("[{}].contains(principal)", names.join(", ")));
         let condition = condition.map(|condition| match agents {
-            Some(_) => format!("({})", condition.cedar()),
-            None => condition.cedar(),
+            Some(_) => format!("({})", condition.cedar(Hosts::Any)),
+            None => condition.cedar(Hosts::Any),
         });
         let all: Vec<String> = agents.into_iter().chain(condition).collect();
         if all.is_empty() { String::new() } else { format!("\nwhen {{ {} }}", all.join(" && ")) }

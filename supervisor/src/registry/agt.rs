@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::core::agt::{Condition, Otherwise, Rule, Says, Toolkit};
+use crate::core::agt::{Condition, DEFAULT, Otherwise, Rule, Says, Toolkit};
 use crate::core::principal::AgentRef;
 use crate::core::problem::Problem;
 
@@ -73,7 +73,7 @@ fn document(field: &Field<'_>, agents: &[AgentRef], faults: &mut Faults<'_>) -> 
         None => Otherwise::Deny,
     };
     let mut notes = Vec::new();
-    let rules = root.take("rules", faults).and_then(|field| rules(&field, &mut notes, faults));
+    let rules = root.take("rules", faults).and_then(|field| rules(&field, otherwise, &mut notes, faults));
     root.done(faults);
     let toolkit = Toolkit { name: name?, agents: whom, otherwise, rules: rules.unwrap_or_default() };
     Some(Read { toolkit, notes })
@@ -113,7 +113,12 @@ fn whom(root: &mut Fields<'_>, given: &[AgentRef], faults: &mut Faults<'_>) -> V
     named
 }
 
-fn rules(field: &Field<'_>, notes: &mut Vec<String>, faults: &mut Faults<'_>) -> Option<Vec<Rule>> {
+fn rules(
+    field: &Field<'_>,
+    otherwise: Otherwise,
+    notes: &mut Vec<String>,
+    faults: &mut Faults<'_>,
+) -> Option<Vec<Rule>> {
     let mut ids = BTreeMap::new();
     let mut rules = Vec::new();
     for item in field.list(faults)? {
@@ -133,6 +138,10 @@ fn rules(field: &Field<'_>, notes: &mut Vec<String>, faults: &mut Faults<'_>) ->
         }
         // Different names can become one `@id`.
         let id: String = rule.name.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
+        if id == DEFAULT && otherwise == Otherwise::Deny {
+            let message = "is the name of the policy that stands for `default_action`".to_owned();
+            faults.add(at, &format!("{}.name", item.path()), message, None);
+        }
         if let Some(line) = ids.insert(id, at.line) {
             let message = format!("has the same name as the rule in line {line}, or nearly so");
             faults.add(at, &format!("{}.name", item.path()), message, None);

@@ -21,6 +21,13 @@ pub struct Unread {
     pub hint: &'static str,
 }
 
+/// Of which of a call's hosts a condition must hold: what tightens where it holds of any, what loosens where of every one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hosts {
+    Any,
+    Every,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Test {
     fact: Fact,
@@ -87,9 +94,10 @@ impl Condition {
         text.split(" or ").map(all).collect::<Result<_, _>>().map(Self)
     }
 
-    /// As an expression of Cedar.
-    pub(super) fn cedar(&self) -> String {
-        let all = |tests: &Vec<Test>| tests.iter().map(Test::cedar).collect::<Vec<_>>().join(" && ");
+    /// As an expression of Cedar: of a call with several hosts, of any of them or of every one.
+    pub(super) fn cedar(&self, hosts: Hosts) -> String {
+        let all =
+            |tests: &Vec<Test>| tests.iter().map(|test| test.cedar(hosts)).collect::<Vec<_>>().join(" && ");
         self.0.iter().map(all).collect::<Vec<_>>().join(" || ")
     }
 }
@@ -117,13 +125,27 @@ impl Test {
         Ok(Self { fact, is })
     }
 
-    fn cedar(&self) -> String {
-        match &self.is {
-            Is::Equal(text) => self.fact.is_one_of(std::slice::from_ref(text)),
-            Is::Different(text) => format!("!({})", self.fact.is_one_of(std::slice::from_ref(text))),
-            Is::OneOf(texts) => self.fact.is_one_of(texts),
+    fn cedar(&self, hosts: Hosts) -> String {
+        let one = std::slice::from_ref;
+        match (&self.is, self.fact, hosts) {
+            // The toolkit has one host; here a call may have several, or none, which is not equal to any.
+            (Is::Different(text), Fact::Host, Hosts::Any) => format!("!{}", every_host(one(text))),
+            (Is::Equal(text), Fact::Host, Hosts::Every) => every_host(one(text)),
+            (Is::OneOf(texts), Fact::Host, Hosts::Every) => every_host(texts),
+            (Is::Equal(text), fact, _) => fact.is_one_of(one(text)),
+            (Is::Different(text), fact, _) => format!("!({})", fact.is_one_of(one(text))),
+            (Is::OneOf(texts), fact, _) => fact.is_one_of(texts),
         }
     }
+}
+
+/// That a call has hosts, all of them among these.
+fn every_host(texts: &[String]) -> String {
+    format!("(!(context.hosts.isEmpty()) && [{}].containsAll(context.hosts))", list(texts))
+}
+
+fn list(texts: &[String]) -> String {
+    texts.iter().map(|text| literal(text)).collect::<Vec<_>>().join(", ")
 }
 
 impl Is {
@@ -160,10 +182,9 @@ impl Fact {
     }
 
     fn is_one_of(self, texts: &[String]) -> String {
-        let list = || texts.iter().map(|text| literal(text)).collect::<Vec<_>>().join(", ");
         let member = |attribute: &str| match texts {
             [text] => format!("{attribute} == {}", literal(text)),
-            _ => format!("[{}].contains({attribute})", list()),
+            _ => format!("[{}].contains({attribute})", list(texts)),
         };
         match self {
             Self::Tool => {
@@ -175,7 +196,7 @@ impl Fact {
             }
             Self::Path => format!("(context has path && {})", member("context.path")),
             Self::Command => format!("(context has command && {})", member("context.command")),
-            Self::Host => format!("context.hosts.containsAny([{}])", list()),
+            Self::Host => format!("context.hosts.containsAny([{}])", list(texts)),
             Self::Environment => member("context.environment"),
             Self::Repository => member("context.repository"),
             Self::AgentName => member("principal.name"),

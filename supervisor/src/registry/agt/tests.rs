@@ -69,6 +69,13 @@ fn what_would_be_ignored_is_refused_with_its_line() {
         shown(&twice),
         "g.yaml:9:5: rules[1].name: has the same name as the rule in line 6, or nearly so"
     );
+    let named =
+        GOOD.replace("default_action: allow", "default_action: deny").replace("name: one", "name: Default");
+    assert!(
+        shown(&named).contains("g.yaml:6:5: rules[0].name: is the name of the policy"),
+        "{}",
+        shown(&named)
+    );
     let off = format!("{GOOD}    enabled: false\n");
     assert_eq!(shown(&off), "0 rules, notes [\"rule `one` (line 6) is switched off and left out\"]");
 }
@@ -138,4 +145,35 @@ fn the_policies_decide_as_the_toolkit_does() {
         assert_eq!(decided, case.decisions, "{}\n{}", case.document, read.toolkit.cedar());
     }
     assert_eq!((golden.cases.len(), golden.calls.len()), (120, 7));
+}
+
+/// The toolkit knows of one host. A call that names a good one beside another must not pass by it.
+#[test]
+fn of_several_hosts_the_worst_counts() {
+    let (agent, run) = (fixture::agent(), fixture::run());
+    let decided = |default: &str, condition: &str, action: &str, hosts: &[&str]| {
+        let text = GOOD
+            .replace("action: deny", &format!("action: {action}"))
+            .replace("default_action: allow", &format!("default_action: {default}"))
+            .replace("tool_name == 'Bash'", condition);
+        let text = read(Path::new("g.yaml"), &text, &[]).unwrap().toolkit.cedar();
+        let source = PolicySource { layer: Layer::User, team: None, file: PathBuf::from("g.cedar"), text };
+        let set = PolicySet::load(&[PolicySource::pack(Pack::Observe), source]).unwrap();
+        let facts = Facts { hosts: hosts.iter().map(|&host| host.to_owned()).collect(), ..Facts::default() };
+        let (source, tool) = (ToolSource::Builtin(BuiltinClass::Shell), "Bash".to_owned());
+        let tool = ToolAction { source, tool, args_digest: [0; 32], facts, call_id: None };
+        set.evaluate(&agent, &run, &Action::Tool(tool), &Circumstances::default()).decision
+    };
+    let [good, evil, both] = [&["good.com"][..], &["evil.com"], &["evil.com", "good.com"]];
+    let (allow, deny) = (Decision::Allow, Decision::Deny);
+    for (default, condition, action, expected) in [
+        ("allow", "host != 'good.com'", "deny", [allow, deny, deny, deny]),
+        ("allow", "host == 'evil.com'", "deny", [allow, deny, deny, allow]),
+        ("deny", "host == 'good.com'", "allow", [allow, deny, deny, deny]),
+        ("deny", "host in ['good.com', 'x.com']", "allow", [allow, deny, deny, deny]),
+        ("deny", "host != 'evil.com'", "allow", [allow, deny, deny, allow]),
+    ] {
+        let told = [good, evil, both, &[]].map(|hosts| decided(default, condition, action, hosts));
+        assert_eq!(told, expected, "{default} {condition} {action}");
+    }
 }

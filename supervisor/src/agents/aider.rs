@@ -179,13 +179,14 @@ fn limits(choice: &Choice) -> String {
 }
 
 fn environment(ground: &Ground<'_>, choice: &Choice) -> Vec<(String, String)> {
-    let door = format!("{}/llm/{}", ground.origin, choice.endpoint);
-    let address = match choice.wire {
-        Wire::Anthropic => ("ANTHROPIC_API_BASE", door),
-        Wire::OpenAi | Wire::Compatible => ("OPENAI_API_BASE", format!("{door}/v1")),
+    // Its other models (`--weak-model`, `/model`) may be of the other wire: no key without an address of ours.
+    let (anthropic, openai) = match choice.wire {
+        Wire::Anthropic => (choice.endpoint.as_str(), "openai"),
+        Wire::OpenAi | Wire::Compatible => ("anthropic", choice.endpoint.as_str()),
     };
     [
-        address,
+        ("ANTHROPIC_API_BASE", format!("{}/llm/{anthropic}", ground.origin)),
+        ("OPENAI_API_BASE", format!("{}/llm/{openai}/v1", ground.origin)),
         ("ANTHROPIC_API_KEY", ground.token.to_owned()),
         ("OPENAI_API_KEY", ground.token.to_owned()),
         ("HOME", ground.dir.join("home").to_string_lossy().into_owned()),
@@ -249,12 +250,17 @@ mod tests {
         let of = |text: &str| {
             let args: Vec<String> = text.split(' ').map(str::to_owned).collect();
             let prepared = prepare(&ground(&args)).unwrap();
-            let door = prepared.env.first().unwrap().clone();
-            format!("{} {} {}", prepared.args[1], door.0, door.1)
+            for key in prepared.env.iter().filter_map(|(name, _)| name.strip_suffix("_API_KEY")) {
+                let base = format!("{key}_API_BASE");
+                let door = prepared.env.iter().find(|(name, _)| *name == base);
+                assert!(
+                    door.is_some_and(|(_, door)| door.starts_with("http://127.0.0.1:4100/llm/")),
+                    "{base}"
+                );
+            }
+            prepared.args[1].clone()
         };
-        let claude = "anthropic/claude-sonnet-5 ANTHROPIC_API_BASE http://127.0.0.1:4100/llm/anthropic";
-        assert_eq!(of("--message x"), claude);
-        let gpt = "openai/gpt-5 OPENAI_API_BASE http://127.0.0.1:4100/llm/openai/v1";
-        assert_eq!(of("--model=gpt-5"), gpt);
+        assert_eq!(of("--message x"), "anthropic/claude-sonnet-5");
+        assert_eq!(of("--model=gpt-5 --weak-model claude-haiku-4-5"), "openai/gpt-5");
     }
 }

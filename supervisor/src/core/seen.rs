@@ -77,17 +77,63 @@ const FETCHERS: [&str; 38] = [
 ];
 /// What `git` takes from elsewhere.
 const GIT_FETCHES: [&str; 5] = ["clone", "fetch", "pull", "ls-remote", "submodule"];
+/// Options of fetchers that ask nobody else, the first with a value of their own.
+const VALUED: [&str; 20] = [
+    "-X",
+    "--request",
+    "-d",
+    "--data",
+    "--data-raw",
+    "--data-binary",
+    "--json",
+    "-H",
+    "--header",
+    "-o",
+    "--output",
+    "-u",
+    "--user",
+    "-m",
+    "--max-time",
+    "-w",
+    "--write-out",
+    "-A",
+    "--user-agent",
+    "--connect-timeout",
+];
+const PLAIN: [&str; 8] =
+    ["--silent", "--show-error", "--fail", "--verbose", "--include", "--insecure", "--head", "--no-buffer"];
 
 /// Whether a command may print what comes from outside of this machine.
 fn fetches(part: &CommandPart) -> bool {
     let call = &part.call;
     let Some(program) = call.program.as_deref() else { return true };
-    let is_fetcher = FETCHERS.contains(&program)
-        || (program == "git" && call.verb.as_deref().is_some_and(|verb| GIT_FETCHES.contains(&verb)));
-    let hosts: Vec<&str> = call.words.iter().filter_map(|word| host(word)).collect();
+    let is_update = || call.words.iter().any(|word| word == "update");
+    let is_git = |verb: &str| GIT_FETCHES.contains(&verb) || (verb == "remote" && is_update());
+    if FETCHERS.contains(&program) || (program == "git" && call.verb.as_deref().is_some_and(is_git)) {
+        return call.opaque || call.dynamic || !asks_home(&call.words);
+    }
+    let mut hosts = call.words.iter().filter_map(|word| host(word)).peekable();
     // Whoever names this machine and knows all words asks nobody else.
-    let asks_home = !hosts.is_empty() && !call.dynamic && hosts.iter().all(|host| is_this_machine(host));
-    call.opaque || ((is_fetcher || !hosts.is_empty()) && !asks_home)
+    let is_elsewhere = hosts.peek().is_some() && (call.dynamic || !hosts.all(is_this_machine));
+    call.opaque || is_elsewhere
+}
+
+/// Whether every word of a fetcher is an address of this machine or an option that asks nobody else: a name without a
+/// scheme is an address to these programs, too.
+fn asks_home(words: &[String]) -> bool {
+    let (mut words, mut asks) = (words.iter().map(String::as_str), false);
+    while let Some(word) = words.next() {
+        let is_flags = |flags: &str| flags.bytes().all(|flag| b"sSfvikI#N".contains(&flag));
+        if VALUED.contains(&word) {
+            words.next();
+        } else if !PLAIN.contains(&word) && !word.strip_prefix('-').is_some_and(is_flags) {
+            if !host(word).is_some_and(is_this_machine) {
+                return false;
+            }
+            asks = true;
+        }
+    }
+    asks
 }
 
 /// The host that a word of a command line names by an address; without a scheme only this machine is known by its name.
@@ -97,7 +143,11 @@ fn host(word: &str) -> Option<&str> {
         None if word.starts_with("localhost") || word.starts_with("127.") => word,
         None => return None,
     };
-    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    // Some programs take what is before it for the host, some what is behind.
+    if authority.contains('\\') {
+        return Some("");
+    }
     let host = authority.rsplit('@').next()?;
     Some(if host.starts_with('[') { host } else { host.split(':').next()? })
 }

@@ -71,6 +71,16 @@ fn a_command_that_may_fetch_brings_what_is_untrusted() {
         "curl http://localhost@docs.rs/",
         "curl http://localhost.docs.rs/",
         "curl 127.0.0.1.docs.rs",
+        "curl -H 'Origin: http://localhost:3000' example.com/page",
+        "curl -e http://localhost:3000 docs.rs",
+        "curl -x http://127.0.0.1:8080 docs.rs",
+        "curl localhost:3000 example.com",
+        "curl 'http://localhost\\@docs.rs/'",
+        "curl 'http://docs.rs\\@localhost/'",
+        "curl -sL localhost:3000",
+        "curl",
+        "git remote update",
+        "frobnicate 'http://localhost\\@docs.rs/'",
         "case x in",
     ] {
         assert_eq!(command(line), "untrusted", "{line}");
@@ -84,6 +94,7 @@ fn a_command_that_may_fetch_brings_what_is_untrusted() {
         "curl -s http://127.0.0.1:3000/health | jq .",
         "curl -s localhost:3000/health",
         "curl 'http://[::1]:3000/' -d x",
+        "curl -sS -X POST -H 'A: http://b' --data '{}' http://localhost:3000/ -o out",
         "git remote -v",
         "npm run build",
     ] {

@@ -248,7 +248,11 @@ impl DataRules {
         let mut reasons = Vec::new();
         for (kind, count) in &carried.kinds {
             let (treatment, rule) = self.treatment(to, *kind);
-            let what = counted(*kind, *count);
+            let what = match (treatment, to) {
+                // A conversation says the same things again and again, and a yes to them is bound to what they are.
+                (Treatment::Ask, Destination::Model(_)) => kind.name().to_owned(),
+                _ => counted(*kind, *count),
+            };
             reasons.push(match treatment {
                 Treatment::Allow => {
                     reason(Decision::Allow, format!("it holds {what}; `{rule}` allows that for {to}"))

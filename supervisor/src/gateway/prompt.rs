@@ -125,6 +125,10 @@ fn asked(rules: &DataRules, to: Destination<'_>, text: &str, found: &Found) -> O
             )
         })
         .collect();
+    // Where there are more than were told, only the same text holds the same.
+    if found.untold.iter().any(|kind| rules.treatment(to, *kind).0 == Treatment::Ask) {
+        things.push(Sha256::digest(text).into());
+    }
     things.sort_unstable();
     things.dedup();
     (!things.is_empty()).then(|| Sha256::digest(things.concat()).into())

@@ -101,4 +101,7 @@ fn a_person_is_asked_about_things_not_about_the_conversation_around_them() {
     assert_eq!(asked(&one), asked(&longer));
     assert_ne!(asked(&one), asked(&other));
     assert_eq!(asked(r#"{"messages":["mail bob@acme.io"]}"#), None);
+    // Beyond what is told of one message nobody knows what else there is.
+    let many = |more: &str| format!(r#"{{"messages":["{}{more}"]}}"#, format!("{} ", token()).repeat(80));
+    assert_ne!(asked(&many("")), asked(&many(&token().replace("q7Xv2", "q7Xv3"))));
 }

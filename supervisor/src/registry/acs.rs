@@ -41,6 +41,8 @@ struct Loaded {
     runtime: spec::Runtime,
     /// Which policy is asked at which point.
     bound: Vec<(spec::InterventionPoint, String)>,
+    /// Of all texts that it was read from, in order of path.
+    digest: [u8; 32],
     /// How long a question of its policies may wait for a person, in milliseconds.
     timeout_ms: Option<u64>,
 }
@@ -116,6 +118,14 @@ impl Acs {
     /// The denial of what the manifest cannot even be asked about.
     pub fn refuse(&self, point: Point, why: &str) -> Opinion {
         Opinion { reason: told(self.source(point), Decision::Deny, why), brings: Labels::NONE }
+    }
+
+    /// Whether both are what was read from the same texts.
+    pub fn is_same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => one.0.digest == other.0.digest,
+            _ => false,
+        }
     }
 
     /// Whether the manifest declares a point.

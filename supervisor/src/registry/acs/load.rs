@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use agent_control_specification_core as spec;
 use serde_json::{Map, Value as Json};
+use sha2::{Digest as _, Sha256};
 
 use super::super::files::{is_policy, read_text, unreadable, whole_file};
 use super::super::syntax;
@@ -40,13 +41,22 @@ pub(in crate::registry) fn load(file: &Path, problems: &mut Vec<Problem>) -> (Op
     match spec::Runtime::new(manifest, Arc::new(NoAnnotators), Arc::new(engines)) {
         Ok(runtime) => {
             let (file, made_of) = (file.to_owned(), files.keys().cloned().collect());
-            (Some(Acs(Arc::new(Loaded { file, files: made_of, runtime, bound, timeout_ms }))), files)
+            let digest = digest(&files);
+            (Some(Acs(Arc::new(Loaded { file, files: made_of, digest, runtime, bound, timeout_ms }))), files)
         }
         Err(error) => {
             problems.push(whole_file(file, error.detail().to_owned()));
             (None, files)
         }
     }
+}
+
+fn digest(files: &Files) -> [u8; 32] {
+    let each = files.iter().fold(Sha256::new(), |all, (path, text)| {
+        all.chain_update(Sha256::digest(path.as_os_str().as_encoded_bytes()))
+            .chain_update(Sha256::digest(text))
+    });
+    each.finalize().into()
 }
 
 /// What a runtime is made of, and what was read for it.
@@ -273,7 +283,8 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// The files of a directory, or the file itself, in order of path. Hidden ones are left out, links not followed.
+    /// The files of a directory, or the file itself, in order of path. Hidden ones are left out. What might have been a
+    /// policy and is not read is a problem: it could be the one that forbids.
     fn walk(&mut self, path: &str, wanted: fn(&Path) -> bool) -> Vec<PathBuf> {
         let Some(start) = self.below(&self.file.clone(), Path::new(path)) else { return Vec::new() };
         if !start.is_dir() {
@@ -288,14 +299,29 @@ impl Loader<'_> {
                     continue;
                 }
             };
-            for entry in entries.filter_map(Result::ok) {
-                if entry.file_name().to_string_lossy().starts_with('.') || found.len() > FILES_MAX {
+            for entry in entries {
+                let (path, kind) = match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
+                    Ok(entry) => entry,
+                    Err(error) => {
+                        self.problems.push(unreadable(&dir, &error));
+                        break;
+                    }
+                };
+                if path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.')) {
                     continue;
                 }
-                match entry.file_type() {
-                    Ok(kind) if kind.is_dir() && open.len() < FILES_MAX => open.push(entry.path()),
-                    Ok(kind) if kind.is_file() && wanted(&entry.path()) => found.push(entry.path()),
-                    _ => {}
+                if open.len() + found.len() > FILES_MAX {
+                    self.problems.push(whole_file(&dir, format!("holds more than {FILES_MAX} files")));
+                    return found;
+                }
+                if kind.is_dir() {
+                    open.push(path);
+                } else if wanted(&path) {
+                    // Where a link leads out is found when it is read.
+                    found.push(path);
+                } else if kind.is_symlink() && path.is_dir() {
+                    self.problems
+                        .push(whole_file(&path, "is a link to a directory, which is not followed".into()));
                 }
             }
         }

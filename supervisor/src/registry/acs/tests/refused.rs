@@ -194,3 +194,37 @@ fn files_are_read_from_the_directory_of_the_manifest_only() {
     let missing = refused("    type: cedar\n    policy_path: nowhere.cedar", &[]);
     assert!(missing.starts_with("nowhere.cedar: cannot be read"), "{missing}");
 }
+
+/// What is left out of a directory of policies could be the one that forbids.
+#[test]
+fn a_directory_of_policies_is_read_whole_or_not_at_all() {
+    let cedar = manifest("    type: cedar\n    policy_path: policies");
+    let all = "permit (principal, action, resource);";
+    let dir = |more: &[(&str, &str)]| {
+        let mut files = vec![("manifest.yaml", cedar.as_str()), ("policies/a.cedar", all)];
+        files.extend(more);
+        Dir::of(&files)
+    };
+    assert!(dir(&[("policies/.hidden/b.cedar", "not read")]).load().is_ok());
+    let forbids = "forbid (principal, action, resource);";
+    let linked = dir(&[("elsewhere/b.cedar", forbids)]);
+    std::os::unix::fs::symlink("../elsewhere/b.cedar", linked.path("policies/b.cedar")).unwrap();
+    assert_eq!(said(&linked.load().unwrap(), "notes/read", json!({})).0, Decision::Deny, "a link inside");
+    let linked = dir(&[("elsewhere/b.cedar", forbids)]);
+    std::os::unix::fs::symlink("../elsewhere", linked.path("policies/more")).unwrap();
+    assert_eq!(linked.problems(), ["policies/more: is a link to a directory, which is not followed"]);
+    let outside = Dir::of(&[("b.cedar", forbids)]);
+    let linked = dir(&[]);
+    std::os::unix::fs::symlink(outside.path("b.cedar"), linked.path("policies/b.cedar")).unwrap();
+    assert!(
+        linked.problems()[0].contains("leads out of the manifest's directory"),
+        "{:?}",
+        linked.problems()
+    );
+    let broken = dir(&[]);
+    std::os::unix::fs::symlink("nowhere", broken.path("policies/b.cedar")).unwrap();
+    assert!(broken.problems()[0].contains("cannot be read"), "{:?}", broken.problems());
+    let names: Vec<String> = (0..1002).map(|n| format!("policies/{n}.cedar")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    assert!(dir(&many).problems()[0].contains("holds more than"), "{:?}", dir(&many).problems());
+}

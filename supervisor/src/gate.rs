@@ -273,7 +273,7 @@ impl Gate {
     ) -> Result<Permit, Refusal> {
         let snapshot = self.inner.registry.current();
         let now = self.circumstances(live);
-        let mut evaluation = self.consider(&snapshot, live, &action, &now, &told);
+        let mut evaluation = self.consider(&snapshot, live, &action, &now, &told).await;
         let digest = hex::encode(digest(&action).map_err(|error| refuse::unavailable(&error))?);
         let mut kind = RefusalKind::Denied;
         if evaluation.decision == Decision::Ask {

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::ask::Show;
-use super::{Gate, LiveRun};
+use super::{Gate, LiveRun, deny};
 use crate::core::action::{Action, Facts, PathFact, ToolAction, ToolSource};
 use crate::core::decision::Evaluation;
 use crate::core::instant;
 use crate::core::label::Label;
+use crate::core::manifest::ToolScope;
 use crate::core::policy::Circumstances;
 use crate::core::record::EventEntry;
 use crate::registry::{Opinion, Point, Snapshot};
+use crate::sys::aside;
 
 /// Gives the arguments of a call as they are sent, or why it cannot; asked for only where somebody wants them.
 pub type Arguments = Arc<dyn Fn() -> Result<Value, String> + Send + Sync>;
@@ -28,11 +30,13 @@ pub struct Told {
     pub show: Option<Show>,
     /// Its arguments.
     pub arguments: Option<Arguments>,
+    /// What was in force when its data were looked through, if they were.
+    pub looked: Option<Arc<Snapshot>>,
 }
 
 impl Gate {
-    /// As `evaluate`, with the word of the ACS manifest.
-    pub(super) fn consider(
+    /// As `evaluate`, with the word of the ACS manifest, whose policies may take their time.
+    pub(super) async fn consider(
         &self,
         snapshot: &Snapshot,
         live: &LiveRun,
@@ -40,37 +44,25 @@ impl Gate {
         now: &Circumstances,
         told: &Told,
     ) -> Evaluation {
-        let evaluation = self.evaluate(snapshot, live, action, now);
-        let Some(acs) = &snapshot.acs else { return evaluation };
-        let (point, members) = match action {
-            Action::Launch(launch) => {
-                let agent = snapshot.agent(&live.run.agent.to_string());
-                let builtin = agent.into_iter().flat_map(|agent| agent.tools.builtin.iter());
-                let init = json!({
-                    "capabilities": builtin.map(|class| class.name()).collect::<Vec<_>>(),
-                    "tools_registered": agent.map(|agent| agent.tools.mcp.clone()).unwrap_or_default(),
-                    "model": {},
-                    "adapter": launch.adapter,
-                    "repository": launch.repository.to_string_lossy(),
-                    "remote": launch.remote,
-                    "billing": launch.billing.name(),
-                });
-                (Point::Startup, Ok(json!({ "agent_init": init })))
+        let mut evaluation = self.evaluate(snapshot, live, action, now);
+        let data = &snapshot.config.data;
+        if told.looked.as_ref().is_some_and(|looked| looked.config.data != *data) {
+            let text = "the rules about data changed while it was decided; the next one is held against the new ones";
+            evaluation.reasons.push(deny("data", text.to_owned()));
+            evaluation = Evaluation::of(evaluation.reasons);
+        }
+        let (Some(acs), Some(point)) = (&snapshot.acs, point(action)) else { return evaluation };
+        let envelope = self.envelope(live, point);
+        let capable = snapshot.agent(&live.run.agent.to_string()).map(|agent| agent.tools.clone());
+        let judge = {
+            let (acs, action, now, told) = (acs.clone(), action.clone(), now.clone(), told.clone());
+            move || match members(&action, &now, &told, capable) {
+                Ok(members) => acs.judge(point, whole(envelope, members)),
+                Err(error) => acs.refuse(point, &format!("its arguments cannot be told: {error}")),
             }
-            Action::Llm(llm) => {
-                let most = llm.bound.map(|bound| bound.output_tokens);
-                let model =
-                    json!({ "name": llm.model, "vendor": llm.provider, "params": { "max_tokens": most } });
-                (Point::ModelCall, Ok(json!({ "model": model })))
-            }
-            Action::Tool(tool) => (Point::ToolCall, tool_members(action, tool, now, told)),
-            // It has no point for connections; what the policies say about them stands.
-            Action::Egress(_) => return evaluation,
         };
-        let Opinion { reason, brings } = match members {
-            Ok(members) => acs.judge(point, self.acs_snapshot(live, point, members)),
-            Err(error) => acs.refuse(point, &format!("its arguments cannot be told: {error}")),
-        };
+        let judged = aside::busy(judge).await;
+        let Opinion { reason, brings } = judged.unwrap_or_else(|error| acs.refuse(point, &error.to_string()));
         let mut reasons = evaluation.reasons;
         reasons.push(reason);
         Evaluation { brings, ..Evaluation::of(reasons) }
@@ -82,7 +74,12 @@ impl Gate {
         let Some(acs) = snapshot.acs.as_ref().filter(|acs| acs.declares(Point::Shutdown)) else { return };
         let seconds = (self.now_ms() - live.run.started_at_ms).max(0) / 1000;
         let members = json!({ "summary": { "duration_seconds": seconds } });
-        let reason = acs.judge(Point::Shutdown, self.acs_snapshot(live, Point::Shutdown, members)).reason;
+        let (acs, snapshot) = (acs.clone(), whole(self.envelope(live, Point::Shutdown), members));
+        let judged = aside::busy(move || acs.judge(Point::Shutdown, snapshot)).await;
+        let reason = match judged {
+            Ok(opinion) => opinion.reason,
+            Err(error) => return tracing::error!(%error, "the ACS manifest did not see a run's end"),
+        };
         if reason.text.is_empty() {
             return;
         }
@@ -92,9 +89,9 @@ impl Gate {
         }
     }
 
-    fn acs_snapshot(&self, live: &LiveRun, point: Point, members: Value) -> Value {
+    fn envelope(&self, live: &LiveRun, point: Point) -> Value {
         let (run, now_ms) = (&live.run, self.now_ms());
-        let envelope = json!({
+        json!({
             "agent": { "id": run.agent.to_string(), "name": run.agent.name(), "owner": run.owner.reference() },
             "tenant": { "id": run.agent.namespace(), "name": run.agent.namespace() },
             "session": { "id": run.id.to_string(), "started_at": instant::iso(run.started_at_ms) },
@@ -105,12 +102,57 @@ impl Gate {
                 "elapsed_seconds": (now_ms - run.started_at_ms).max(0) / 1000,
                 "left_percent": live.budget_left_percent(),
             },
-        });
-        let mut snapshot = Map::from_iter([("envelope".to_owned(), envelope)]);
-        if let Value::Object(members) = members {
-            snapshot.extend(members);
+        })
+    }
+}
+
+/// Where the manifest is asked about an action. It has no point for connections; what the policies say about them stands.
+fn point(action: &Action) -> Option<Point> {
+    match action {
+        Action::Launch(_) => Some(Point::Startup),
+        Action::Llm(_) => Some(Point::ModelCall),
+        Action::Tool(_) => Some(Point::ToolCall),
+        Action::Egress(_) => None,
+    }
+}
+
+fn whole(envelope: Value, members: Value) -> Value {
+    let mut snapshot = Map::from_iter([("envelope".to_owned(), envelope)]);
+    if let Value::Object(members) = members {
+        snapshot.extend(members);
+    }
+    Value::Object(snapshot)
+}
+
+/// What a snapshot has beside its envelope.
+fn members(
+    action: &Action,
+    now: &Circumstances,
+    told: &Told,
+    capable: Option<ToolScope>,
+) -> Result<Value, String> {
+    match action {
+        Action::Launch(launch) => {
+            let tools = capable.unwrap_or_default();
+            let init = json!({
+                "capabilities": tools.builtin.iter().map(|class| class.name()).collect::<Vec<_>>(),
+                "tools_registered": tools.mcp,
+                "model": {},
+                "adapter": launch.adapter,
+                "repository": launch.repository.to_string_lossy(),
+                "remote": launch.remote,
+                "billing": launch.billing.name(),
+            });
+            Ok(json!({ "agent_init": init }))
         }
-        Value::Object(snapshot)
+        Action::Llm(llm) => {
+            let most = llm.bound.map(|bound| bound.output_tokens);
+            let model =
+                json!({ "name": llm.model, "vendor": llm.provider, "params": { "max_tokens": most } });
+            Ok(json!({ "model": model }))
+        }
+        Action::Tool(tool) => tool_members(action, tool, now, told),
+        Action::Egress(_) => Err("there is no point for connections".to_owned()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::core::action::Action;
 use crate::core::decision::{Decision, Evaluation, Reason, RefusalKind};
 use crate::core::effect::{EFFECT_MAX, Effect, PLAIN};
 use crate::core::ids::ApprovalId;
-use crate::registry::Snapshot;
+use crate::registry::{Acs, Snapshot};
 use crate::sys::ids;
 
 /// Tells what an action would do now, for a person; may read files. Why it cannot be told is for the agent.
@@ -114,7 +114,7 @@ impl Gate {
         };
         match answer {
             Ok(Some(Answer::Allow { by, .. })) => {
-                self.look_again(live, wanted, asked, (id, &by, &effect)).await
+                self.look_again(snapshot, live, wanted, asked, (id, &by, &effect)).await
             }
             Ok(Some(Answer::Deny { by, reason })) => Err(No {
                 source: format!("approval/{by}"),
@@ -131,6 +131,7 @@ impl Gate {
     /// The person answered what was asked and shown then, not what other policies ask since or other files hold.
     async fn look_again(
         &self,
+        snapshot: &Snapshot,
         live: &Arc<LiveRun>,
         wanted: &Wanted<'_>,
         asked: &Evaluation,
@@ -141,11 +142,20 @@ impl Gate {
             return Err(No::new(text, RefusalKind::Denied));
         }
         let now = self.circumstances(live);
-        let again = self.consider(&self.inner.registry.current(), live, wanted.action, &now, wanted.told);
+        let current = self.inner.registry.current();
+        let again = self.consider(&current, live, wanted.action, &now, wanted.told).await;
         if again.decision == Decision::Deny {
             return Ok(again);
         }
-        if again.decision == Decision::Ask && again.decisive().any(|reason| !asked.reasons.contains(reason)) {
+        // What the same ACS manifest says may tell the time.
+        let is_same = |reason: &Reason, before: &Reason| {
+            reason == before
+                || (reason.source.starts_with("acs/")
+                    && (&reason.source, reason.decision) == (&before.source, before.decision)
+                    && Acs::is_same(snapshot.acs.as_ref(), current.acs.as_ref()))
+        };
+        let is_new = |reason: &Reason| !asked.reasons.iter().any(|before| is_same(reason, before));
+        if again.decision == Decision::Ask && again.decisive().any(is_new) {
             let text = "other policies came into force while a person was asked";
             return Err(No::new(text, RefusalKind::Denied));
         }

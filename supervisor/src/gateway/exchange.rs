@@ -15,7 +15,7 @@ use crate::core::data::Carried;
 use crate::core::decision::Finality;
 use crate::core::money::NanoUsd;
 use crate::core::usage::{Charge, Outcome};
-use crate::gate::{LiveRun, Permit};
+use crate::gate::{LiveRun, Permit, Told};
 use crate::registry::Snapshot;
 use crate::sys::http::{Body, ReadBodyError};
 use crate::sys::secrets::{self, SecretRef};
@@ -101,7 +101,8 @@ impl Exchange {
             data: sent.data.clone(),
             asked: sent.asked,
         };
-        match self.gateway.gate.decide(&self.live, Action::Llm(action)).await {
+        let told = Told { looked: Some(Arc::clone(&self.snapshot)), ..Told::default() };
+        match self.gateway.gate.decide_told(&self.live, Action::Llm(action), told).await {
             Ok(permit) => self.perform(permit, prepared, sent.body, reply).await,
             Err(refused) => {
                 answer(reply, refusal::refuse(self.provider, self.live.run.refusal, &refused));

@@ -178,7 +178,7 @@ impl Hooks {
             let call = Arc::clone(&call);
             move || Ok(call.args.clone())
         };
-        let told = Told { show: Some(Arc::new(show)), arguments: Some(Arc::new(arguments)) };
+        let told = Told { show: Some(Arc::new(show)), arguments: Some(Arc::new(arguments)), looked: None };
         let decided = self.gate.decide_told(live, Action::Tool(action.clone()), told).await;
         let permit = match decided {
             Ok(permit) => permit,

@@ -25,6 +25,7 @@ use crate::core::run::Run;
 use crate::core::seen;
 use crate::core::usage::Outcome;
 use crate::gate::{LiveRun, Permit, Told};
+use crate::registry::Snapshot;
 use crate::sys::aside::{self, AsideError};
 use crate::sys::grounds::Homes;
 
@@ -63,7 +64,8 @@ pub(super) async fn run(inner: &Inner, call: Call) -> String {
     let Some(target) = inner.fleet.find(&name).await else {
         return unknown(id, &name);
     };
-    let Ok((changed, carried)) = cleared(inner, &message, &target).await else {
+    let looked = inner.gate.in_force();
+    let Ok((changed, carried)) = cleared(&looked, &message, &target).await else {
         return wire::tool_error(id, "agentsup could not look through this call, so it is not made");
     };
     let (message, asked) = match changed.as_deref().map(read) {
@@ -75,7 +77,7 @@ pub(super) async fn run(inner: &Inner, call: Call) -> String {
         Ok(action) => action,
         Err(error) => return wire::error(id, INVALID_PARAMS, &format!("`arguments`: {error}")),
     };
-    let told = told(asked.arguments.unwrap_or("{}"));
+    let told = Told { looked: Some(looked), ..told(asked.arguments.unwrap_or("{}")) };
     let permit = match inner.gate.decide_told(&call.live, action, told).await {
         Ok(permit) => permit,
         Err(refusal) => return wire::tool_error(id, &refusal_text(&refusal)),
@@ -126,12 +128,12 @@ fn asked<'a>(message: &Message<'a>) -> Result<Asked<'a>, WireError> {
 /// The message as the rules about data let it go to its server, if that is not as it came, and what it then holds. All
 /// of its parameters are looked at, because all are passed on.
 async fn cleared(
-    inner: &Inner,
+    in_force: &Arc<Snapshot>,
     message: &Message<'_>,
     target: &Target,
 ) -> Result<(Option<String>, Carried), AsideError> {
     let Some(params) = message.params else { return Ok((None, Carried::default())) };
-    let (in_force, server) = (inner.gate.in_force(), target.server_name.clone());
+    let (in_force, server) = (Arc::clone(in_force), target.server_name.clone());
     let text = params.to_owned();
     let look = move || in_force.config.data.cleared(Destination::Server(&server), &text);
     let (changed, carried) = aside::look(params.len(), look).await?;
@@ -181,7 +183,7 @@ fn told(arguments: &str) -> Told {
     };
     // Some numbers are JSON and not to be had as values.
     let values = move || serde_json::from_str(&arguments).map_err(|error| error.to_string());
-    Told { show: Some(Arc::new(show)), arguments: Some(Arc::new(values)) }
+    Told { show: Some(Arc::new(show)), arguments: Some(Arc::new(values)), looked: None }
 }
 
 /// The effect, under its permit.

@@ -30,8 +30,32 @@ where
     if bytes <= AT_ONCE_BYTES {
         return Ok(work());
     }
-    let _place = PLACES.acquire().await.map_err(|_| AsideError)?;
+    busy(work).await
+}
+
+/// Does what may take long however little it looks at.
+///
+/// # Errors
+/// When the work broke down.
+pub async fn busy<T, F>(work: F) -> Result<T, AsideError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let place = PLACES.acquire().await.map_err(|_| AsideError)?;
+    // Whoever asked may be gone before the work is done, and it takes its place until then.
+    let work = move || {
+        let _place = place;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.map_err(|_| AsideError)
+}
+
+/// Leaves no place to anybody until what it gives is gone.
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+pub(crate) async fn all_places() -> tokio::sync::SemaphorePermit<'static> {
+    PLACES.acquire_many(AT_A_TIME.try_into().unwrap()).await.unwrap()
 }
 
 #[cfg(test)]
@@ -46,6 +70,22 @@ mod tests {
         let place = async |bytes| look(bytes, || thread::current().id()).await;
         assert_eq!(place(AT_ONCE_BYTES).await, Ok(here));
         assert!(place(AT_ONCE_BYTES + 1).await.is_ok_and(|there| there != here));
+    }
+
+    #[tokio::test]
+    async fn work_keeps_its_place_when_nobody_waits_for_it_any_more() {
+        let (done, wait) = std::sync::mpsc::sync_channel::<()>(0);
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let asked = tokio::spawn(busy(move || {
+            begun.send(()).unwrap();
+            wait.recv().unwrap();
+        }));
+        begins.await.unwrap();
+        let free = PLACES.available_permits();
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        assert!(PLACES.available_permits() <= free);
+        done.send(()).unwrap();
     }
 
     #[tokio::test]

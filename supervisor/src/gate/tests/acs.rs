@@ -6,6 +6,7 @@ use super::*;
 use crate::approvals::{Answer, Lasts};
 use crate::core::action::EgressAction;
 use crate::registry::Acs;
+use crate::sys::aside;
 
 const MANIFEST: &str = r#"agent_control_specification_version: 0.3.1-beta
 policies:
@@ -43,9 +44,14 @@ fn named(name: &'static str) -> Told {
 }
 
 /// What the manifest said about an action, and what came of all.
-fn considered(world: &World, snapshot: &Snapshot, action: &Action, told: &Told) -> (Decision, Vec<String>) {
+async fn considered(
+    world: &World,
+    snapshot: &Snapshot,
+    action: &Action,
+    told: &Told,
+) -> (Decision, Vec<String>) {
     let now = world.gate.circumstances(&world.live);
-    let evaluation = world.gate.consider(snapshot, &world.live, action, &now, told);
+    let evaluation = world.gate.consider(snapshot, &world.live, action, &now, told).await;
     let its = evaluation.reasons.iter().filter(|reason| reason.source.starts_with("acs/"));
     let its = its.map(|reason| format!("{} {:?}: {}", reason.source, reason.decision, reason.text));
     (evaluation.decision, its.collect())
@@ -81,7 +87,7 @@ async fn each_action_is_asked_about_at_its_point_and_only_tightened() {
         (tool("payments"), &named("diary"), Decision::Deny, "acs/p Allow: "),
     ];
     for (action, told, decision, its) in rows {
-        assert_eq!(considered(&world, &snapshot, &action, told), (decision, vec![its.to_owned()]));
+        assert_eq!(considered(&world, &snapshot, &action, told).await, (decision, vec![its.to_owned()]));
     }
     let rich = Action::Llm(LlmAction {
         bound: Some(Bound { input_tokens: 1, output_tokens: 51, cost: nano(51) }),
@@ -90,10 +96,10 @@ async fn each_action_is_asked_about_at_its_point_and_only_tightened() {
             _ => unreachable!(),
         }
     });
-    assert_eq!(considered(&world, &snapshot, &rich, &none).1, ["acs/p Deny: rich"]);
+    assert_eq!(considered(&world, &snapshot, &rich, &none).await.1, ["acs/p Deny: rich"]);
     // It has no point for connections.
     let egress = Action::Egress(EgressAction { host: "example.invalid".into(), port: 443 });
-    assert!(considered(&world, &snapshot, &egress, &none).1.is_empty());
+    assert!(considered(&world, &snapshot, &egress, &none).await.1.is_empty());
 }
 
 #[tokio::test]
@@ -173,7 +179,7 @@ intervention_points:
             let without =
                 world.gate.evaluate(&snapshot, &world.live, &action, &world.gate.circumstances(&world.live));
             assert_eq!(without.decision, said, "{host}");
-            let (decision, texts) = considered(&world, &snapshot, &action, &named("x"));
+            let (decision, texts) = considered(&world, &snapshot, &action, &named("x")).await;
             assert_eq!((decision, texts.len()), (said.max(its), 1), "{policy} {host}");
         }
     }
@@ -253,4 +259,71 @@ async fn a_manifest_that_came_while_a_person_was_asked_counts() {
     taken.give(answer, std::time::Instant::now()).unwrap();
     let refusal = deciding.await.unwrap().unwrap_err();
     assert!(refusal.message.contains("plan"), "{refusal:?}");
+}
+
+/// What the manifest says may be another text each time; that it is the same manifest is what counts.
+#[tokio::test]
+async fn a_yes_to_what_the_same_manifest_says_in_other_words_is_enough() {
+    let manifest = "agent_control_specification_version: 0.3.1-beta
+policies: { p: { type: rego, bundle: module.rego, query: data.acs.verdict } }
+intervention_points:
+  pre_tool_call: { policy_target: $.tool_call.args, policy: { id: p } }
+";
+    let module = |verdict: &str| {
+        format!(
+            "package acs\n\nimport rego.v1\n\n\
+             verdict := {{\"decision\": \"{verdict}\", \"reason\": concat(\" \", input.snapshot.ifc.source_labels)}}\n"
+        )
+    };
+    let of = |verdict: &str| Snapshot { acs: Some(Acs::of(manifest, &module(verdict))), ..with(MANIFEST) };
+    let first = of("escalate");
+    for (changed, expected) in [(first.clone(), None), (of("deny"), Some("confidential"))] {
+        let world = world_of(first.clone()).await;
+        let answer = async {
+            let question = loop {
+                match world.gate.approvals().questions().pop() {
+                    Some(question) => break question,
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            assert_eq!(question.why, ["acs/p: public"]);
+            world.gate.miss_result(&world.live).await;
+            world.gate.inner.registry.replace(changed);
+            let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
+            let taken = world.gate.approvals().take(question.id, Lasts::Once, 0).unwrap();
+            taken.give(answer, std::time::Instant::now()).unwrap();
+        };
+        let deciding = world.gate.decide_told(&world.live, tool("notes"), named("mail"));
+        let (decided, ()) = tokio::join!(deciding, answer);
+        let refused = decided.map(drop).err().map(|refusal| refusal.message);
+        assert_eq!(refused.is_some(), expected.is_some(), "{refused:?}");
+        assert!(expected.is_none_or(|text| refused.unwrap().contains(text)));
+    }
+}
+
+/// Policies that take their time hold up nobody else, for they have threads of their own.
+#[tokio::test]
+async fn policies_are_evaluated_aside() {
+    let world = world_of(with(MANIFEST)).await;
+    let deciding = world.gate.decide_told(&world.live, tool("notes"), named("diary"));
+    tokio::pin!(deciding);
+    let places = aside::all_places().await;
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(200), &mut deciding).await;
+    assert!(waits.is_err(), "decided without a place");
+    drop(places);
+    deciding.await.unwrap().settle(Outcome::free("ok")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_looked_through_by_rules_that_changed_since_is_not_sent() {
+    let before = with(MANIFEST);
+    let world = world_of(before.clone()).await;
+    let (looked, told) = (Arc::new(before.clone()), named("diary"));
+    let told = Told { looked: Some(looked), ..told };
+    world.gate.decide_told(&world.live, tool("notes"), told.clone()).await.map(drop).unwrap();
+    let mut after = before;
+    after.config.data.mcp.results = None;
+    world.gate.inner.registry.replace(after);
+    let refusal = world.gate.decide_told(&world.live, tool("notes"), told).await.map(drop).unwrap_err();
+    assert!(refusal.message.contains("the rules about data changed while it was decided"), "{refusal:?}");
 }

@@ -366,7 +366,7 @@ impl Gate {
         let kept = gain.clone();
         let append = move |tx: &Transaction<'_>| {
             let record = facts::append(tx, draft)?;
-            kept.map_or(Ok(()), |gain| gain.keep(tx, record))?;
+            kept.map_or(Ok(()), |gain| gain.keep(tx, Some(record)))?;
             Ok(record)
         };
         let written = self.inner.store.write_synced_if(move |_| !may_be_late, append).await;

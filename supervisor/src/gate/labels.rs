@@ -36,6 +36,12 @@ impl Gain {
         (!labels.beyond(live.labels()).is_empty()).then(|| Self { who: Who::from(&live.run), labels, by })
     }
 
+    /// By a result that nobody could read.
+    fn of_unread(live: &LiveRun) -> Option<Self> {
+        let (labels, by) = (seen::UNSEEN, "by a result that could not be read".to_owned());
+        (!labels.beyond(live.labels()).is_empty()).then(|| Self { who: Who::from(&live.run), labels, by })
+    }
+
     /// By what was found in a result.
     pub(super) fn of_result(live: &LiveRun, labels: Labels) -> Option<Self> {
         let by = "by what was found in a result".to_owned();
@@ -47,19 +53,31 @@ impl Gain {
     }
 
     /// Keeps the labels and tells of those that are new.
-    pub(super) fn keep(&self, tx: &Transaction<'_>, record: RecordId) -> Result<(), StoreError> {
+    pub(super) fn keep(&self, tx: &Transaction<'_>, record: Option<RecordId>) -> Result<(), StoreError> {
         let new = runs::label(tx, self.who.run, self.labels)?;
         if new.is_empty() {
             return Ok(());
         }
         let event = EventEntry::new("labelled", format!("was labelled {new} {}", self.by));
-        let event =
-            EventEntry { who: Some(self.who.clone()), ..event }.fact("labels", new).fact("by", record);
+        let event = EventEntry { who: Some(self.who.clone()), ..event }.fact("labels", new);
+        let event = match record {
+            Some(record) => event.fact("by", record),
+            None => event,
+        };
         records::append(tx, Entry::Event(event)).map(drop)
     }
 }
 
 impl Gate {
+    /// A run has a result that nobody could read: it counts as confidential.
+    pub async fn miss_result(&self, live: &LiveRun) {
+        let Some(gain) = Gain::of_unread(live) else { return };
+        self.gained(Some(&gain));
+        if let Err(error) = self.store().write(move |tx| gain.keep(tx, None)).await {
+            tracing::error!(%error, "a run's label could not be kept");
+        }
+    }
+
     /// What a run has from now on, whoever asks.
     pub(super) fn gained(&self, gain: Option<&Gain>) {
         if let Some((gain, live)) = gain.and_then(|gain| Some((gain, self.live(gain.who.run)?))) {

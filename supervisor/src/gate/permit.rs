@@ -292,7 +292,7 @@ fn close(tx: &Transaction<'_>, claim: &Claim, outcome: &Outcome, at_ms: i64) -> 
         cost_nano_usd: closed.as_ref().map(|closed| closed.posted.nano()),
     };
     records::append(tx, Entry::Outcome(entry))?;
-    claim.gain.as_ref().map_or(Ok(()), |gain| gain.keep(tx, claim.record))?;
+    claim.gain.as_ref().map_or(Ok(()), |gain| gain.keep(tx, Some(claim.record)))?;
     let (Some(held), Some(closed)) = (&claim.held, closed) else { return Ok(Closing::default()) };
     tell_overrun(tx, held, &closed, at_ms)?;
     let alerts = tell_alerts(tx, &held.chain, &closed.accounts)?;

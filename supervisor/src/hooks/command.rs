@@ -14,6 +14,9 @@ const MESSAGE_MAX: u64 = 16 * 1024 * 1024;
 /// the tool.
 const TIMEOUT: Duration = Duration::from_secs(55 * 60);
 
+/// How long the daemon has to refuse what is too long.
+const TOO_LONG_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why the hook has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HookCommandError {
@@ -45,6 +48,8 @@ pub fn ask(
         .read_to_end(&mut body)
         .map_err(|error| HookCommandError::Message(error.to_string()))?;
     if body.len() as u64 > MESSAGE_MAX {
+        // The daemon refuses it, and knows then that there was something.
+        let _refusal = door.post(&body, TOO_LONG_TIMEOUT);
         return Err(HookCommandError::Message(format!("it is longer than {MESSAGE_MAX} bytes")));
     }
     let answer = door.post(&body, deadline.unwrap_or(TIMEOUT))?;

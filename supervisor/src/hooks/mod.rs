@@ -8,6 +8,7 @@ pub mod command;
 mod edits;
 mod effect;
 mod line;
+mod message;
 pub mod normalise;
 mod pending;
 mod places;
@@ -74,23 +75,38 @@ impl Hooks {
         if request.method() != Method::POST {
             return refused(StatusCode::METHOD_NOT_ALLOWED, "hooks are posted");
         }
-        let body = match read_body(request.into_body(), MESSAGE_MAX).await {
-            Ok(body) => body,
-            Err(error) => return refused(error.status(), &error.to_string()),
+        match read_body(request.into_body(), MESSAGE_MAX).await {
+            Ok(body) => self.hear(&live, (adapter, wire), &body).await,
+            Err(error) => self.unread(&live, error.status(), &error.to_string()).await,
+        }
+    }
+
+    async fn hear(&self, live: &Arc<LiveRun>, agent: Agent, body: &[u8]) -> Response<Body> {
+        let Some(message) = message::read(body) else {
+            return self.unread(live, StatusCode::BAD_REQUEST, "the hook's message is not JSON").await;
         };
-        let Ok(message) = serde_json::from_slice::<Value>(&body) else {
-            return refused(StatusCode::BAD_REQUEST, "the hook's message is not JSON");
-        };
-        match (wire.read)(&message) {
+        match (agent.1.read)(&message) {
             Ok(HookCall::After { call_id, status }) => {
                 if let Some(permit) = self.pending.take(live.run.id, &call_id) {
-                    end(&live, permit, status, (message, body.len())).await;
+                    // The agent has the result: it is looked through, even if nobody waits for that.
+                    let ended = tokio::spawn(end(Arc::clone(live), permit, status, (message, body.len())));
+                    if let Err(error) = ended.await {
+                        tracing::error!(%error, "the end of a tool could not be told");
+                    }
                 }
                 json_response(StatusCode::OK, &json!({}))
             }
-            Ok(call) => self.answer(&live, (adapter, wire), call).await,
-            Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+            Ok(call) => self.answer(live, agent, call).await,
+            Err(error) => self.unread(live, StatusCode::BAD_REQUEST, &error.to_string()).await,
         }
+    }
+
+    /// What cannot be read may tell a result that the agent has.
+    async fn unread(&self, live: &LiveRun, status: StatusCode, why: &str) -> Response<Body> {
+        if self.pending.has(live.run.id) {
+            self.gate.miss_result(live).await;
+        }
+        refused(status, why)
     }
 
     /// Settles what the run's hooks never reported the end of.
@@ -221,7 +237,7 @@ impl Hooks {
 const BESIDE: [&str; 2] = ["tool_input", "user_email"];
 
 /// Settles what has ended, with what is found in what came back. The agent waits for the answer before it goes on.
-async fn end(live: &LiveRun, mut permit: Permit, status: ToolEnd, (mut told, bytes): (Value, usize)) {
+async fn end(live: Arc<LiveRun>, mut permit: Permit, status: ToolEnd, (mut told, bytes): (Value, usize)) {
     if !live.labels().has(Label::Secret) {
         let look = move || {
             if let Some(members) = told.as_object_mut() {

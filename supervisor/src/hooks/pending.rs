@@ -39,6 +39,11 @@ impl Pending {
         permits.remove(index).map(|(_, _, permit)| permit)
     }
 
+    /// Whether anything of a run is under way.
+    pub(super) fn has(&self, run: RunId) -> bool {
+        self.lock().iter().any(|(other, _, _)| *other == run)
+    }
+
     /// All permits of a run that is over.
     pub(super) fn take_all(&self, run: RunId) -> Vec<Permit> {
         let mut permits = self.lock();

@@ -3,6 +3,7 @@
 //! question goes to the person who runs agentsup, and the client hears yes or no.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,11 +11,14 @@ use super::World;
 use crate::fakes::ask::Ask;
 use crate::fakes::home::{ANTHROPIC_KEY, GEMINI_KEY, OPENAI_KEY};
 use crate::fakes::model::{Block, Script, Turn};
+use crate::fakes::wait::until;
 use crate::flows::approvals::asked;
 
 /// Asks about every command and every call of an MCP server.
 const ASK: &str = "@id(\"look\")\n@decision(\"ask\")\n@reason(\"a person looks\")\n\
                    forbid (principal, action in [Action::\"shell\", Action::\"mcp\"], resource);\n";
+/// How long a question may take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What the person says, to each question.
 const ANSWERS: [Option<&str>; 4] = [Some("use the staging database"), None, Some("put it on the wiki"), None];
 
@@ -206,6 +210,15 @@ fn steps(
     })
 }
 
+fn soon<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    assert!(until(PATIENCE, || {
+        found = look();
+        found.is_some()
+    }));
+    found.unwrap()
+}
+
 fn assert_told_whole(client: &Client) {
     let told = Arc::default();
     let world = World::new(client.agent, client.key, "10.00 USD", |script, place| {
@@ -215,21 +228,16 @@ fn assert_told_whole(client: &Client) {
     let words = [&[client.agent, "--"], client.args].concat();
     let run = std::thread::scope(|scope| {
         let running = scope.spawn(|| world.run(&words));
-        let run = loop {
+        let run = soon(|| {
             let runs = world.home.run(&["ps", "--json"]).ok().json();
-            if let Some(id) = runs[0]["id"].as_str() {
-                break id.to_owned();
-            }
-        };
+            runs[0]["id"].as_str().map(str::to_owned)
+        });
         let mut before = Value::Null;
         for answer in ANSWERS {
-            let question = loop {
-                let next = asked(&world.home, &run);
-                if next["id"] != before {
-                    break next;
-                }
-            };
-            before = question["id"].clone();
+            before = soon(|| {
+                let next = asked(&world.home, &run)["id"].take();
+                (next != before).then_some(next)
+            });
             let id = before.as_str().unwrap();
             match answer {
                 Some(reason) => world.home.run(&["deny", id, "--reason", reason]).ok(),

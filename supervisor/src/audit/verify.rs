@@ -351,5 +351,4 @@ fn accounts(decision: &DecisionEntry) -> Option<Vec<Account>> {
 }
 
 #[cfg(test)]
-#[path = "verify/tests.rs"]
 mod tests;

@@ -1,5 +1,7 @@
 //! Every kind of damage that one can do to a file that is all there.
 
+mod whole;
+
 use std::path::Path;
 
 use super::*;
@@ -68,15 +70,19 @@ fn call(tx: &Transaction<'_>, who: &Who, cost: Option<i64>) -> Result<RecordId, 
     Ok(hold.record)
 }
 
-/// Records: decision, outcome, event, decision, outcome, open decision.
-async fn store(dir: &Path) -> Store {
-    let store = Store::open(&dir.join("agentsup.db")).unwrap();
-    let who = Who {
+fn who() -> Who {
+    Who {
         agent: "agent/bot@team".parse().unwrap(),
         owner: "user:default/alice".parse().unwrap(),
         run: ids::new_run_id().unwrap(),
         environment: Environment::Dev,
-    };
+    }
+}
+
+/// Records: decision, outcome, event, decision, outcome, open decision.
+async fn store(dir: &Path) -> Store {
+    let store = Store::open(&dir.join("agentsup.db")).unwrap();
+    let who = who();
     let fill = move |tx: &Transaction<'_>| {
         call(tx, &who, Some(25))?;
         records::append(tx, Entry::Event(EventEntry::new("mark", "a mark was made")))?;
@@ -108,39 +114,6 @@ async fn after(sql: &'static str) -> Result<Summary, Finding> {
     };
     store.write(act).await.unwrap();
     store.read(verify).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_whole_log_is_whole() {
-    let summary = after("").await.unwrap();
-    assert_eq!((summary.records, summary.reservations), (6, 3));
-}
-
-/// Records and ledger are read at two moments of one and the same state.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_is_written_to_is_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path()).await;
-    let who = Who {
-        agent: "agent/bot@team".parse().unwrap(),
-        owner: "user:default/alice".parse().unwrap(),
-        run: ids::new_run_id().unwrap(),
-        environment: Environment::Dev,
-    };
-    let writing = tokio::spawn({
-        let store = store.clone();
-        async move {
-            for _ in 0..400 {
-                let who = who.clone();
-                store.write(move |tx| call(tx, &who, Some(0))).await.unwrap();
-            }
-        }
-    });
-    while !writing.is_finished() {
-        store.read(verify).await.unwrap().unwrap();
-    }
-    writing.await.unwrap();
-    assert_eq!(store.read(verify).await.unwrap().unwrap().records, 806);
 }
 
 /// What is done, and which record is then the first broken one, and why.

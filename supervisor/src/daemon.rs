@@ -373,7 +373,8 @@ async fn erase_old_facts(app: SharedApp) {
             _ = hours.tick() => {}
             () = app.shutdown.cancelled() => return,
         }
-        let kept_ms = app.registry.current().config.facts_kept_ms.unwrap_or(0);
+        // What is erased is gone: not by an age that a broken file does not say.
+        let Some(kept_ms) = app.registry.current().facts_kept_ms() else { continue };
         let before_ms = clock::now_ms().saturating_sub(kept_ms);
         loop {
             match app.store.write_soon(move |tx| facts::prune(tx, before_ms, ERASE_STEP)).await {

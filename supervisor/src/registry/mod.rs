@@ -177,6 +177,12 @@ impl Snapshot {
         Rules { policies: &self.policies, data: &self.config.data, own: &Own::None }
     }
 
+    /// For how long what decisions were about is kept beside their records, in milliseconds; none where that is not known,
+    /// because something is wrong with the files.
+    pub fn facts_kept_ms(&self) -> Option<i64> {
+        self.problems.is_empty().then(|| self.config.facts_kept_ms.unwrap_or(0))
+    }
+
     /// The one agent that answers to the text: a name, `name@namespace` or a whole reference.
     pub fn agent(&self, text: &str) -> Option<&Agent> {
         self.require_agent(text).ok()

@@ -3,6 +3,7 @@
 mod authority;
 mod billing;
 mod chain;
+mod facts;
 
 use std::fs;
 use std::path::Path;

@@ -77,7 +77,9 @@ fn every(text: &str) -> Result<u64, String> {
 /// An address that git takes, whose other end proves who it is: nobody between it and us may say who is an agent.
 fn address(text: &str) -> Result<String, String> {
     let known = "https://…, ssh://…, user@host:path, file:///… or an absolute path";
-    let wrong = || format!("`{text}` is not the address of a git repository ({known})");
+    // What was written is not repeated where it may hold a secret.
+    let shown = if text.contains(['@', '?', '#']) { String::new() } else { format!("`{text}` ") };
+    let wrong = || format!("{shown}is not the address of a git repository ({known})");
     let odd = |letter: char| letter.is_control() || letter.is_whitespace();
     if text.len() > MAX_LENGTH || text.starts_with('-') || text.chars().any(odd) && !is_local(text) {
         return Err(wrong());
@@ -88,7 +90,6 @@ fn address(text: &str) -> Result<String, String> {
     if !text.contains("://") {
         return if is_ssh_short(text) { Ok(text.to_owned()) } else { Err(wrong()) };
     }
-    // What was written is not repeated where it may hold a secret.
     let url = Url::parse(text).map_err(|_| wrong())?;
     if url.password().is_some() || (url.scheme() != "ssh" && !url.username().is_empty()) {
         return Err("holds a user name or password; git's own credential helper keeps those".into());
@@ -106,7 +107,7 @@ fn address(text: &str) -> Result<String, String> {
     match url.scheme() {
         "https" | "ssh" => Ok(text.to_owned()),
         "http" if is_here => Ok(text.to_owned()),
-        "http" => Err(format!("`{text}` is not encrypted, so that anybody on the way could register agents")),
+        "http" => Err(format!("{shown}is not encrypted, so that anybody on the way could register agents")),
         _ => Err(wrong()),
     }
 }
@@ -115,7 +116,8 @@ fn is_local(text: &str) -> bool {
     text.starts_with('/') || text.starts_with("file:///")
 }
 
-/// `user@host:path`: a colon before any slash, and no second one beside it, which would name a program.
+/// `user@host:path`: a colon before any slash, and no second one beside it, which would name a program. An `@` behind it
+/// comes from an address with a password.
 fn is_ssh_short(text: &str) -> bool {
     let Some((host, path)) = text.split_once(':') else { return false };
     let name = host.rsplit('@').next().unwrap_or_default();
@@ -125,6 +127,7 @@ fn is_ssh_short(text: &str) -> bool {
         && host.bytes().all(plain)
         && !path.is_empty()
         && !path.starts_with(':')
+        && !path.contains('@')
 }
 
 /// As git checks the name of a ref.
@@ -263,8 +266,23 @@ mod tests {
         ] {
             assert!(address(bad).is_err(), "{bad:?}");
         }
-        for secret in ["https://alice:hunter2@example.invalid/a", "https://hunter2@example.invalid/a"] {
-            assert!(!address(secret).unwrap_err().contains("hunter2"));
+        for secret in [
+            "https://alice:hunter2@example.invalid/a",
+            "https://hunter2@example.invalid/a",
+            "alice:hunter2@example.invalid/a",
+            "alice:hunter2@example.invalid:a",
+            "http:/alice:hunter2@example.invalid/a",
+            "https://alice:hunter2@example .invalid/a",
+            "file://alice:hunter2@example.invalid/a",
+            "git://alice:hunter2@example.invalid/a",
+            "-alice:hunter2@example.invalid/a",
+            "https://example.invalid/a?token=hunter2",
+            "https://example.invalid/a#hunter2",
+            "http://example.invalid/alice:hunter2@a",
+            "/srv/\nalice:hunter2@a",
+        ] {
+            let said = address(secret).unwrap_err();
+            assert!(!said.contains("hunter2"), "{secret}: {said}");
         }
     }
 

@@ -21,6 +21,9 @@ use super::remote::{Remote, kept};
 use super::source::Source;
 use super::{Acs, Origin, Snapshot, acs, authority, chain, config_file, labelled, manifest};
 
+/// Where the user's own policies are, below the directory of manifests.
+const USER: &str = "user";
+
 /// Reads everything. With problems the rest of the snapshot must not come into force.
 pub(super) fn load(home: &Home) -> Snapshot {
     load_with(home, None)
@@ -52,6 +55,8 @@ pub(super) struct Machine {
     part: Part,
     acs: Option<Acs>,
     acs_files: acs::Files,
+    /// What is wrong with files of manifests and policies that could not be read.
+    unread: Vec<Problem>,
     problems: Vec<Problem>,
 }
 
@@ -70,23 +75,27 @@ impl Machine {
     }
 
     fn read_at(home: &Home, root: PathBuf) -> Self {
-        let mut problems = Vec::new();
+        let (mut problems, mut unread) = (Vec::new(), Vec::new());
         let config = load_config(home, &mut problems);
-        let mut files = load_files(&root, &mut problems);
+        let mut files = load_files(&root, &mut unread);
         let (acs, acs_files) = load_acs(home, (&config, &root), &mut files, &mut problems);
-        Self { config, root, files, part: Part::Whole, acs, acs_files, problems }
+        Self { config, root, files, part: Part::Whole, acs, acs_files, unread, problems }
     }
 
     /// A machine without files of its own.
     pub(super) fn bare(config: Config) -> Self {
         let (root, files, acs_files) = (PathBuf::new(), BTreeMap::new(), acs::Files::new());
-        Self { config, root, files, part: Part::Whole, acs: None, acs_files, problems: Vec::new() }
+        let (unread, problems) = (Vec::new(), Vec::new());
+        Self { config, root, files, part: Part::Whole, acs: None, acs_files, unread, problems }
     }
 
     /// The same with nothing but the user's own policies, and the labels that they look at.
     pub(super) fn own_policies(&self) -> Self {
         let mut own = Self { part: Part::OwnPolicies, ..self.clone() };
         own.files.retain(|path, _| layer(path.strip_prefix(&self.root).unwrap_or(path)).0 == Layer::User);
+        // One with the directory itself may hide what lies below it.
+        let is_others = |below: &Path| below != Path::new("") && !below.starts_with(USER);
+        own.unread.retain(|problem| !problem.file.strip_prefix(&self.root).is_ok_and(is_others));
         own
     }
 
@@ -125,7 +134,7 @@ fn remote_files(remote: &Remote) -> Vec<File<'_>> {
 
 /// One set of what lies here and what came from the registry. With problems it must not come into force.
 pub(super) fn assemble(machine: &Machine, remote: Option<&Remote>) -> Snapshot {
-    let mut problems = machine.problems.clone();
+    let mut problems: Vec<Problem> = machine.problems.iter().chain(&machine.unread).cloned().collect();
     problems.extend(remote.and_then(|remote| remote.problem.clone()));
     let source = remote.map(|remote| &remote.source);
     let mut documents = Vec::new();
@@ -213,7 +222,7 @@ fn layer(path: &Path) -> (Layer, Option<String>) {
     let mut names = path.components().map(|part| part.as_os_str().to_string_lossy());
     match (names.next().as_deref(), names.next(), names.next()) {
         (Some("teams"), Some(team), Some(_)) => (Layer::Team, Some(team.into_owned())),
-        (Some("user"), Some(_), _) => (Layer::User, None),
+        (Some(USER), Some(_), _) => (Layer::User, None),
         _ => (Layer::Org, None),
     }
 }

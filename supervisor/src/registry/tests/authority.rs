@@ -289,3 +289,34 @@ fn what_is_kept_may_be_ahead_of_what_is_in_force() {
     let now = registry.reload();
     assert_eq!((now.registry.as_ref().unwrap().commit.as_str(), now.problems.len()), (OTHER, 1));
 }
+
+#[test]
+fn a_file_that_cannot_be_read_keeps_out_at_a_start_only_what_goes_by_the_users_own() {
+    let deep =
+        |of: &str| format!("{of}/{}/a.yaml", (0..20).map(|at| at.to_string()).collect::<Vec<_>>().join("/"));
+    let binary = |file: &str| (file.to_owned(), &b"\xff"[..]);
+    for ((file, bytes), is_held) in [
+        (binary("bad.yaml"), false),
+        (binary("teams/t/bad.cedar"), false),
+        ((deep("teams"), &b""[..]), false),
+        (binary("user/bad.cedar"), true),
+        ((deep("user"), &b""[..]), true),
+    ] {
+        let fixture = with("", &[("a.yaml", &both("t"))], &[("manifests/user/u.cedar", FORBID)]);
+        let path = fixture.dir.path().join("manifests").join(&file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        let started = Registry::start(&fixture.home).unwrap().current();
+        assert_eq!(started.problems.len(), 1, "{file}: {:?}", started.problems);
+        assert_eq!((started.registry.is_none(), started.agents.is_empty()), (is_held, is_held), "{file}");
+        assert_eq!(
+            started.policies.policies().iter().any(|policy| policy.source == "user/f"),
+            !is_held,
+            "{file}"
+        );
+    }
+    // Where nothing below it can be listed, nobody knows what the user says.
+    let fixture = with("", &[("a.yaml", &both("t"))], &[("manifests", "")]);
+    let started = Registry::start(&fixture.home).unwrap().current();
+    assert_eq!((started.registry.is_none(), started.problems.len()), (true, 1), "{:?}", started.problems);
+}

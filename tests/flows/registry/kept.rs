@@ -73,3 +73,59 @@ fn what_cannot_be_cleared_away_keeps_nothing_from_coming_into_force() {
     let listed = org.home.run(&["policy", "list", "--json"]);
     assert!(listed.stdout.contains("org/no-tools"), "{listed}");
 }
+
+/// Writes over an object in the packs of the copy.
+fn damage(org: &Org, object: &str) {
+    let mirror = org.home.agentsup().join("state/registry/mirror.git");
+    let packs = std::fs::read_dir(mirror.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+    for pack in packs.filter(|path| path.extension().is_some_and(|end| end == "pack")) {
+        let index = pack.with_extension("idx").display().to_string();
+        let listed = org.home.git_in(&mirror, &["verify-pack", "-v", &index]);
+        let Some(line) = listed.lines().find(|line| line.starts_with(object)) else { continue };
+        let number = |at: usize| line.split_whitespace().nth(at).unwrap().parse::<usize>().unwrap();
+        let (length, offset) = (number(3), number(4));
+        let mut bytes = std::fs::read(&pack).unwrap();
+        bytes[offset..offset + length].fill(0);
+        // Packs are read-only.
+        std::fs::remove_file(&pack).unwrap();
+        std::fs::write(&pack, bytes).unwrap();
+        return;
+    }
+    panic!("{object} is in no pack");
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_any_more_is_set_aside_and_fetched_anew() {
+    let org = Org::new("");
+    org.merge("agents/org.cedar", ORG, "Forbid tools");
+    let commit = org.sync(0, &[])["commit"].as_str().unwrap().to_owned();
+    let registry = org.home.agentsup().join("state/registry");
+    damage(&org, &org.git(&["rev-parse", "HEAD:agents/org.cedar"]));
+    std::fs::remove_file(registry.join(&commit).join("org.cedar")).unwrap();
+    let synced = org.sync(0, &[]);
+    assert_eq!((&synced["state"], &synced["commit"]), (&json!("current"), &json!(commit)));
+    assert!(registry.join(&commit).join("org.cedar").exists());
+    assert!(registry.join("mirror.git.aside").exists());
+}
+
+#[test]
+fn how_a_look_ended_is_known_afterwards_whatever_it_was() {
+    let org = Org::new("");
+    let first = org.git(&["rev-parse", "HEAD"]);
+    org.sync(0, &[]);
+    let second = org.merge("agents/org.cedar", ORG, "Forbid tools");
+    // Something lies where it is to be kept.
+    let place = org.home.agentsup().join("state/registry").join(&second);
+    std::fs::write(&place, "").unwrap();
+    org.home.run(&["sync"]).exits(1);
+    let found = org.doctor(0)["registry"]["look"]["found"].clone();
+    assert_eq!(found["state"], "unreachable", "{found}");
+    assert!(found["why"].as_str().unwrap().starts_with("what was fetched cannot be kept: "), "{found}");
+    std::fs::remove_file(&place).unwrap();
+    assert_eq!(org.sync(0, &[])["commit"], json!(second));
+
+    // Another commit was accepted than what is there, and what is there does not go on.
+    org.git(&["push", "--quiet", "--force", "origin", &format!("{first}:main")]);
+    org.home.run(&["sync", "--accept", &second]).exits(2);
+    assert!(org.doctor(96)["problems"][0].as_str().unwrap().contains("was rewound"));
+}

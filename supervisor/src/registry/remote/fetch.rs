@@ -154,11 +154,11 @@ impl Looked {
     /// # Errors
     /// Then what was in force stays.
     pub fn conclude(self, home: &Home) -> Result<Synced, RemoteError> {
-        if let Some((commit, files)) = &self.files {
-            kept::keep(home, commit, files)?;
-        }
-        if let Some(state) = &self.state {
-            kept::set_state(home, state)?;
+        if let Err(error) = self.write(home) {
+            let error = RemoteError::from(error);
+            let Look { source, at_ms, .. } = &self.synced.look;
+            remember(home, unreachable(source, *at_ms, &error));
+            return Err(error);
         }
         if let Some((commit, _)) = &self.files {
             let before = self.synced.before.as_ref().map_or("", |before| &before.commit);
@@ -168,6 +168,13 @@ impl Looked {
             }
         }
         Ok(self.synced)
+    }
+
+    fn write(&self, home: &Home) -> io::Result<()> {
+        if let Some((commit, files)) = &self.files {
+            kept::keep(home, commit, files)?;
+        }
+        self.state.as_ref().map_or(Ok(()), |state| kept::set_state(home, state))
     }
 }
 
@@ -183,29 +190,28 @@ pub fn look(
     accepted: Option<&str>,
     now_ms: i64,
 ) -> Result<Looked, RemoteError> {
-    let known = kept::state(home);
-    let mirror = mirror(home);
-    let tip = match mirror.fetch(&source.git, &source.branch) {
-        Ok(tip) => tip,
-        Err(error) => {
-            let found = Found::Unreachable { why: error.to_string() };
-            let last = Some(Look::new(source.clone(), now_ms, found));
-            if let Ok(state) = known {
-                kept::set_state(home, &State { last, ..state })?;
-            }
-            return Err(RemoteError::Git { git: source.git.clone(), source: error });
-        }
-    };
-    let accepted = Accepted(accepted);
-    if let Accepted(Some(text)) = accepted
-        && !accepted.covers(&tip)
-    {
-        let (branch, tip) = (source.branch.clone(), short(tip.as_str()).to_owned());
-        return Err(RemoteError::Moved { branch, tip, accepted: text.to_owned() });
+    let looked = attempt(home, source, config, Accepted(accepted), now_ms);
+    if let Err(error @ (RemoteError::Git { .. } | RemoteError::Disk(_))) = &looked {
+        remember(home, unreachable(source, now_ms, error));
     }
+    looked
+}
+
+fn attempt(
+    home: &Home,
+    source: &Source,
+    config: &Config,
+    accepted: Accepted<'_>,
+    now_ms: i64,
+) -> Result<Looked, RemoteError> {
+    let known = kept::state(home);
+    let git = |error| RemoteError::Git { git: source.git.clone(), source: error };
+    let mirror = mirror(home);
+    let fetch = || mirror.fetch(&source.git, &source.branch).map_err(git);
+    let mut tip = fetch()?;
     let (state, forgotten) = match known {
         Ok(state) => (state, None),
-        Err(_) if accepted.covers(&tip) => (State::default(), Some(Break::Forgotten)),
+        Err(_) if accepted.0.is_some() => (State::default(), Some(Break::Forgotten)),
         Err(error) => {
             let (git, file, tip) =
                 (source.git.clone(), kept::state_file(home), short(tip.as_str()).to_owned());
@@ -214,9 +220,54 @@ pub fn look(
     };
     let before = state.in_force.clone().filter(|kept| kept.in_force.source.is_same_place(source));
     let old = before.as_ref().and_then(|kept| kept::files(home, kept));
-    let candidate = candidate(&mirror, source, config, before.as_ref(), old.as_ref(), &tip, accepted)
-        .map_err(|error| RemoteError::Git { git: source.git.clone(), source: error })?;
+    let read =
+        |tip: &CommitId| candidate(&mirror, source, config, before.as_ref(), old.as_ref(), tip, accepted);
+    let candidate = match read(&tip) {
+        // What was fetched once is not fetched again, whatever became of it.
+        Err(error) if is_damage(&error) && !ended_so(&state, &error.to_string()) => {
+            tracing::warn!(%error, "the copy of the registry cannot be read, and is fetched anew");
+            kept::set_mirror_aside(home)?;
+            tip = fetch()?;
+            read(&tip)
+        }
+        read => read,
+    };
+    let candidate = candidate.map_err(git)?;
+    if let Some(text) = accepted.0.filter(|_| !accepted.covers(&tip)) {
+        if let Candidate::Stays(found) = candidate {
+            remember(home, Look::new(source.clone(), now_ms, found));
+        }
+        let (branch, tip) = (source.branch.clone(), short(tip.as_str()).to_owned());
+        return Err(RemoteError::Moved { branch, tip, accepted: text.to_owned() });
+    }
     Ok(looked((source, config, now_ms), (state, forgotten), (before, old.as_ref()), tip, candidate))
+}
+
+fn is_damage(error: &WorktreeError) -> bool {
+    matches!(error, WorktreeError::Git { .. } | WorktreeError::GitUnreadable { .. })
+}
+
+/// Whether the last look ended so: then it is the repository, and another copy of it is no better.
+fn ended_so(state: &State, why: &str) -> bool {
+    let last = state.last.as_ref().map(|last| &last.found);
+    // What is kept of it is cut.
+    matches!(last, Some(Found::Unreachable { why: before }) if why.starts_with(before.as_str()))
+}
+
+fn unreachable(source: &Source, at_ms: i64, error: &RemoteError) -> Look {
+    let why = match error {
+        RemoteError::Git { source, .. } => source.to_string(),
+        other => other.to_string(),
+    };
+    Look::new(source.clone(), at_ms, Found::Unreachable { why })
+}
+
+/// Remembers a look that failed. Where nobody knows what is in force, that stays so.
+fn remember(home: &Home, look: Look) {
+    let Ok(state) = kept::state(home) else { return };
+    if let Err(error) = kept::set_state(home, &State { last: Some(look), ..state }) {
+        tracing::warn!(%error, "how a look at the registry ended could not be written");
+    }
 }
 
 /// What comes of a candidate.
@@ -357,4 +408,29 @@ fn differences(
     };
     let old = old.unwrap_or(&nothing);
     changes::between((&set(old), &old.0), (&set(new), &new.0))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::registry::source::Local;
+
+    #[test]
+    fn a_copy_is_made_anew_for_a_failure_once() {
+        let (git, branch, path) = ("/srv/agents".into(), "main".into(), PathBuf::new());
+        let source = Source { git, branch, path, every_ms: 1, local: Local::Policies };
+        let of = |why: &str| WorktreeError::Git { command: "git".into(), code: None, stderr: why.into() };
+        let remembered = |error: WorktreeError| {
+            let error = RemoteError::Git { git: "/srv/agents".into(), source: error };
+            State { in_force: None, last: Some(unreachable(&source, 1, &error)) }
+        };
+        let long = "x".repeat(1 << 12);
+        for why in ["bad tree", &long] {
+            assert!(is_damage(&of(why)) && ended_so(&remembered(of(why)), &of(why).to_string()));
+            assert!(!ended_so(&remembered(of("no route")), &of(why).to_string()));
+            assert!(!ended_so(&State::default(), &of(why).to_string()));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! A repository is written by many people and hosted by somebody else: a name that would mean another file, a link, a
 //! file too large or one too many, and nothing of that commit is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::path::{Component, Path, PathBuf};
 
 use agentsup_worktree::{Entry, EntryKind};
@@ -15,6 +15,8 @@ use super::Files;
 
 /// The most bytes that all files of a set hold.
 pub(super) const MAX_SET_BYTES: u64 = 32 << 20;
+/// The longest name of a file or directory, in bytes: what file systems take.
+const MAX_NAME_BYTES: usize = 255;
 /// The most entries of a directory that are looked at.
 pub(super) const MAX_ENTRIES: usize = 100_000;
 
@@ -52,12 +54,8 @@ pub(super) fn wanted(
             EntryKind::Submodule => problem(path, "is another repository, which is not fetched".into()),
             EntryKind::File | EntryKind::Executable if !is_ours => {}
             EntryKind::File | EntryKind::Executable => {
-                if let Some(message) = objection(entry) {
-                    problem(path, message);
-                }
-                // Where a disk does not tell them apart, one would take the other's place.
-                if let Some(other) = names.insert(path.to_string_lossy().to_lowercase(), path) {
-                    let message = format!("differs from `{}` by upper and lower case only", other.display());
+                // A path that nothing else is against is short enough to look at each part of it.
+                if let Some(message) = objection(entry).or_else(|| taken(path, &mut names)) {
                     problem(path, message);
                 }
                 bytes = bytes.saturating_add(entry.size_bytes);
@@ -74,6 +72,32 @@ pub(super) fn wanted(
     if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 
+/// What is against a path beside those before it: where a disk does not tell upper and lower case apart, one would take
+/// the other's place, a directory's as well.
+fn taken<'e>(path: &'e Path, names: &mut BTreeMap<String, &'e Path>) -> Option<String> {
+    let own_and_above = path.ancestors().filter(|above| !above.as_os_str().is_empty());
+    let other = |above: &'e Path| {
+        let first = match names.entry(above.to_string_lossy().to_lowercase()) {
+            btree_map::Entry::Occupied(first) => *first.get(),
+            btree_map::Entry::Vacant(free) => {
+                free.insert(above);
+                return None;
+            }
+        };
+        // Many files lie in one directory, and none is another.
+        (above == path || above != first).then_some((above, first))
+    };
+    // All of them are known from now on, whichever is objected to.
+    let taken: Vec<_> = own_and_above.filter_map(other).collect();
+    let (above, other) = taken.first()?;
+    let other = other.display();
+    Some(if *above == path {
+        format!("differs from `{other}` by upper and lower case only")
+    } else {
+        format!("lies in `{}`, which differs from `{other}` by upper and lower case only", above.display())
+    })
+}
+
 /// Editors and forges keep their own things below such names, here as in the directory of this machine.
 fn is_hidden(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b".") && is_name(part))
@@ -88,6 +112,9 @@ fn objection(entry: &Entry) -> Option<String> {
     let plain = entry.path.is_relative() && entry.path.components().all(is_name) && !text.contains("//");
     if !plain || text.chars().any(|letter| letter.is_control() || letter == '\\') {
         return Some("has a name that is not plain".into());
+    }
+    if entry.path.components().any(|part| part.as_os_str().len() > MAX_NAME_BYTES) {
+        return Some(format!("has a name of more than {MAX_NAME_BYTES} bytes"));
     }
     if entry.path.components().count() > MAX_DEPTH {
         return Some("is nested too deeply".into());
@@ -165,7 +192,10 @@ mod tests {
 
     #[test]
     fn what_could_mean_another_file_refuses_the_whole_commit() {
-        let cases: [(&[u8], EntryKind, &str); 13] = [
+        let long = ["a".repeat(251), "b".repeat(256)].map(|name| format!("{name}.yaml/{name}.yaml"));
+        let cases: [(&[u8], EntryKind, &str); 15] = [
+            (long[0].as_bytes(), EntryKind::File, "of more than 255 bytes"),
+            (long[1].as_bytes(), EntryKind::File, "of more than 255 bytes"),
             (b"a.yaml", EntryKind::Link, "is a symbolic link"),
             (b"teams", EntryKind::Link, "is a symbolic link"),
             (b"teams", EntryKind::Submodule, "is another repository"),
@@ -190,6 +220,24 @@ mod tests {
             said(&twice).unwrap_err(),
             ["Teams/a.yaml: differs from `teams/A.yaml` by upper and lower case only"]
         );
+        let file = |path: &str| entry(path.as_bytes(), EntryKind::File);
+        let apart = [file("teams/A/x.yaml"), file("teams/a/y.yaml"), file("Teams/z.yaml")];
+        assert_eq!(
+            said(&apart).unwrap_err(),
+            [
+                "teams/a/y.yaml: lies in `teams/a`, which differs from `teams/A` by upper and lower case only",
+                "Teams/z.yaml: lies in `Teams`, which differs from `teams` by upper and lower case only",
+            ]
+        );
+        let inside = [file("b.yaml/x.yaml"), file("B.yaml")];
+        assert_eq!(
+            said(&inside).unwrap_err(),
+            ["B.yaml: differs from `b.yaml` by upper and lower case only"]
+        );
+        assert!(said(&[file("a.yaml"), file("a.yaml")]).is_err());
+        assert!(said(&[file("README/x"), file("readme/a.yaml"), file("teams/a/x.yaml")]).is_ok());
+        let longest = "c".repeat(250);
+        assert!(said(&[file(&format!("{longest}/{longest}.yaml"))]).is_ok());
     }
 
     #[test]

@@ -23,6 +23,8 @@ use super::{Files, InForce, Remote};
 const STATE_NAME: &str = "state.json";
 /// The bare copy of the repository.
 const MIRROR_NAME: &str = "mirror.git";
+/// Where it goes when it cannot be read any more.
+const ASIDE_NAME: &str = "mirror.git.aside";
 /// The largest state file, in bytes: the most that is read of one.
 const MAX_STATE_BYTES: u64 = MAX_FILE_BYTES;
 /// The most problems of a refused commit that are kept.
@@ -141,6 +143,13 @@ pub(super) fn of_source(source: &Source, message: String, hint: Option<String>) 
 
 pub(super) fn mirror_dir(home: &Home) -> PathBuf {
     home.registry_dir().join(MIRROR_NAME)
+}
+
+/// Puts the copy out of the way; it is made anew by the next fetch. One that lay there before goes.
+pub(super) fn set_mirror_aside(home: &Home) -> io::Result<()> {
+    let aside = home.registry_dir().join(ASIDE_NAME);
+    remove(&aside)?;
+    fs::rename(mirror_dir(home), aside)
 }
 
 pub(super) fn state_file(home: &Home) -> PathBuf {

@@ -205,7 +205,7 @@ pub struct Facts {
 pub struct CommandPart {
     /// The command.
     pub call: Part,
-    /// What its words and redirections name outside of the worktree and scratch space.
+    /// Files that its words and redirections may name.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathFact>,
     /// Those of them that the shell or git may be told to write.
@@ -214,7 +214,7 @@ pub struct CommandPart {
 }
 
 /// A path that a tool call touches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PathFact {
     /// Absolute, with symlinks and `..` resolved as far as the path exists.
     #[serde(serialize_with = "lossy")]
@@ -224,7 +224,7 @@ pub struct PathFact {
 }
 
 /// Where a path lies, seen from a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// In the run's worktree.

@@ -64,6 +64,11 @@ pub fn resolve(path: &Path, dir: &Path) -> Option<PathBuf> {
     Some(done)
 }
 
+/// Whether there is something of this name, a link to nothing included.
+pub fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
 /// Whether a path, as it is written, leads through a process: below `/proc/<process>` are environments, memory, and
 /// links that mean something else to each who follows them.
 pub fn is_of_a_process(path: &Path) -> bool {

@@ -273,7 +273,9 @@ fn assemble(schema: Schema, checked: Vec<Checked>, labels: Labels) -> Result<Loa
         slices.insert(name, slice);
     }
     let layers = checked.iter().map(|one| one.meta.layer).collect();
-    let policies = checked.into_iter().map(|one| (one.policy.id().clone(), one.meta)).collect();
+    let policies: HashMap<_, _> =
+        checked.into_iter().map(|one| (one.policy.id().clone(), one.meta)).collect();
     let labels = Arc::new(labels);
-    Ok(Loaded { schema, types, slices, labels, layers, policies, known: Known::default() })
+    let looks_at_paths = policies.values().any(|meta| meta.looks.at.iter().any(|at| at.name == "path"));
+    Ok(Loaded { schema, types, slices, labels, layers, policies, looks_at_paths, known: Known::default() })
 }

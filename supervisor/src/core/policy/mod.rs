@@ -135,6 +135,8 @@ struct Loaded {
     /// Those that have policies.
     layers: BTreeSet<Layer>,
     policies: HashMap<PolicyId, Meta>,
+    /// Whether one of them looks at paths themselves, not only at their places and labels.
+    looks_at_paths: bool,
     known: known::Known,
 }
 

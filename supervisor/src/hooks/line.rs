@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::places::{expand, fact, host};
 use crate::core::action::{CommandPart, PathFact, Place};
-use crate::core::place::{Grounds, WILD};
-use crate::core::shell::{self, Part};
+use crate::core::place::Grounds;
+use crate::core::shell::{self, Part, braces};
 use crate::sys::files::{is_there, resolve};
 use crate::sys::grounds::Homes;
 
@@ -17,14 +17,15 @@ pub(super) fn read(
     homes: &Homes,
     grounds: &Grounds,
 ) -> (Vec<CommandPart>, Vec<String>) {
-    let mut dir = Some(dir.to_owned());
+    let mut at = At { dir: Some(dir.to_owned()), before: Vec::new(), homes, grounds };
     let mut hosts = Vec::new();
     let mut parts = Vec::new();
     for call in shell::read(line) {
-        let (paths, written) = paths(&call, dir.as_deref(), homes, grounds);
+        let (paths, written) = at.paths(&call);
         hosts.extend(call.words.iter().filter(|word| word.contains("://")).filter_map(|word| host(word)));
         if call.program.as_deref() == Some("cd") {
-            dir = entered(&call, dir.as_deref(), homes);
+            let dir = entered(&call, at.dir.as_deref(), homes);
+            at.before.extend(std::mem::replace(&mut at.dir, dir).filter(|_| at.before.len() < BEFORE_MAX));
         }
         parts.push(CommandPart { call, paths, written });
     }
@@ -33,6 +34,13 @@ pub(super) fn read(
     (parts, hosts)
 }
 
+/// The most directories that a line may have left and still be in: `(cd /tmp); cat .ssh/id`.
+const BEFORE_MAX: usize = 16;
+/// The most words that one command's braces may make.
+const WORDS_MAX: usize = 1024;
+/// From so many bytes on the kernel takes nothing for a path: a message, a script.
+const PATH_BYTES: usize = 4096;
+
 /// Where a `cd` leads; none if that is not known.
 fn entered(call: &Part, dir: Option<&Path>, homes: &Homes) -> Option<PathBuf> {
     let target = call.verb.as_deref().map_or_else(|| expand("~", homes), |word| expand(word, homes));
@@ -40,55 +48,99 @@ fn entered(call: &Part, dir: Option<&Path>, homes: &Homes) -> Option<PathBuf> {
         .filter(|_| !call.dynamic && (dir.is_some() || target.is_absolute()))
 }
 
-/// The files that a command may name, and those of them that it may be told to write.
-fn paths(
-    call: &Part,
-    dir: Option<&Path>,
-    homes: &Homes,
-    grounds: &Grounds,
-) -> (Vec<PathFact>, Vec<PathFact>) {
-    let (mut found, mut written) = (Vec::new(), Vec::new());
-    let mut seen = HashSet::new();
-    let writes: HashSet<&str> = call.writes.iter().map(String::as_str).collect();
-    for (word, text) in named(call, dir).filter(|(_, text)| text.len() < PATH_BYTES) {
-        let path = expand(text, homes);
-        let fact = match dir {
-            Some(dir) => fact(&path, dir, grounds),
-            None if path.is_absolute() => fact(&path, Path::new("/"), grounds),
+/// Where a command is run.
+struct At<'a> {
+    /// None where that is not known.
+    dir: Option<PathBuf>,
+    /// Where the line was before.
+    before: Vec<PathBuf>,
+    homes: &'a Homes,
+    grounds: &'a Grounds,
+}
+
+impl At<'_> {
+    /// The files that a command may name, and those of them that it may be told to write.
+    fn paths(&self, call: &Part) -> (Vec<PathFact>, Vec<PathFact>) {
+        let (mut found, mut written) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
+        let [writes, patterns] =
+            [&call.writes, &call.patterns].map(|words| words.iter().map(String::as_str).collect());
+        let (writes, patterns): (HashSet<&str>, HashSet<&str>) = (writes, patterns);
+        let Some(named) = named(call, &patterns, self.dir.as_deref()) else {
+            // What nobody can count could be anything.
+            let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from("/"));
+            return (vec![PathFact { path: dir, place: Place::Secret }], written);
+        };
+        for (word, text) in named {
+            for fact in self.facts(&text, patterns.contains(word)) {
+                if writes.contains(word) && seen.insert((fact.clone(), true)) {
+                    written.push(fact.clone());
+                }
+                if seen.insert((fact.clone(), false)) {
+                    found.push(fact);
+                }
+            }
+        }
+        (found, written)
+    }
+
+    /// What a text means here, and where the line was before if that is out of bounds there.
+    fn facts(&self, text: &str, is_pattern: bool) -> Vec<PathFact> {
+        let path = expand(text, self.homes);
+        let here = match &self.dir {
+            Some(dir) => self.fact(&path, dir, is_pattern),
+            None if path.is_absolute() => self.fact(&path, Path::new("/"), is_pattern),
             // Below a directory that nobody knows.
             None => PathFact { path: path.clone(), place: Place::Outside },
         };
-        let fact = match path.to_string_lossy().contains(WILD) && grounds.may_mean_secret(&fact.path) {
-            true => PathFact { place: Place::Secret, ..fact },
-            false => fact,
-        };
-        if writes.contains(word) && seen.insert((fact.clone(), true)) {
-            written.push(fact.clone());
-        }
-        if seen.insert((fact.clone(), false)) {
-            found.push(fact);
-        }
+        let before = self.before.iter().filter(|_| !path.is_absolute());
+        let before = before.map(|dir| self.fact(&path, dir, is_pattern));
+        let mut facts = vec![here];
+        facts.extend(before.filter(|fact| matches!(fact.place, Place::Secret | Place::GitMetadata)));
+        facts
     }
-    (found, written)
+
+    fn fact(&self, path: &Path, dir: &Path, is_pattern: bool) -> PathFact {
+        let fact = fact(path, dir, self.grounds);
+        let place = match fact.place {
+            Place::Secret => Place::Secret,
+            _ if self.grounds.may_mean_secret(&fact.path) => Place::Secret,
+            _ if is_pattern && self.grounds.may_mean_git(&fact.path) => Place::GitMetadata,
+            place => place,
+        };
+        PathFact { place, ..fact }
+    }
 }
 
-/// From so many bytes on the kernel takes nothing for a path: a message, a script.
-const PATH_BYTES: usize = 4096;
-
-/// What of a command may be a path, each with its word: what is written like one, and what is the name of a file.
-fn named<'a>(call: &'a Part, dir: Option<&Path>) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let is_named = move |text: &str| dir.is_some_and(|dir| !text.is_empty() && is_there(&dir.join(text)));
+/// What of a command may be a path, each with its word: what is written like one, and what is the name of a file. None
+/// where that is too much.
+fn named<'a>(call: &'a Part, patterns: &HashSet<&str>, dir: Option<&Path>) -> Option<Vec<(&'a str, String)>> {
+    let is_named = |text: &str| dir.is_some_and(|dir| !text.is_empty() && is_there(&dir.join(text)));
+    let is_path = |text: &str| text.contains('/') || text.starts_with(['~', '$', '.']) || is_named(text);
     let is_git = call.program.as_deref() == Some("git");
-    let words = call.words.iter().map(String::as_str).filter(|word| !word.contains("://"));
-    let texts = words.flat_map(move |word| {
-        let within = within(word, is_git);
-        // What has a name before its value is seldom a path itself.
-        let whole = Some(word).filter(|word| within.is_empty() || is_named(word));
-        whole.into_iter().chain(within).map(move |text| (word, text))
-    });
-    let like_a_path = |text: &str| text.contains('/') || text.starts_with(['~', '$', '.']);
-    let redirects = call.redirects.iter().map(|word| (word.as_str(), word.as_str()));
-    texts.filter(move |(_, text)| like_a_path(text) || is_named(text)).chain(redirects)
+    let (mut named, mut left) = (Vec::new(), WORDS_MAX);
+    let mut add = |word: &'a str, is_redirect: bool| {
+        let has_braces = word.contains('{') && patterns.contains(word);
+        let made = if has_braces { braces::expanded(word, left)? } else { vec![word.to_owned()] };
+        left -= if has_braces { made.len() } else { 0 };
+        for made in made {
+            let within = within(&made, is_git);
+            // What has a name before its value is seldom a path itself.
+            let whole = Some(made.as_str()).filter(|word| within.is_empty() || is_named(word));
+            let texts = whole.into_iter().chain(within).filter(|text| is_path(text));
+            named.extend(texts.filter(|_| !is_redirect).map(|text| (word, text.to_owned())));
+            named.extend(is_redirect.then_some((word, made)));
+        }
+        Some(())
+    };
+    for word in call.words.iter().filter(|word| !word.contains("://")) {
+        add(word, false)?;
+    }
+    for word in &call.redirects {
+        add(word, true)?;
+    }
+    named.retain(|(_, text)| text.len() < PATH_BYTES);
+    Some(named)
 }
 
 /// What in a word may be a path: `--output=x`, `of=x`, `-fdir/x`, `-d @x`, `HEAD:x`.
@@ -156,7 +208,17 @@ mod tests {
             ("cd /etc && cat ./hosts", vec!["Outside /etc", "Outside /etc/hosts"]),
             ("cd \"$X\" && cat ./hosts", vec!["Outside ./hosts"]),
             ("cd && cat ./x", vec!["Outside /h/x"]),
-            ("cat ~/.s*h/id ~/.{a,ssh}/x", vec!["Secret /h/.s*h/id", "Secret /h/.{a,ssh}/x"]),
+            ("cat ~/.s*h/id", vec!["Secret /h/.s*h/id"]),
+            ("cat ~/.{a,ssh}/x", vec!["Outside /h/.a/x", "Secret /h/.ssh/x"]),
+            ("cat {~/.ssh,a}/id", vec!["Secret /h/.ssh/id", "Worktree W/a/id"]),
+            ("cat < ~/.s?h/id", vec!["Secret /h/.s?h/id"]),
+            ("cat ~bob/.ssh/id {~+,~+/b}/a", vec!["Secret /h/.ssh/id", "Worktree W/a", "Worktree W/b/a"]),
+            ("cp a .g?t/x", vec!["GitMetadata W/.g?t/x"]),
+            ("grep '.g?t/x'", vec!["Worktree W/.g?t/x"]),
+            (
+                "cd ~ && (cd /tmp) && cat .ssh/id",
+                vec!["Outside /h", "Scratch /tmp", "Scratch /tmp/.ssh/id", "Secret /h/.ssh/id"],
+            ),
             ("cat src/*.rs ~/x*", vec!["Worktree W/src/*.rs", "Outside /h/x*"]),
             ("cat /proc/self/environ", vec!["Secret /proc/self/environ"]),
         ] {

@@ -23,15 +23,22 @@ pub(super) fn host(address: &str) -> Option<String> {
     Some(host)
 }
 
-/// A word of a command line as a path, home directories put in.
+/// A word of a command line as a path, home directories put in. Another user's is taken for this one's, so that what is a
+/// credential here is one there.
 pub(super) fn expand(word: &str, homes: &Homes) -> PathBuf {
-    let rest = ["~", "$HOME", "${HOME}", "$AGENTSUP_HOME"].into_iter().find_map(|name| {
-        let rest = word.strip_prefix(name)?;
-        (rest.is_empty() || rest.starts_with('/')).then(|| (name, rest.trim_start_matches('/')))
-    });
-    match (rest, &homes.home, homes.own.first()) {
-        (Some(("$AGENTSUP_HOME", rest)), _, Some(own)) => own.join(rest),
-        (Some((_, rest)), Some(home), _) => home.join(rest),
+    let names = ["$HOME", "${HOME}", "$AGENTSUP_HOME"];
+    let (name, rest) = match word.split_once('/') {
+        Some((name, rest)) => (name, rest.trim_start_matches('/')),
+        None => (word, ""),
+    };
+    if !name.starts_with('~') && !names.contains(&name) {
+        return PathBuf::from(word);
+    }
+    match (&homes.home, homes.own.first()) {
+        (_, Some(own)) if name == "$AGENTSUP_HOME" => own.join(rest),
+        // The directory that it is in.
+        _ if name == "~+" => Path::new(".").join(rest),
+        (Some(home), _) => home.join(rest),
         _ => PathBuf::from(word),
     }
 }

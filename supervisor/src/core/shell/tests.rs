@@ -90,6 +90,8 @@ const LINES: &[(&str, &[&str])] = &[
     ("ssh host rm x", &["ssh[host rm x] opaque"]),
     ("exec 3<>/dev/tcp/e/80", &["exec[] >/dev/tcp/e/80"]),
     ("echo a > ~/.bashrc 2>&1", &["echo[a] >~/.bashrc"]),
+    ("cat < ~/.s?h/id > a*", &["cat[] dynamic >~/.s?h/id,a*"]),
+    ("shopt -s extglob\ncat .@(ssh)/id", &["shopt[-s extglob]", "cat[.@(ssh)/id] dynamic"]),
     ("echo 'rm x' # rm y", &["echo[rm x]"]),
     ("echo \"unterminated", &["?[] opaque"]),
     ("select x in a; do rm x; done", &["?[] opaque"]),

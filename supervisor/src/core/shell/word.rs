@@ -7,6 +7,8 @@ use brush_parser::ParserOptions;
 use brush_parser::ast;
 use brush_parser::word::{self, Parameter, ParameterExpr, TildeExpr, WordPiece, WordPieceWithSource};
 
+use crate::core::place::may_choose;
+
 /// A word, read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Read {
@@ -70,7 +72,8 @@ impl Read {
     fn piece(&mut self, piece: &WordPiece, quotes: Quotes) {
         match piece {
             WordPiece::Text(text) => {
-                self.is_pattern |= quotes == Quotes::None && text.contains(['*', '?', '[', '{']);
+                let is_wild = || text.contains(['*', '?', '[', '{']) || may_choose(text);
+                self.is_pattern |= quotes == Quotes::None && is_wild();
                 self.text.push_str(text);
             }
             WordPiece::SingleQuotedText(text) => self.text.push_str(text),

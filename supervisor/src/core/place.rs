@@ -197,17 +197,19 @@ fn is_process_secret(words: &[String]) -> bool {
 
 /// A path's names in lower case, without the characters that some file systems ignore in names.
 fn words(path: &Path) -> Vec<String> {
-    let ignored = |letter: &char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     let word = |part: Component<'_>| match part {
-        Component::Normal(name) => {
-            let name = name.to_string_lossy();
-            // By way of capitals: to a file system without case `ſ` is `s`, too.
-            let letters = name.chars().filter(|letter| !ignored(letter));
-            Some(letters.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect())
-        }
+        Component::Normal(name) => Some(folded(&name.to_string_lossy())),
         _ => None,
     };
     path.components().filter_map(word).collect()
+}
+
+/// A name as file systems without case know it.
+pub fn folded(name: &str) -> String {
+    let ignored = |letter: &char| matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let letters = name.chars().filter(|letter| !ignored(letter));
+    // By way of capitals: `ſ` is `s`, too.
+    letters.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const NESTING_MAX: usize = 8;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Part {
-    /// The program's name without its directories; none where it cannot be known.
+    /// The program's name without its directories, lower case but for few; none where it cannot be known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
     /// The first word after the options, as in `git push`; none if there is none or it cannot be known.

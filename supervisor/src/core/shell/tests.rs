@@ -73,6 +73,8 @@ const LINES: &[(&str, &[&str])] = &[
     ("$'\\xe9' x", &["?[x] opaque dynamic"]),
     ("$'\\cx' $'r\\0m'", &["?[] opaque dynamic"]),
     ("GIT push; /bin/Bash -c 'rm x'; Rscript x", &["git[push]", "bash[-c rm x]", "rm[x]", "Rscript[x]"]),
+    ("WATCH 'rm x'; \u{17f}udo rm x", &["watch[rm x] opaque", "sudo[rm x]", "rm[x]"]),
+    ("GFind . -exec RM x +; CLAUDE -p x", &["gfind[. -exec RM x +]", "rm[x] dynamic", "claude[-p x]"]),
     ("git pus?; git add *.rs", &["git[pus?] opaque dynamic", "git[add *.rs] dynamic"]),
     ("git $x; git -C $x push; ls $x", &["git[] opaque dynamic", "git[-C push] dynamic", "ls[] dynamic"]),
     ("{rm,x}", &["?[] opaque dynamic"]),

@@ -2,6 +2,7 @@
 
 use super::verbs::{self, Verb};
 use super::{Call, Found, Part, written};
+use crate::core::place::folded;
 
 /// A program whose last words are another call.
 struct Wrapper {
@@ -148,15 +149,13 @@ enum Inner {
 
 type Words = [Option<String>];
 
-/// On a file system without case `GIT` is git. Only what is told apart here: to a policy, `Rscript` is not `rscript`.
+/// Programs whose names have capitals in them.
+const CAPITALS: [&str; 10] =
+    ["DeRez", "GetFileInfo", "PlistBuddy", "R", "Rez", "Rscript", "SetFile", "VBoxManage", "Xorg", "Xvfb"];
+
+/// On a file system without case `GIT` is git, and nobody knows which programs policies name.
 fn one_spelling(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
-    let is_known = verbs::PROGRAMS.contains(&lower.as_str())
-        || SHELLS.contains(&lower.as_str())
-        || WRAPPERS.iter().any(|wrapper| wrapper.name == lower)
-        || INTERPRETERS.iter().any(|(prefix, _)| is_interpreter(&lower, prefix))
-        || ["env", "eval", "find", "awk", "ssh", "su", "runuser", "twine"].contains(&lower.as_str());
-    if is_known { lower } else { name.to_owned() }
+    if CAPITALS.contains(&name) { name.to_owned() } else { folded(name) }
 }
 
 fn base(program: &str) -> &str {

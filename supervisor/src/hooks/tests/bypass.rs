@@ -88,6 +88,16 @@ const PUSHES: &[(&str, Decision, Decision)] = &[
     ("make push", Allow, Allow),
 ];
 
+/// Ways that are one where names have no case.
+const CAPITALS: &[(&str, Decision, Decision)] = &[
+    ("WATCH 'git push'", Ask, Deny),
+    ("Git Push", Allow, Ask),
+    ("GIT push", Ask, Ask),
+    ("CLAUDE -p x", Ask, Ask),
+    ("SuDo ls", Ask, Ask),
+    ("Rscript x", Allow, Ask),
+];
+
 /// Ways to a file, with what `standard` and `strict` say.
 const FILES: &[(&str, Decision, Decision)] = &[
     // To a credential.
@@ -292,6 +302,7 @@ fn assert_rows(rows: &[(&str, Decision, Decision)]) {
 #[test]
 fn a_push_is_asked_about_however_it_is_written() {
     assert_rows(PUSHES);
+    assert_rows(CAPITALS);
 }
 
 #[test]

@@ -25,6 +25,11 @@ impl NameGlob {
         Ok(Self(text.to_owned(), case))
     }
 
+    /// One for a single name, which may hold what patterns do not know.
+    pub(super) fn exactly(name: String) -> Self {
+        Self(name, Case::Ignored)
+    }
+
     /// What it is written with.
     pub(super) fn text(&self) -> &str {
         &self.0

@@ -137,9 +137,7 @@ impl Rule {
                 Pattern::Path(PathGlob::new(&at_home(pattern, home)?)?)
             }
             Subject::Repository => Pattern::Remote(PathGlob::new(pattern)?),
-            Subject::Host | Subject::HostResidency => {
-                Pattern::Name(NameGlob::new(&host_pattern(pattern), Case::Ignored)?)
-            }
+            Subject::Host | Subject::HostResidency => Pattern::Name(host_pattern(pattern)?),
             Subject::Model | Subject::ModelResidency => {
                 Pattern::Pair(PairGlob::new(pattern, '/', Case::Ignored)?)
             }
@@ -398,19 +396,44 @@ fn in_repository<'p>(fact: &'p PathFact, run: &Run) -> Option<&'p Path> {
     })
 }
 
-/// A host in the one spelling: lower case, without a trailing dot, international names in ASCII, addresses as numbers.
+/// A host in the one spelling: lower case, without a trailing dot, international names in ASCII, addresses as numbers,
+/// those with colons in brackets.
 pub(super) fn host(text: &str) -> String {
     let text = text.trim_end_matches('.');
-    url::Host::parse(text).map_or_else(|_| text.to_ascii_lowercase(), |host| host.to_string())
+    address(text).unwrap_or_else(|| {
+        url::Host::parse(text).map_or_else(|_| text.to_ascii_lowercase(), |host| host.to_string())
+    })
 }
 
-/// The same for a pattern, name by name.
-fn host_pattern(pattern: &str) -> String {
-    if !pattern.contains(['*', '?']) {
-        return host(pattern);
+/// An address of colons, with brackets.
+fn address(text: &str) -> Option<String> {
+    url::Host::parse(&format!("[{text}]")).ok().map(|host| host.to_string())
+}
+
+/// The same for a pattern, name by name. One that no host could match is refused.
+fn host_pattern(pattern: &str) -> Result<NameGlob, String> {
+    let plain = pattern.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(pattern);
+    if let Some(address) = address(plain) {
+        return Ok(NameGlob::exactly(address));
     }
-    let name = |name: &str| if name.is_ascii() { name.to_ascii_lowercase() } else { host(name) };
-    pattern.trim_end_matches('.').split('.').map(name).collect::<Vec<_>>().join(".")
+    let is_wild = |name: &str| name.contains(['*', '?']);
+    let glob = NameGlob::new(pattern, Case::Ignored)?;
+    if pattern.contains([':', '/', '@']) {
+        return Err(format!(
+            "`{pattern}` is no host (without scheme and port; an address of colons without `*`)"
+        ));
+    }
+    if !is_wild(pattern) {
+        return NameGlob::new(&host(pattern), Case::Ignored);
+    }
+    let name = |name: &str| match (name.is_ascii(), is_wild(name)) {
+        (true, _) => Ok(name.to_ascii_lowercase()),
+        (false, false) => Ok(host(name)),
+        (false, true) => Err(format!("`{name}` has `*` or `?` beside letters that hosts write as `xn--…`")),
+    };
+    let names: Vec<String> =
+        glob.text().trim_end_matches('.').split('.').map(name).collect::<Result<_, String>>()?;
+    NameGlob::new(&names.join("."), Case::Ignored)
 }
 
 /// A remote's address as `host/path`, whatever it is fetched with; none for a directory of this machine.

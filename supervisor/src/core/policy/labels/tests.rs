@@ -138,6 +138,8 @@ fn of_several_hosts_the_one_without_a_label_counts() {
         rule(Subject::Host, "*.internal.example", &["internal", "de"]),
         rule(Subject::Host, "*.Bücher.example.", &["internal"]),
         rule(Subject::Host, "127.0.0.1", &["internal"]),
+        rule(Subject::Host, "::1", &["internal"]),
+        rule(Subject::Host, "[FD00:0:0::2]", &["internal"]),
         rule(Subject::HostResidency, "*.internal.example", &["eu"]),
     ];
     let texts = r#"
@@ -158,6 +160,9 @@ fn of_several_hosts_the_one_without_a_label_counts() {
         (&["a.internal.example", "evil.example"], vec!["org/eu", only]),
         (&["x.xn--bcher-kva.example"], vec!["org/eu"]),
         (&["0x7f.1"], vec!["org/eu"]),
+        (&["[::1]"], vec!["org/eu"]),
+        (&["[fd00::2]", "0:0::1"], vec!["org/eu"]),
+        (&["[fd00::3]"], vec!["org/eu", only]),
     ] {
         let (decision, sources) = told(&set, &run(), &web(hosts));
         let sources = if decision == Decision::Allow { Vec::new() } else { sources };
@@ -242,6 +247,24 @@ fn a_rule_that_means_nothing_is_refused() {
         (Subject::Model, "gpt-5", "a", "is not two names with `/` between them"),
         (Subject::Agent, "bot", "a", "is not two names with `@` between them"),
         (Subject::Host, "{a,b}", "a", "patterns know `*` and `?` only"),
+        (
+            Subject::Host,
+            "b\u{fc}*.example",
+            "a",
+            "`b\u{fc}*` has `*` or `?` beside letters that hosts write as `xn--…`",
+        ),
+        (
+            Subject::HostResidency,
+            "fd00::*",
+            "a",
+            "`fd00::*` is no host (without scheme and port; an address of colons without `*`)",
+        ),
+        (
+            Subject::Host,
+            "a.example:443",
+            "a",
+            "`a.example:443` is no host (without scheme and port; an address of colons without `*`)",
+        ),
         (Subject::Host, "a", "A b", "`A b` is not a label (lower-case letters, digits and `-`, at most 63)"),
         (Subject::HostResidency, "a", "unknown", "`unknown` is what has no rule"),
     ] {

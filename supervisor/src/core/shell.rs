@@ -39,10 +39,13 @@ pub struct Part {
     /// Variables that are set for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assigns: Vec<String>,
+    /// What the line sets its variables to, and those of loops around it, as far as that is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
     /// Files that it is redirected from or to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redirects: Vec<String>,
-    /// Those of its redirects and words that may be files which the shell or git is told to write. Of other programs the
+    /// Those of its redirects, words and values that may be files which the shell or git is told to write. Of other programs the
     /// words do not tell.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub writes: Vec<String>,
@@ -83,6 +86,8 @@ struct Call {
 #[derive(Default)]
 struct Found {
     parts: Vec<Part>,
+    /// What the loops that are being read go through.
+    values: Vec<String>,
 }
 
 impl Found {
@@ -100,7 +105,11 @@ impl Found {
         self.push(Part { opaque: true, ..Part::default() });
     }
 
-    fn push(&mut self, part: Part) {
+    fn push(&mut self, mut part: Part) {
+        if part.dynamic {
+            part.values.extend(self.values.iter().cloned());
+            part.writes.extend(self.values.iter().cloned());
+        }
         if self.parts.len() < PARTS_MAX {
             self.parts.push(part);
         } else if let Some(last) = self.parts.last_mut() {

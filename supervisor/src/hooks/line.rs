@@ -71,8 +71,12 @@ impl At<'_> {
             let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from("/"));
             return (vec![PathFact { path: dir, place: Place::Secret }], written);
         };
-        for (word, text) in named {
+        for (word, stands, text) in named {
             for fact in self.facts(&text, patterns.contains(word)) {
+                // What a variable says of places elsewhere is not yet a look at them.
+                if stands == Stands::Value && fact.place == Place::Outside {
+                    continue;
+                }
                 if writes.contains(word) && seen.insert((fact.clone(), true)) {
                     written.push(fact.clone());
                 }
@@ -112,14 +116,26 @@ impl At<'_> {
     }
 }
 
+/// Where in a command a word stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Argument,
+    Value,
+    Redirect,
+}
+
 /// What of a command may be a path, each with its word: what is written like one, and what is the name of a file. None
 /// where that is too much.
-fn named<'a>(call: &'a Part, patterns: &HashSet<&str>, dir: Option<&Path>) -> Option<Vec<(&'a str, String)>> {
+fn named<'a>(
+    call: &'a Part,
+    patterns: &HashSet<&str>,
+    dir: Option<&Path>,
+) -> Option<Vec<(&'a str, Stands, String)>> {
     let is_named = |text: &str| dir.is_some_and(|dir| !text.is_empty() && is_there(&dir.join(text)));
     let is_path = |text: &str| text.contains('/') || text.starts_with(['~', '$', '.']) || is_named(text);
     let is_git = call.program.as_deref() == Some("git");
     let (mut named, mut left) = (Vec::new(), WORDS_MAX);
-    let mut add = |word: &'a str, is_redirect: bool| {
+    let mut add = |word: &'a str, stands: Stands| {
         let has_braces = word.contains('{') && patterns.contains(word);
         let made = if has_braces { braces::expanded(word, left)? } else { vec![word.to_owned()] };
         left -= if has_braces { made.len() } else { 0 };
@@ -128,18 +144,24 @@ fn named<'a>(call: &'a Part, patterns: &HashSet<&str>, dir: Option<&Path>) -> Op
             // What has a name before its value is seldom a path itself.
             let whole = Some(made.as_str()).filter(|word| within.is_empty() || is_named(word));
             let texts = whole.into_iter().chain(within).filter(|text| is_path(text));
-            named.extend(texts.filter(|_| !is_redirect).map(|text| (word, text.to_owned())));
-            named.extend(is_redirect.then_some((word, made)));
+            if stands == Stands::Redirect {
+                named.push((word, stands, made));
+            } else {
+                named.extend(texts.map(|text| (word, stands, text.to_owned())));
+            }
         }
         Some(())
     };
-    for word in call.words.iter().filter(|word| !word.contains("://")) {
-        add(word, false)?;
+    let words = [(&call.words, Stands::Argument), (&call.values, Stands::Value)];
+    for (words, stands) in words {
+        for word in words.iter().filter(|word| !word.contains("://")) {
+            add(word, stands)?;
+        }
     }
     for word in &call.redirects {
-        add(word, true)?;
+        add(word, Stands::Redirect)?;
     }
-    named.retain(|(_, text)| text.len() < PATH_BYTES);
+    named.retain(|(.., text)| text.len() < PATH_BYTES);
     Some(named)
 }
 
@@ -214,6 +236,8 @@ mod tests {
             ("cat < ~/.s?h/id", vec!["Secret /h/.s?h/id"]),
             ("cat ~bob/.ssh/id {~+,~+/b}/a", vec!["Secret /h/.ssh/id", "Worktree W/a", "Worktree W/b/a"]),
             ("cp a .g?t/x", vec!["GitMetadata W/.g?t/x"]),
+            ("X=/etc Y=.git Z=~/.ssh make", vec!["GitMetadata W/.git", "Secret /h/.ssh"]),
+            ("for d in .git a/b; do ls; cat $d/x; done", vec!["GitMetadata W/.git", "Worktree W/a/b"]),
             ("grep '.g?t/x'", vec!["Worktree W/.g?t/x"]),
             (
                 "cd ~ && (cd /tmp) && cat .ssh/id",

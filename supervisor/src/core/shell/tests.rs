@@ -166,6 +166,9 @@ fn what_the_shell_or_git_is_told_to_write_is_told() {
         ("git log $x a", &["log", "a"]),
         ("git config --get a.b", &[]),
         ("tee x", &[]),
+        ("A=x B=(y z) C=$d GIT_DIR=v make", &["x", "y", "z"]),
+        ("for a in x y; do git show > $a; done", &["show", "x", "y"]),
+        ("for a in x y; do git show; done", &[]),
     ] {
         assert_eq!(read(line)[0].writes, expected, "{line}");
     }

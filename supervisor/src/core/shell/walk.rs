@@ -9,6 +9,9 @@ use brush_parser::ast::{
 use super::word::{self, Read};
 use super::{Call, Found, wrappers};
 
+/// The most values that loops around a command may have.
+const VALUES_MAX: usize = 1024;
+
 /// What a redirect does with its file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
@@ -61,10 +64,18 @@ impl Found {
             CompoundCommand::BraceGroup(group) => self.list(&group.list, depth),
             CompoundCommand::Subshell(subshell) => self.list(&subshell.list, depth),
             CompoundCommand::ForClause(clause) => {
+                let around = self.values.len();
                 for value in clause.values.iter().flatten() {
-                    self.inside(&word::read(value), depth);
+                    let read = word::read(value);
+                    self.inside(&read, depth);
+                    self.values.extend(read.is_known.then_some(read.text));
+                }
+                if self.values.len() > VALUES_MAX {
+                    self.opaque();
+                    self.values.truncate(around);
                 }
                 self.list(&clause.body.list, depth);
+                self.values.truncate(around);
             }
             CompoundCommand::CaseClause(clause) => {
                 self.inside(&word::read(&clause.value), depth);
@@ -156,13 +167,19 @@ impl Found {
             CommandPrefixOrSuffixItem::AssignmentWord(assignment, _) => {
                 let (AssignmentName::VariableName(name) | AssignmentName::ArrayElementName(name, _)) =
                     &assignment.name;
-                call.part.assigns.push(name.clone());
-                match &assignment.value {
-                    AssignmentValue::Scalar(word) => self.inside(&word::read(word), depth),
-                    AssignmentValue::Array(words) => {
-                        words.iter().for_each(|(_, word)| self.inside(&word::read(word), depth));
-                    }
+                let values: Vec<&Word> = match &assignment.value {
+                    AssignmentValue::Scalar(word) => vec![word],
+                    AssignmentValue::Array(words) => words.iter().map(|(_, word)| word).collect(),
+                };
+                for value in values {
+                    let read = word::read(value);
+                    self.inside(&read, depth);
+                    // Where the repository is changes nothing in it.
+                    let may_write = read.is_known && name != "GIT_DIR";
+                    call.part.writes.extend(may_write.then(|| read.text.clone()));
+                    call.part.values.extend(read.is_known.then_some(read.text));
                 }
+                call.part.assigns.push(name.clone());
             }
         }
     }

@@ -141,6 +141,9 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("cp x .[g]it/config", Ask, Ask),
     ("cp x {.git,y}/config", Ask, Ask),
     ("git show HEAD:x > REPO/.g?t/config", Ask, Ask),
+    ("x=.git; cp y $x/config", Ask, Ask),
+    ("for d in .git; do git show HEAD:x > $d/config; done", Ask, Ask),
+    ("GIT_WORK_TREE=.git/hooks git restore x", Ask, Ask),
     ("{ cat x; } > REPO/.git/config", Ask, Ask),
     ("(cat x) >> REPO/.git/config", Ask, Ask),
     ("while read l; do echo; done < x > .git/config", Ask, Ask),
@@ -158,6 +161,7 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("git config set core.hooksPath -l", Ask, Ask),
     // git looks, and changes its own files.
     ("git -C REPO/.git log && ls .git", Allow, Allow),
+    ("GIT_DIR=REPO/.git git log", Allow, Allow),
     ("git --git-dir=REPO/.git show HEAD:x > x", Allow, Allow),
     ("[ -f .git/config ]", Allow, Allow),
     // Out of the worktree. `standard` leaves that to the sandbox, for shells; `strict` asks.
@@ -172,8 +176,8 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("ln -s HOME h && cat h/.ssh/id", Allow, Ask),
     ("cat $(echo fi9zc2gK | base64 -d)", Allow, Ask),
     ("shopt -s dotglob; cat ~/?ssh/id", Allow, Ask),
-    // What git is told by variables, and what its commands are told to run.
-    ("GIT_WORK_TREE=.git/hooks git restore x", Allow, Allow),
+    // What git's commands are told to run.
+    ("GIT_SSH_COMMAND=./x git fetch", Allow, Ask),
     ("git rebase --exec ./x", Allow, Ask),
 ];
 

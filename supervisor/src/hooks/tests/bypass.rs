@@ -176,6 +176,8 @@ const FILES: &[(&str, Decision, Decision)] = &[
     ("ln -s HOME h && cat h/.ssh/id", Allow, Ask),
     ("cat $(echo fi9zc2gK | base64 -d)", Allow, Ask),
     ("shopt -s dotglob; cat ~/?ssh/id", Allow, Ask),
+    ("cp -r x/. .", Allow, Allow),
+    ("cp x $(echo .g)it/config", Allow, Allow),
     // What git's commands are told to run.
     ("GIT_SSH_COMMAND=./x git fetch", Allow, Ask),
     ("git rebase --exec ./x", Allow, Ask),

@@ -1,9 +1,13 @@
 //! Which attributes a policy's conditions look at, and which texts they compare them with.
 
+use std::collections::BTreeSet;
+
 use cedar_policy::Policy;
 use serde_json::Value;
 
 use super::super::canonical;
+
+const CONTEXT: &str = "context";
 
 /// An attribute that a condition names: `context.place`, `principal.purpose`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,11 +18,36 @@ pub(super) struct Attribute {
     pub(super) name: String,
 }
 
+/// The attributes of a context that somebody looks at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    all: bool,
+    names: BTreeSet<String>,
+}
+
+impl Wanted {
+    /// Each of them.
+    pub(super) const ALL: Self = Self { all: true, names: BTreeSet::new() };
+
+    /// Whether an attribute is among them.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.all || self.names.contains(name)
+    }
+
+    /// And those that somebody else looks at.
+    pub(super) fn add(&mut self, others: &Self) {
+        self.all |= others.all;
+        self.names.extend(others.names.iter().cloned());
+    }
+}
+
 /// What a policy's conditions look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Looks {
     /// In the order of the text, each once.
     pub(super) at: Vec<Attribute>,
+    /// Those of the context.
+    pub(super) wanted: Wanted,
     /// Purposes that they name, wildcards left out.
     pub(super) purposes: Vec<String>,
     /// SHA-256 over whom the policy names and its conditions, however they are written.
@@ -36,6 +65,10 @@ impl Looks {
         let mut looks = Self { digest, ..Self::default() };
         if let Some(conditions) = text.get("conditions") {
             looks.walk(conditions);
+            let names = looks.at.iter().filter(|one| one.of == CONTEXT).map(|one| one.name.clone());
+            // A context that stands for itself is looked at as a whole.
+            let all = uses_of_context(conditions) > attributes_of_context(conditions);
+            looks.wanted = Wanted { all, names: names.collect() };
         }
         Ok(looks)
     }
@@ -85,6 +118,35 @@ impl Looks {
     }
 }
 
+/// How often the context is named, for whatever reason.
+fn uses_of_context(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => values.iter().map(uses_of_context).sum(),
+        Value::Object(map) => {
+            let own = map.get("Var").and_then(Value::as_str) == Some(CONTEXT);
+            usize::from(own) + map.values().map(uses_of_context).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+/// How often it is named to get at an attribute of it.
+fn attributes_of_context(value: &Value) -> usize {
+    let is_context = |inner: &Value| {
+        inner.get("attr").is_some_and(Value::is_string)
+            && inner.get("left").and_then(|left| left.get("Var")).and_then(Value::as_str) == Some(CONTEXT)
+    };
+    match value {
+        Value::Array(values) => values.iter().map(attributes_of_context).sum(),
+        Value::Object(map) => {
+            let own =
+                map.iter().filter(|(name, inner)| [".", "has"].contains(&name.as_str()) && is_context(inner));
+            own.count() + map.values().map(attributes_of_context).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
 fn is_purpose(side: Option<&Value>) -> bool {
     let attr = side.and_then(|side| side.get(".")?.get("attr"));
     attr.and_then(Value::as_str) == Some("purpose")
@@ -111,8 +173,17 @@ mod tests {
         let at: Vec<String> = looks.at.iter().map(|one| format!("{}.{}", one.of, one.name)).collect();
         assert_eq!(at, ["context.path", "principal.purpose", "resource.name", "context.hour"]);
         assert_eq!(looks.purposes, ["deploy", "Release"]);
+        let wanted = |name: &str| looks.wanted.has(name);
+        assert_eq!(["path", "hour", "place", "name"].map(wanted), [true, true, false, false]);
         let plain = |text: &str| Looks::of(&Policy::parse(None, text).unwrap()).unwrap();
+        // Not by its attributes: then nothing may be left out.
+        for whole in ["context == {}", "[context].isEmpty()", "{ a: context }.a has path"] {
+            let text =
+                format!("forbid (principal, action, resource) when {{ context has hour && {whole} }};");
+            assert!(plain(&text).wanted.has("place"), "{whole}");
+        }
         let one = plain("permit (principal, action, resource);");
+        assert!(!one.wanted.has("hour"));
         assert_eq!((&one.at[..], &one.purposes[..]), (&[][..], &[][..]));
         assert_eq!(plain("// why\n@id(\"x\")\npermit(principal,action,resource);"), one);
         assert_ne!(plain("forbid (principal, action, resource);").digest, one.digest);

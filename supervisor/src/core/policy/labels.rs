@@ -273,6 +273,13 @@ pub struct DescribedRule<'r> {
     pub origin: Option<&'r Origin>,
 }
 
+/// Layers that see the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Seen {
+    from: Layer,
+    before: Option<Layer>,
+}
+
 /// What policies of some layers see.
 #[derive(Debug, Clone)]
 pub(super) struct View<'l> {
@@ -287,6 +294,11 @@ impl<'l> View<'l> {
     /// Whether it is that of the highest layers.
     pub(super) fn is_first(&self) -> bool {
         self.from == Layer::Default
+    }
+
+    /// Whose it is, whatever is seen.
+    pub(super) fn seen(&self) -> Seen {
+        Seen { from: self.from, before: self.before }
     }
 
     /// Whether it is that of a layer.

@@ -14,12 +14,12 @@ use miette::Diagnostic;
 
 use super::super::decision::{Decision, Stage};
 use super::super::problem::{Problem, position};
+use super::asked::ACTION_NAMES;
 use super::attributes::Looks;
-use super::known::Known;
 use super::labels::Labels;
-use super::request::ACTION_NAMES;
+use super::request::Types;
 use super::slice::Slice;
-use super::{Layer, Loaded, Meta, Origin, Pack, PolicySet, PolicySource, Types, stage};
+use super::{Layer, Loaded, Meta, Origin, Pack, PolicySet, PolicySource, stage};
 
 /// What policies can speak about.
 pub const SCHEMA: &str = include_str!("../../../policies/agentsup.cedarschema");
@@ -246,36 +246,23 @@ fn number(id: &PolicyId) -> usize {
 
 /// Sorts the policies by the actions to which they can apply and by what they say.
 fn assemble(schema: Schema, checked: Vec<Checked>, labels: Labels) -> Result<Loaded, String> {
-    let kind = |name: &str| EntityTypeName::from_str(name).map_err(|error| error.to_string());
-    let types = Types {
-        agent: kind("Agent")?,
-        team: kind("Team")?,
-        role: kind("Role")?,
-        adapter: kind("Adapter")?,
-        provider: kind("Provider")?,
-        model: kind("Model")?,
-        server: kind("Server")?,
-        tool: kind("Tool")?,
-        class: kind("ToolClass")?,
-        host: kind("Host")?,
-    };
+    let kind = EntityTypeName::from_str("Action").map_err(|error| error.to_string())?;
+    let types = Types::new()?;
     let actions = schema.action_entities().map_err(|error| error.to_string())?;
     let mut slices = BTreeMap::new();
     for name in ACTION_NAMES {
-        let action = EntityUid::from_type_name_and_id(kind("Action")?, EntityId::new(name));
+        let action = EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name));
         let entity = actions.get(&action).ok_or_else(|| format!("no action `{name}`"))?.clone();
         let mut slice = Slice::new(action, entity);
         for one in &checked {
             if one.policy.get_valid_request_envs(&schema).any(|env| *env.action() == slice.action) {
-                slice.add(&one.policy)?;
+                slice.add(&one.policy, &one.meta.looks.wanted)?;
             }
         }
         slices.insert(name, slice);
     }
     let layers = checked.iter().map(|one| one.meta.layer).collect();
-    let policies: HashMap<_, _> =
-        checked.into_iter().map(|one| (one.policy.id().clone(), one.meta)).collect();
+    let policies = checked.into_iter().map(|one| (one.policy.id().clone(), one.meta)).collect();
     let labels = Arc::new(labels);
-    let looks_at_paths = policies.values().any(|meta| meta.looks.at.iter().any(|at| at.name == "path"));
-    Ok(Loaded { schema, types, slices, labels, layers, policies, looks_at_paths, known: Known::default() })
+    Ok(Loaded { schema, types, slices, labels, layers, policies })
 }

@@ -13,7 +13,7 @@ use super::super::scope;
 use super::attributes::Attribute;
 use super::labels::View;
 use super::own::Own;
-use super::{Circumstances, Loaded, Meta, PolicySet, Question, request};
+use super::{Circumstances, Loaded, Meta, PolicySet, Question};
 
 /// The longest value that is told, in characters.
 const VALUE_MAX: usize = 200;
@@ -68,18 +68,15 @@ fn ask_all(loaded: &Loaded, own: &Own, question: &Question<'_>, found: &mut Foun
 }
 
 fn ask(loaded: &Loaded, question: &Question<'_>, view: &View<'_>, found: &mut Found) -> Result<(), String> {
-    let name = request::action_name(question.action);
-    let slice = loaded.slices.get(name).ok_or("the action is not in the schema")?;
     let team = question.agent.reference.namespace();
-    let asked = request::questions(loaded, slice, question, view)?;
-    let policies = slice.of(&asked.principals, &asked.resources)?;
-    for request in &asked.requests {
-        let response = Authorizer::new().is_authorized(request, &policies, &asked.entities);
+    let (slice, pair) = loaded.pair(question, view)?;
+    for request in &loaded.requests(question, view, (slice, &pair))? {
+        let response = Authorizer::new().is_authorized(request, &pair.policies.set, &pair.entities);
         let applying = response.diagnostics().reason().filter_map(|id| loaded.policies.get(id));
         for meta in applying.filter(|meta| meta.concerns(team) && view.is_of(meta.layer)) {
             if !found.contains_key(&meta.source) {
                 let values =
-                    attributes(meta).iter().map(|one| looked(one, request, &asked.entities)).collect();
+                    attributes(meta).iter().map(|one| looked(one, request, &pair.entities)).collect();
                 found.insert(meta.source.clone(), values);
             }
         }

@@ -5,6 +5,7 @@
 //! `<layer>/<id>`, with its `@reason` as text. A `forbid` with `@decision("ask")` asks a person instead of refusing;
 //! it permits nothing by itself.
 
+mod asked;
 mod attributes;
 pub mod cases;
 mod circumstances;
@@ -31,7 +32,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Authorizer, EntityTypeName, PolicyId, Response, Schema};
+use cedar_policy::{AuthorizationError, Authorizer, PolicyId, Request, Response, Schema};
 
 use super::action::Action;
 use super::decision::{Decision, Evaluation, Reason, Stage};
@@ -45,7 +46,7 @@ pub use load::SCHEMA;
 pub use looked::Looked;
 use own::Own;
 pub use packs::{Pack, PackError};
-use slice::Slice;
+use slice::{Pair, Slice};
 
 /// Who wrote a policy. A later layer can only tighten what the earlier ones permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,15 +130,12 @@ pub struct PolicySet(Option<Arc<Loaded>>);
 
 struct Loaded {
     schema: Schema,
-    types: Types,
+    types: request::Types,
     slices: BTreeMap<&'static str, Slice>,
     labels: Arc<Labels>,
     /// Those that have policies.
     layers: BTreeSet<Layer>,
     policies: HashMap<PolicyId, Meta>,
-    /// Whether one of them looks at paths themselves, not only at their places and labels.
-    looks_at_paths: bool,
-    known: known::Known,
 }
 
 struct Meta {
@@ -170,19 +168,6 @@ impl Meta {
     fn concerns(&self, team: &str) -> bool {
         self.team.as_deref().is_none_or(|of| of == team)
     }
-}
-
-struct Types {
-    agent: EntityTypeName,
-    team: EntityTypeName,
-    role: EntityTypeName,
-    adapter: EntityTypeName,
-    provider: EntityTypeName,
-    model: EntityTypeName,
-    server: EntityTypeName,
-    tool: EntityTypeName,
-    class: EntityTypeName,
-    host: EntityTypeName,
 }
 
 impl PolicySet {
@@ -280,45 +265,82 @@ pub const NOTHING_PERMITS: &str = "default";
 
 impl Loaded {
     fn judge(&self, question: &Question<'_>) -> Result<Vec<Reason>, String> {
-        if let Some(reasons) = self.known.find(question, &self.labels) {
-            return Ok(reasons);
-        }
         let mut reasons = Vec::new();
         for view in self.labels.views(question.agent.reference.namespace()) {
             if view.is_first() || self.layers.iter().any(|layer| view.is_of(*layer)) {
                 self.ask(question, &view, &mut reasons)?;
             }
         }
-        self.known.keep(question, &self.labels, &reasons);
         Ok(reasons)
     }
 
     /// What these add below all layers, which see these labels.
-    fn judge_below(&self, question: &Question<'_>, labels: &Arc<Labels>) -> Result<Vec<Reason>, String> {
-        if let Some(reasons) = self.known.find(question, labels) {
-            return Ok(reasons);
-        }
+    fn judge_below(&self, question: &Question<'_>, labels: &Labels) -> Result<Vec<Reason>, String> {
         let mut reasons = Vec::new();
         self.ask(question, &labels.below(question.agent.reference.namespace()), &mut reasons)?;
-        self.known.keep(question, labels, &reasons);
         Ok(reasons)
     }
 
     /// Adds what the policies say whose view this is.
     fn ask(&self, question: &Question<'_>, view: &View<'_>, reasons: &mut Vec<Reason>) -> Result<(), String> {
-        let name = request::action_name(question.action);
+        let (slice, pair) = self.pair(question, view)?;
+        let contexts = asked::contexts(question, view, &pair.policies.wanted)?;
+        let asked = (view.seen(), contexts);
+        let answer = match pair.known.find(&asked) {
+            Some(answer) => answer,
+            None => {
+                let answer = self.answer_anew(question, view, (slice, &pair), &asked.1)?;
+                pair.known.keep(asked, &answer);
+                answer
+            }
+        };
+        let new: Vec<Reason> = answer.iter().filter(|reason| !reasons.contains(reason)).cloned().collect();
+        reasons.extend(new);
+        Ok(())
+    }
+
+    fn pair(&self, question: &Question<'_>, view: &View<'_>) -> Result<(&Slice, Arc<Pair>), String> {
+        let name = asked::action_name(question.action);
         let slice = self.slices.get(name).ok_or("the action is not in the schema")?;
-        let asked = request::questions(self, slice, question, view)?;
-        let policies = slice.of(&asked.principals, &asked.resources)?;
-        for request in &asked.requests {
-            let response = Authorizer::new().is_authorized(request, &policies, &asked.entities);
+        let things = (asked::principal(question.agent, view), asked::resource(question.action, view)?);
+        Ok((slice, slice.pair(&self.types, things)?))
+    }
+
+    /// The questions with nothing left out; what is not as the schema says is an error.
+    fn requests(
+        &self,
+        question: &Question<'_>,
+        view: &View<'_>,
+        (slice, pair): (&Slice, &Pair),
+    ) -> Result<Vec<Request>, String> {
+        let whole = asked::whole_contexts(question, view, &pair.policies.wanted)?;
+        let who = (&pair.principal, &slice.action, &pair.resource);
+        whole.iter().map(|values| request::request(who, values, Some(&self.schema))).collect()
+    }
+
+    fn answer_anew(
+        &self,
+        question: &Question<'_>,
+        view: &View<'_>,
+        (slice, pair): (&Slice, &Pair),
+        contexts: &[asked::Values],
+    ) -> Result<Arc<[Reason]>, String> {
+        // That all is as the schema says does not depend on who asks: it is held against it where tests run.
+        if cfg!(debug_assertions) {
+            self.requests(question, view, (slice, pair))?;
+        }
+        let mut reasons = Vec::new();
+        for values in contexts {
+            let who = (&pair.principal, &slice.action, &pair.resource);
+            let request = request::request(who, values, None)?;
+            let response = Authorizer::new().is_authorized(&request, &pair.policies.set, &pair.entities);
             for reason in self.answer(&response, question.agent.reference.namespace(), view) {
                 if !reasons.contains(&reason) {
                     reasons.push(reason);
                 }
             }
         }
-        Ok(())
+        Ok(reasons.into())
     }
 
     /// One question's reasons: permissions, what could not be evaluated, asks, refusals, each in order of name. A

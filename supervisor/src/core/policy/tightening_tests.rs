@@ -75,10 +75,10 @@ fn layer() -> impl Strategy<Value = (Layer, Option<&'static str>)> {
     ]
 }
 
-type Written = (Layer, Option<&'static str>, String);
+pub(super) type Written = (Layer, Option<&'static str>, String);
 
 /// Any corpus: permissions, questions and refusals of the organisation, tighter ones of everybody.
-fn corpus() -> impl Strategy<Value = Vec<Written>> {
+pub(super) fn corpus() -> impl Strategy<Value = Vec<Written>> {
     let org = prop_oneof![policy(Effect::Permit), policy(Effect::Ask), policy(Effect::Forbid)];
     let org = org.prop_map(|text| (Layer::Org, None, text));
     let any = (layer(), prop_oneof![policy(Effect::Ask), policy(Effect::Forbid)]);
@@ -86,7 +86,10 @@ fn corpus() -> impl Strategy<Value = Vec<Written>> {
     proptest::collection::vec(prop_oneof![org, any], 0..6)
 }
 
-fn load(pack: Option<Pack>, written: &[Written]) -> Result<PolicySet, Vec<super::super::problem::Problem>> {
+pub(super) fn load(
+    pack: Option<Pack>,
+    written: &[Written],
+) -> Result<PolicySet, Vec<super::super::problem::Problem>> {
     let source = |(index, (layer, team, text)): (usize, &Written)| PolicySource {
         layer: *layer,
         team: team.map(str::to_owned),
@@ -98,11 +101,11 @@ fn load(pack: Option<Pack>, written: &[Written]) -> Result<PolicySet, Vec<super:
     PolicySet::load(&sources)
 }
 
-fn pack() -> impl Strategy<Value = Option<Pack>> {
+pub(super) fn pack() -> impl Strategy<Value = Option<Pack>> {
     prop_oneof![3 => Just(None), 1 => Just(Some(Pack::Observe)), 1 => Just(Some(Pack::Standard)), 1 => Just(Some(Pack::Strict))]
 }
 
-fn action() -> impl Strategy<Value = Action> {
+pub(super) fn action() -> impl Strategy<Value = Action> {
     let places = prop_oneof![Just(Place::Worktree), Just(Place::Secret), Just(Place::Outside)];
     let paths = proptest::collection::vec(
         ("/[a-z]{1,2}", places).prop_map(|(path, place)| PathFact { path: path.into(), place }),
@@ -129,7 +132,7 @@ fn action() -> impl Strategy<Value = Action> {
     })
 }
 
-fn now() -> impl Strategy<Value = Circumstances> {
+pub(super) fn now() -> impl Strategy<Value = Circumstances> {
     (0..24_u8, 1..8_u8, proptest::option::of(0..101_u8), any::<bool>()).prop_map(
         |(hour, weekday, budget_left_percent, has_seen)| Circumstances {
             session: has_seen.then(|| "untrusted".to_owned()).into_iter().collect(),

@@ -42,7 +42,7 @@ fn sections(
 ) {
     for (key, subject) in sections {
         let Some(field) = fields.take(key, faults) else { continue };
-        let Some(map) = field.fields(faults) else { continue };
+        let Some(map) = field.fields_like(faults, "a map such as `\"PATTERN\": [WORD]`") else { continue };
         let before = rules.len();
         for (pattern, at, words) in map.named() {
             let Some(list) = words.each(faults, word) else { continue };

@@ -192,11 +192,16 @@ impl<'n> Field<'n> {
     }
 
     pub(super) fn fields(&self, faults: &mut Faults<'_>) -> Option<Fields<'n>> {
+        self.fields_like(faults, "a map")
+    }
+
+    /// As [`Field::fields`], which tells what is expected where there are none.
+    pub(super) fn fields_like(&self, faults: &mut Faults<'_>, expected: &str) -> Option<Fields<'n>> {
         match &self.node.value {
             Value::Map(entries) => {
                 Some(Fields { path: self.path.clone(), at: self.node.at, entries, asked: Vec::new() })
             }
-            _ => self.mismatch(faults, "a map"),
+            _ => self.mismatch(faults, expected),
         }
     }
 

@@ -24,15 +24,26 @@ mod streams;
 
 use std::time::{Duration, Instant};
 
+/// What is measured, in this order; `cargo bench --package agentsup -- NAME` measures some of it.
+const TABLES: [(&str, fn()); 7] = [
+    ("start", start::print),
+    ("decisions", decisions::print),
+    ("hops", hops::print),
+    ("hooks", hooks::print),
+    ("streams", streams::print),
+    ("litellm", litellm::print),
+    ("runs", runs::print),
+];
+
 fn main() {
+    // Cargo gives options of its own.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     row("", "without", "agentsup", "ratio");
-    start::print();
-    decisions::print();
-    hops::print();
-    hooks::print();
-    streams::print();
-    litellm::print();
-    runs::print();
+    for (name, print) in TABLES {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            print();
+        }
+    }
 }
 
 /// Measures both in turn, so that what else the machine does meets both alike, and prints their medians.

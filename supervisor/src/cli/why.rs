@@ -17,7 +17,7 @@ Examples:
   agentsup why 7f2d1c90
   agentsup why --run latest")]
 pub(super) struct Args {
-    /// The record's id, or an ending of it
+    /// The record's id, its beginning or its ending
     #[arg(value_name = "ID")]
     record: Option<String>,
     /// The newest refusal of this run: its id, an ending of it, its branch, or `latest`

@@ -159,15 +159,19 @@ pub fn last_before(connection: &Connection, at_ms: i64, newest: u64) -> Result<u
     Ok(before)
 }
 
-/// The records whose id ends like this, the newest first, two at most: one, or too many.
+/// The records whose id begins like this, from its kind on, or else ends like this: the newest first, two at most, one or
+/// too many.
 ///
 /// # Errors
 /// Those of the database.
-pub fn ending_in(connection: &Connection, ending: &str) -> Result<Vec<Record>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT body FROM records WHERE substr(id, -length(?1)) = ?1 ORDER BY seq DESC LIMIT 2",
-    )?;
-    let rows = statement.query_map([ending], |row| row.get::<_, Vec<u8>>(0))?;
+pub fn named(connection: &Connection, part: &str) -> Result<Vec<Record>, StoreError> {
+    let sql = if part.starts_with(RecordId::PREFIX) {
+        "SELECT body FROM records WHERE id >= ?1 AND id < ?1 || '~' ORDER BY seq DESC LIMIT 2"
+    } else {
+        "SELECT body FROM records WHERE substr(id, -length(?1)) = ?1 ORDER BY seq DESC LIMIT 2"
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([part], |row| row.get::<_, Vec<u8>>(0))?;
     rows.map(|body| read(&body?)).collect()
 }
 
@@ -239,5 +243,33 @@ mod tests {
         }
         let none = store.read(|connection| last_before(connection, 5, 0)).await.unwrap();
         assert_eq!(none, 0);
+    }
+
+    #[tokio::test]
+    async fn records_are_found_by_a_part_of_their_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("agentsup.db")).unwrap();
+        let ids = [(1, [1; 10]), (1, [2; 10]), (1 << 40, [1; 10])]
+            .map(|(ms, random)| RecordId::from_parts(ms, random));
+        for id in ids {
+            let entry = Entry::Event(EventEntry::new("mark", "a mark was made"));
+            store.write(move |tx| append_as(tx, id, 1, entry)).await.unwrap();
+        }
+        let [first, second, third] = ids.map(|id| id.to_string());
+        for (part, expected) in [
+            (first.clone(), vec![ids[0]]),
+            (first[..first.len() - 8].to_owned(), vec![ids[0]]),
+            (first[..10].to_owned(), vec![ids[1], ids[0]]),
+            (third[..12].to_owned(), vec![ids[2]]),
+            ("02020202".to_owned(), vec![ids[1]]),
+            ("01010101".to_owned(), vec![ids[2], ids[0]]),
+            ("rec_".to_owned(), vec![ids[2], ids[1]]),
+            (second[4..12].to_owned(), vec![]),
+            ("rec_%".to_owned(), vec![]),
+        ] {
+            let wanted = part.clone();
+            let found = store.read(move |connection| named(connection, &wanted)).await.unwrap();
+            assert_eq!(found.iter().map(|record| record.id).collect::<Vec<_>>(), expected, "{part}");
+        }
     }
 }

@@ -72,7 +72,7 @@ pub struct WhyView {
 }
 
 /// An ending of an id shorter than this would soon mean more than one.
-const SUFFIX_MIN: usize = 4;
+const PART_MIN: usize = 4;
 
 /// Why something was decided as it was.
 pub async fn why(app: &App, params: WhyParams) -> Result<WhyView, Failure> {
@@ -180,11 +180,11 @@ async fn find(app: &App, params: WhyParams) -> Result<Record, Failure> {
         let found = app.store.read(move |connection| records::last_denial(connection, run)).await?;
         return found.ok_or_else(|| Failure::new(Code::NotFound, "nothing was refused".to_owned()));
     };
-    let ending = text.to_ascii_lowercase();
-    if ending.len() < SUFFIX_MIN {
-        return Err(Failure::new(Code::Usage, format!("`{text}` is too short for an ending of an id")));
+    let part = text.to_ascii_lowercase();
+    if part.len() < PART_MIN {
+        return Err(Failure::new(Code::Usage, format!("`{text}` is too short for a part of an id")));
     }
-    let mut found = app.store.read(move |connection| records::ending_in(connection, &ending)).await?;
+    let mut found = app.store.read(move |connection| records::named(connection, &part)).await?;
     match (found.pop(), found.pop()) {
         (Some(record), None) => Ok(record),
         (None, _) => {

@@ -223,3 +223,29 @@ fn an_attached_terminal_rings_shows_what_waits_and_takes_the_answer() {
     assert_eq!(pty.wait_exit(PATIENCE), 0);
     assert_eq!(notes.calls().len(), 1);
 }
+
+/// Where output goes into a pipe or a file there is no terminal that could ring.
+#[test]
+fn a_run_without_a_terminal_says_that_something_waits() {
+    let (home, notes) = world();
+    let agent = scripted::agent(&json!([note("a", "x")]));
+    let words: Vec<&str> =
+        ["run", "command", "--"].into_iter().chain(agent.iter().map(String::as_str)).collect();
+    let own = home.cli(&words);
+    let said = home.path("said");
+    let mut through = own.clone();
+    through.program = "sh".to_owned();
+    let script = format!("exec \"$@\" 2> '{}'", said.display());
+    through.args = [&["-c".to_owned(), script, "sh".to_owned(), own.program][..], &own.args].concat();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| through.run());
+        let text = || std::fs::read_to_string(&said).unwrap_or_default();
+        let waits = "`notes/write_note` waits for an answer: agentsup approvals show ";
+        assert!(until(PATIENCE, || text().contains(waits)), "{}", text());
+        let id = text().split(waits).nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+        home.run(&["approve", &id]).ok();
+        running.join().unwrap().ok();
+        assert_eq!(text().matches(waits).count(), 1, "{}", text());
+    });
+    assert_eq!(notes.calls().len(), 1);
+}

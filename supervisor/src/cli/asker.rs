@@ -1,4 +1,4 @@
-//! What waits for the user of an attached terminal: heard from the daemon on a thread of its own, so that the terminal
+//! What waits for the user of a run that is joined: heard from the daemon on a thread of its own, so that the terminal
 //! never waits for the daemon. Without one nothing is told, and the terminal goes on.
 
 use std::io::{Read as _, Write as _};
@@ -7,9 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::ask_of;
+use super::{ask_of, output};
 use crate::api::answers::approvals::{AnswerParams, Asked, Lasts, Verdict as Word, WaitParams};
 use crate::api::client::{Absent, Client};
 use crate::api::ops::{ApprovalAnswer, ApprovalWait};
@@ -22,41 +23,68 @@ const WAIT_MS: u64 = 25_000;
 /// How long nobody is asked after a daemon that was not there.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// Hears of open questions until it is gone.
+pub(super) struct Hearing(#[expect(dead_code, reason = "its end is what is heard")] oneshot::Sender<()>);
+
+impl Hearing {
+    /// Gives all open questions of one run whenever there are others; `None` where that is not possible.
+    fn start(run: RunId, news: impl FnMut(Vec<Asked>) + Send + 'static) -> Option<Self> {
+        let (ends, ended) = oneshot::channel();
+        let client = Client::new(Home::from_env().ok()?, Absent::Fail);
+        let hear = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            if let Ok(runtime) = runtime {
+                runtime.block_on(listen(client, run, news, ended));
+            }
+        };
+        std::thread::Builder::new().name("approvals".into()).spawn(hear).ok()?;
+        Some(Self(ends))
+    }
+
+    /// Says on stderr what waits: where nobody's terminal is joined that could show it.
+    pub(super) fn narrate(run: RunId) -> Option<Self> {
+        let mut told: Vec<ApprovalId> = Vec::new();
+        Self::start(run, move |open| {
+            for question in open.iter().filter(|question| !told.contains(&question.id)) {
+                let (id, target) = (question.id.short(), &question.target);
+                output::narrate_beside(format_args!(
+                    "`{target}` waits for an answer: agentsup approvals show {id}"
+                ));
+            }
+            told = open.into_iter().map(|question| question.id).collect();
+        })
+    }
+}
+
 /// The daemon's open questions of one run.
 pub(super) struct Listener {
     open: Arc<Mutex<Vec<Asked>>>,
     changed: UnixStream,
     /// The thread ends with it.
-    _ends: tokio::sync::oneshot::Sender<()>,
+    _hearing: Hearing,
 }
 
 impl Listener {
     /// Listens from now on; `None` where that is not possible.
     pub(super) fn start(run: RunId) -> Option<Self> {
-        let (changed, told) = UnixStream::pair().ok()?;
+        let (changed, mut told) = UnixStream::pair().ok()?;
         changed.set_nonblocking(true).and_then(|()| told.set_nonblocking(true)).ok()?;
         let open = Arc::new(Mutex::new(Vec::new()));
-        let (ends, ended) = tokio::sync::oneshot::channel();
-        let (known, home) = (Arc::clone(&open), Home::from_env().ok()?);
-        std::thread::Builder::new()
-            .name("approvals".into())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                if let Ok(runtime) = runtime {
-                    runtime.block_on(listen(Client::new(home, Absent::Fail), run, known, told, ended));
-                }
-            })
-            .ok()?;
-        Some(Self { open, changed, _ends: ends })
+        let known = Arc::clone(&open);
+        let hearing = Hearing::start(run, move |asked| {
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+            // Full means that it is readable already.
+            let _told = told.write(&[0]);
+        })?;
+        Some(Self { open, changed, _hearing: hearing })
     }
 }
 
 async fn listen(
     client: Client,
     run: RunId,
-    open: Arc<Mutex<Vec<Asked>>>,
-    mut told: UnixStream,
-    mut ended: tokio::sync::oneshot::Receiver<()>,
+    mut news: impl FnMut(Vec<Asked>),
+    mut ended: oneshot::Receiver<()>,
 ) {
     let mut known: Vec<ApprovalId> = Vec::new();
     loop {
@@ -74,9 +102,7 @@ async fn listen(
         let ids: Vec<ApprovalId> = asked.iter().map(|question| question.id).collect();
         if ids != known {
             known = ids;
-            *open.lock().unwrap_or_else(PoisonError::into_inner) = asked;
-            // Full means that it is readable already.
-            let _told = told.write(&[0]);
+            news(asked);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::asker::Listener;
+use super::asker::{Hearing, Listener};
 use super::output;
 use super::{Outcome, ask};
 use crate::api::ops::RunShow;
@@ -66,7 +66,9 @@ pub(super) fn perform(args: &Args) -> Outcome {
 /// user.
 pub(super) fn join(run: RunId, dir: &Path, keys: &DetachKeys) -> Result<Attached, Failure> {
     let stdin = io::stdin();
-    let listener = if output::is_terminal() { Listener::start(run) } else { None };
+    let is_terminal = output::is_terminal();
+    let listener = if is_terminal { Listener::start(run) } else { None };
+    let _hearing = if is_terminal { None } else { Hearing::narrate(run) };
     let asker = listener.map(|listener| Box::new(listener) as Box<dyn Asker>);
     output::with_streams(|out, err| attach::attach(dir, Ends { input: stdin.as_fd(), out, err }, keys, asker))
         .map_err(|error| Failure::new(Code::Internal, error.to_string()))

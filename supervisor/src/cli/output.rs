@@ -3,6 +3,7 @@
 //! Colours follow `NO_COLOR`, `CLICOLOR_FORCE` and whether a terminal is there. A reader that goes away is no error.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
@@ -215,6 +216,13 @@ pub(crate) fn facts(facts: &[(&str, Cell)]) {
 /// Narration.
 pub(crate) fn narrate(text: impl Display) {
     stderr(|err| writeln!(err, "{text}"));
+}
+
+/// The same, while another thread has the streams ([`with_streams`]).
+pub(crate) fn narrate_beside(text: impl Display) {
+    let Ok(err) = io::stderr().as_fd().try_clone_to_owned() else { return };
+    // Nobody is left to be told otherwise.
+    let _written = Patient(File::from(err)).write_all(format!("{text}\n").as_bytes());
 }
 
 /// Narration that wants attention.

@@ -21,6 +21,7 @@ mod reported;
 mod reserve;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::unanswered::Wait;
 use super::{Gate, LiveRun, Told, deny};
 use crate::approvals::{Answer, Denied, Question};
 use crate::core::action::Action;
@@ -105,13 +106,16 @@ impl Gate {
             .ask(question, asks, Instant::now())
             .map_err(|error| No::new(error, RefusalKind::Busy))?;
         let _waiting_state = live.question();
+        let wait = Wait::new(self, &live.run, wanted.action, id);
         let answer = tokio::select! {
             answer = tokio::time::timeout(timeout, waiting.answer()) => answer,
             () = live.cancelled() => {
+                wait.end();
                 let (source, text) = ("state".to_owned(), "the run is over".to_owned());
                 return Err(No { source, text, kind: RefusalKind::Killed });
             }
         };
+        wait.end();
         match answer {
             Ok(Some(Answer::Allow { by, .. })) => {
                 self.look_again(snapshot, live, wanted, asked, (id, &by, &effect)).await

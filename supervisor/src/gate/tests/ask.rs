@@ -217,3 +217,24 @@ proptest! {
         });
     }
 }
+
+/// Whoever asked is gone: nothing was allowed, and that it was asked is on the record.
+#[tokio::test]
+async fn a_question_that_nobody_waits_for_any_more_is_on_the_record() {
+    let world = world_of(with(&["look"])).await;
+    let sentences = async || {
+        let lines = world.store.read(|connection| audit::list(connection, &List::default())).await.unwrap();
+        let lines = lines.into_iter().map(|line| line.sentence);
+        lines.filter(|line| line.contains("notes")).collect::<Vec<_>>()
+    };
+    let deciding = decide(&world, of([1; 32]), None);
+    assert!(question(&world, &deciding).await.is_some());
+    deciding.abort();
+    assert!(deciding.await.unwrap_err().is_cancelled());
+    assert_eq!(world.gate.approvals().questions().len(), 0);
+    let told = sentences().await;
+    let words = "gave up waiting for an answer about tool `notes/echo`";
+    assert!(matches!(told.as_slice(), [one] if one.contains(words)), "{told:?}");
+    asked(&world, of([2; 32]), None, no("not that")).await.unwrap_err();
+    assert_eq!(sentences().await.iter().filter(|line| line.contains("gave up")).count(), 1);
+}

@@ -55,7 +55,6 @@ pub(crate) fn print() {
     }
     unnamed();
     anew();
-    whole();
 }
 
 /// What no answer is remembered for: policies look at what is another thing each time.
@@ -89,7 +88,7 @@ fn unnamed() {
 }
 
 /// Deciding and keeping the record of it, which is on the disk a tenth of a second later.
-fn whole() {
+pub(crate) fn whole() {
     let world = World::new(&named(100));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (gate, live) = runtime.block_on(world.gate());

@@ -25,9 +25,10 @@ mod streams;
 use std::time::{Duration, Instant};
 
 /// What is measured, in this order; `cargo bench --package agentsup -- NAME` measures some of it.
-const TABLES: [(&str, fn()); 7] = [
+const TABLES: [(&str, fn()); 8] = [
     ("start", start::print),
     ("decisions", decisions::print),
+    ("gate", decisions::whole),
     ("hops", hops::print),
     ("hooks", hooks::print),
     ("streams", streams::print),

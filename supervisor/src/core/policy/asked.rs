@@ -24,6 +24,8 @@ pub(super) enum Value {
     Set(BTreeSet<String>),
     Truth(bool),
     Number(i64),
+    /// Nobody looks at what it is.
+    Present,
 }
 
 /// What things are in the schema.
@@ -164,8 +166,10 @@ struct Facts<'w> {
 
 impl Facts<'_> {
     fn put(&mut self, name: &'static str, value: impl FnOnce() -> Value) {
-        if self.wanted.has(name) {
+        if self.wanted.value(name) {
             self.values.push((name, value()));
+        } else if self.wanted.presence(name) {
+            self.values.push((name, Value::Present));
         }
     }
 
@@ -322,7 +326,7 @@ fn put_hosts(hosts: &[String], view: &View<'_>, facts: &mut Facts<'_>) -> Result
         bounded(host)?;
     }
     let wanted = ["hosts", "host_labels", "common_host_labels", "host_residency"];
-    if !wanted.iter().any(|name| facts.wanted.has(name)) {
+    if !wanted.iter().any(|name| facts.wanted.presence(name)) {
         return Ok(());
     }
     let names: BTreeSet<String> = hosts.iter().map(|host| labels::host(host)).collect();

@@ -22,22 +22,30 @@ pub(super) struct Attribute {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
     all: bool,
-    names: BTreeSet<String>,
+    values: BTreeSet<String>,
+    /// Those of which it may matter that they are there.
+    presences: BTreeSet<String>,
 }
 
 impl Wanted {
     /// Each of them.
-    pub(super) const ALL: Self = Self { all: true, names: BTreeSet::new() };
+    pub(super) const ALL: Self = Self { all: true, values: BTreeSet::new(), presences: BTreeSet::new() };
 
-    /// Whether an attribute is among them.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.all || self.names.contains(name)
+    /// Whether the value of an attribute is wanted.
+    pub(super) fn value(&self, name: &str) -> bool {
+        self.all || self.values.contains(name)
+    }
+
+    /// Whether it matters that an attribute is there.
+    pub(super) fn presence(&self, name: &str) -> bool {
+        self.value(name) || self.presences.contains(name)
     }
 
     /// And those that somebody else looks at.
     pub(super) fn add(&mut self, others: &Self) {
         self.all |= others.all;
-        self.names.extend(others.names.iter().cloned());
+        self.values.extend(others.values.iter().cloned());
+        self.presences.extend(others.presences.iter().cloned());
     }
 }
 
@@ -65,10 +73,8 @@ impl Looks {
         let mut looks = Self { digest, ..Self::default() };
         if let Some(conditions) = text.get("conditions") {
             looks.walk(conditions);
-            let names = looks.at.iter().filter(|one| one.of == CONTEXT).map(|one| one.name.clone());
             // A context that stands for itself is looked at as a whole.
-            let all = uses_of_context(conditions) > attributes_of_context(conditions);
-            looks.wanted = Wanted { all, names: names.collect() };
+            looks.wanted.all = uses_of_context(conditions) > attributes_of_context(conditions);
         }
         Ok(looks)
     }
@@ -81,7 +87,7 @@ impl Looks {
             Value::Object(map) => {
                 for (name, inner) in map {
                     match name.as_str() {
-                        "." | "has" => self.attribute(inner),
+                        "." | "has" => self.attribute(inner, name == "has"),
                         "like" if is_purpose(inner.get("left")) => {
                             self.purpose(literals(inner.get("pattern")))
                         }
@@ -101,10 +107,14 @@ impl Looks {
         }
     }
 
-    fn attribute(&mut self, inner: &Value) {
+    fn attribute(&mut self, inner: &Value, only_asks: bool) {
         let of = inner.get("left").and_then(|left| left.get("Var")).and_then(Value::as_str);
         let name = inner.get("attr").and_then(Value::as_str);
         let (Some(of), Some(name)) = (of, name) else { return };
+        if of == CONTEXT {
+            let Wanted { values, presences, .. } = &mut self.wanted;
+            if only_asks { presences } else { values }.insert(name.to_owned());
+        }
         let attribute = Attribute { of: of.to_owned(), name: name.to_owned() };
         if !self.at.contains(&attribute) {
             self.at.push(attribute);
@@ -173,17 +183,22 @@ mod tests {
         let at: Vec<String> = looks.at.iter().map(|one| format!("{}.{}", one.of, one.name)).collect();
         assert_eq!(at, ["context.path", "principal.purpose", "resource.name", "context.hour"]);
         assert_eq!(looks.purposes, ["deploy", "Release"]);
-        let wanted = |name: &str| looks.wanted.has(name);
-        assert_eq!(["path", "hour", "place", "name"].map(wanted), [true, true, false, false]);
+        let wanted = |name: &str| (looks.wanted.value(name), looks.wanted.presence(name));
+        assert_eq!(["path", "hour"].map(wanted), [(true, true); 2]);
+        assert_eq!(["place", "name"].map(wanted), [(false, false); 2]);
         let plain = |text: &str| Looks::of(&Policy::parse(None, text).unwrap()).unwrap();
         // Not by its attributes: then nothing may be left out.
         for whole in ["context == {}", "[context].isEmpty()", "{ a: context }.a has path"] {
             let text =
                 format!("forbid (principal, action, resource) when {{ context has hour && {whole} }};");
-            assert!(plain(&text).wanted.has("place"), "{whole}");
+            assert!(plain(&text).wanted.value("place"), "{whole}");
         }
         let one = plain("permit (principal, action, resource);");
-        assert!(!one.wanted.has("hour"));
+        assert!(!one.wanted.presence("hour"));
+        let asks = plain(
+            "forbid (principal, action, resource) when { context has words && context has verb && context.verb == \"x\" };",
+        );
+        assert!(!asks.wanted.value("words") && asks.wanted.presence("words") && asks.wanted.value("verb"));
         assert_eq!((&one.at[..], &one.purposes[..]), (&[][..], &[][..]));
         assert_eq!(plain("// why\n@id(\"x\")\npermit(principal,action,resource);"), one);
         assert_ne!(plain("forbid (principal, action, resource);").digest, one.digest);

@@ -48,6 +48,6 @@ fn bytes(value: &Value) -> usize {
     EACH + match value {
         Value::Text(text) => text.len(),
         Value::Set(texts) => texts.iter().map(|text| EACH + text.len()).sum(),
-        Value::Truth(_) | Value::Number(_) => 0,
+        Value::Truth(_) | Value::Number(_) | Value::Present => 0,
     }
 }

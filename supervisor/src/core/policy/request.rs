@@ -93,5 +93,6 @@ fn expression(value: &Value) -> RestrictedExpression {
         }
         Value::Truth(truth) => RestrictedExpression::new_bool(*truth),
         Value::Number(number) => RestrictedExpression::new_long(*number),
+        Value::Present => RestrictedExpression::new_bool(true),
     }
 }

@@ -5,14 +5,16 @@ use std::collections::{HashMap, VecDeque};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::core::action::Action;
 use crate::core::decision::{Decision, Reason};
 use crate::core::ids::{RecordId, RunId};
+use crate::core::judged::{self, Judged};
 use crate::core::manifest::Environment;
 use crate::core::money::NanoUsd;
 use crate::core::principal::{AgentRef, Owner};
 use crate::core::record::{Entry, OutcomeEntry, Record, Who};
 use crate::core::sentence::{Told, sentence};
-use crate::store::{Connection, StoreError, records, reported};
+use crate::store::{Connection, StoreError, facts, records, reported};
 
 /// Rows read at a time.
 const PAGE: u32 = 512;
@@ -67,8 +69,14 @@ pub struct Listed {
     pub outcome: Option<String>,
     /// Where it acted.
     pub environment: Option<Environment>,
+    /// The command line, as long as what the decision was about is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
     /// The line as a sentence.
     pub sentence: String,
+    /// The digest of what is kept beside the record.
+    #[serde(skip)]
+    facts: Option<String>,
 }
 
 /// The lines of the log, oldest first.
@@ -89,8 +97,19 @@ pub fn list(connection: &Connection, query: &List) -> Result<Vec<Listed>, StoreE
     let mut lines = Vec::from(lines.kept);
     for line in &mut lines {
         line.sentence = tell(line);
+        line.command = command(connection, line)?;
     }
     Ok(lines)
+}
+
+/// What is kept beside the record and is what the record says it is, as far as it is a command line.
+fn command(connection: &Connection, line: &Listed) -> Result<Option<String>, StoreError> {
+    let Some(digest) = line.facts.as_ref().filter(|_| line.action == "tool") else { return Ok(None) };
+    let kept = facts::of(connection, line.seq)?.filter(|kept| judged::digest(kept) == *digest);
+    Ok(match kept.and_then(|kept| Judged::read(&kept).ok()).map(|judged| judged.action) {
+        Some(Action::Tool(tool)) => tool.facts.command,
+        _ => None,
+    })
 }
 
 /// The lines found so far, never more than [`LIMIT`].
@@ -166,7 +185,9 @@ fn line(record: Record) -> Listed {
         tokens: None,
         cost_nano_usd: None,
         outcome: None,
+        command: None,
         sentence: String::new(),
+        facts: None,
     };
     match record.entry {
         Entry::Decision(decision) => Listed {
@@ -176,6 +197,7 @@ fn line(record: Record) -> Listed {
             on: decision.on,
             decision: Some(decision.decision),
             reasons: decision.reasons,
+            facts: decision.facts,
             ..base
         },
         Entry::Event(event) if event.event == reported::EVENT => Listed {

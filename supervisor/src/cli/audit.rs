@@ -91,7 +91,23 @@ fn list(args: ListArgs) -> Outcome {
 fn tell(line: &Listed, format: Format) {
     match format {
         Format::Json => output::json(line),
-        Format::Text => output::line(output::printable(&line.sentence)),
+        Format::Text => match &line.command {
+            Some(command) => {
+                output::line(output::printable(&format!("{}  $ {}", line.sentence, brief(command))))
+            }
+            None => output::line(output::printable(&line.sentence)),
+        },
+    }
+}
+
+/// As much of a command as fits beside a sentence; `why` shows all of it.
+fn brief(command: &str) -> String {
+    const CHARS: usize = 120;
+    let line = command.lines().next().unwrap_or_default();
+    match line.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None if line.len() < command.trim_end().len() => format!("{line} …"),
+        None => line.to_owned(),
     }
 }
 

@@ -129,3 +129,22 @@ async fn verifying_tells_what_was_changed_from_what_is_gone() {
         assert_eq!(found.map(|found| found.to_string()).as_deref(), expected, "{sql}");
     }
 }
+
+/// A command line is beside its sentence, as long as it is kept and is what the record says it is.
+#[tokio::test]
+async fn the_log_shows_command_lines_that_are_kept() {
+    let world = world_of(with_shell(|_| ())).await;
+    let permit = world.gate.decide(&world.live, shell("make test", &[])).await.unwrap();
+    permit.settle(Outcome::free("done")).await.unwrap();
+    let shown = async || {
+        let lines = world.store.read(|connection| audit::list(connection, &List::default())).await.unwrap();
+        lines.into_iter().find(|line| line.target == "Bash").unwrap().command
+    };
+    assert_eq!(shown().await.as_deref(), Some("make test"));
+    let change = "INSERT OR REPLACE INTO facts (seq, at_ms, body)
+        SELECT seq, at_ms, CAST(replace(CAST(body AS TEXT), 'make', 'fake') AS BLOB) FROM facts";
+    world.store.write(move |tx| Ok(tx.execute(change, [])?)).await.unwrap();
+    assert_eq!(shown().await, None, "it was changed");
+    world.store.write(|tx| Ok(tx.execute("DELETE FROM facts", [])?)).await.unwrap();
+    assert_eq!(shown().await, None, "it was erased");
+}

@@ -45,7 +45,10 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         Value::Object(members) => {
             // RFC 8785 sorts by UTF-16 code units, which differs from the order of Rust strings beyond the BMP.
             let mut sorted: Vec<_> = members.iter().collect();
-            sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            sorted.sort_by(|(a, _), (b, _)| match a.is_ascii() && b.is_ascii() {
+                true => a.cmp(b),
+                false => a.encode_utf16().cmp(b.encode_utf16()),
+            });
             out.push(b'{');
             for (index, (key, item)) in sorted.into_iter().enumerate() {
                 if index > 0 {

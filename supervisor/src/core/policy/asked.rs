@@ -9,7 +9,7 @@ use super::super::action::{Action, CommandPart, PathFact, ToolAction, ToolSource
 use super::super::manifest::{Agent, Lifecycle};
 use super::super::run::Run;
 use super::Question;
-use super::attributes::Wanted;
+use super::attributes::Needs;
 use super::labels::{self, View};
 
 /// The most paths and commands that one call may consist of and still be judged, as far as they differ.
@@ -136,10 +136,10 @@ pub(super) fn resource(action: &Action, view: &View<'_>) -> Result<Thing, String
 pub(super) fn contexts(
     question: &Question<'_>,
     view: &View<'_>,
-    wanted: &Wanted,
+    needs: &Needs,
 ) -> Result<Vec<Values>, String> {
-    let common = common(question, view, wanted)?;
-    let distinct = distinct(question, view, wanted)?;
+    let common = common(question, view, needs)?;
+    let distinct = distinct(question, view, needs)?;
     Ok(distinct.into_iter().map(|(_, own)| [&common[..], &own].concat()).collect())
 }
 
@@ -150,25 +150,25 @@ pub(super) fn contexts(
 pub(super) fn whole_contexts(
     question: &Question<'_>,
     view: &View<'_>,
-    wanted: &Wanted,
+    needs: &Needs,
 ) -> Result<Vec<Values>, String> {
-    let common = common(question, view, &Wanted::ALL)?;
-    let distinct = distinct(question, view, wanted)?;
-    let own = |touched: &Touched<'_>| touched.values(question.run, view, &Wanted::ALL);
+    let common = common(question, view, &Needs::ALL)?;
+    let distinct = distinct(question, view, needs)?;
+    let own = |touched: &Touched<'_>| touched.values(question.run, view, &Needs::ALL);
     Ok(distinct.iter().map(|(touched, _)| [&common[..], &own(touched)].concat()).collect())
 }
 
 /// The attributes that somebody looks at.
 struct Facts<'w> {
-    wanted: &'w Wanted,
+    needs: &'w Needs,
     values: Values,
 }
 
 impl Facts<'_> {
     fn put(&mut self, name: &'static str, value: impl FnOnce() -> Value) {
-        if self.wanted.value(name) {
+        if self.needs.value(name) {
             self.values.push((name, value()));
-        } else if self.wanted.presence(name) {
+        } else if self.needs.presence(name) {
             self.values.push((name, Value::Present));
         }
     }
@@ -181,9 +181,9 @@ impl Facts<'_> {
 }
 
 /// What is the same for all that the action touches.
-fn common(question: &Question<'_>, view: &View<'_>, wanted: &Wanted) -> Result<Values, String> {
+fn common(question: &Question<'_>, view: &View<'_>, needs: &Needs) -> Result<Values, String> {
     let Question { run, action, now, in_scope, .. } = *question;
-    let mut common = Facts { wanted, values: Vec::new() };
+    let mut common = Facts { needs, values: Vec::new() };
     common.put("environment", || text(run.environment.name()));
     common.put("adapter", || text(&run.adapter));
     common.put("repository", || text(&run.repository.to_string_lossy()));
@@ -229,13 +229,13 @@ struct Touched<'a> {
 }
 
 impl Touched<'_> {
-    fn values(&self, run: &Run, view: &View<'_>, wanted: &Wanted) -> Values {
-        let part = self.part.map_or_else(Vec::new, |part| of_part(part, wanted));
-        [part, self.of_path(run, view, wanted)].concat()
+    fn values(&self, run: &Run, view: &View<'_>, needs: &Needs) -> Values {
+        let part = self.part.map_or_else(Vec::new, |part| of_part(part, needs));
+        [part, self.of_path(run, view, needs)].concat()
     }
 
-    fn of_path(&self, run: &Run, view: &View<'_>, wanted: &Wanted) -> Values {
-        let mut facts = Facts { wanted, values: Vec::new() };
+    fn of_path(&self, run: &Run, view: &View<'_>, needs: &Needs) -> Values {
+        let mut facts = Facts { needs, values: Vec::new() };
         if self.of_tool {
             facts.put("labels", || set(self.path.map(|fact| view.path(fact, run)).unwrap_or_default()));
         }
@@ -246,8 +246,8 @@ impl Touched<'_> {
     }
 }
 
-fn of_part(CommandPart { call, .. }: &CommandPart, wanted: &Wanted) -> Values {
-    let mut facts = Facts { wanted, values: Vec::new() };
+fn of_part(CommandPart { call, .. }: &CommandPart, needs: &Needs) -> Values {
+    let mut facts = Facts { needs, values: Vec::new() };
     facts.put_if("program", call.program.as_deref(), text);
     facts.put_if("verb", call.verb.as_deref(), text);
     facts.put("words", || set(call.words.iter().map(String::as_str)));
@@ -260,20 +260,20 @@ fn of_part(CommandPart { call, .. }: &CommandPart, wanted: &Wanted) -> Values {
 fn distinct<'a>(
     question: &Question<'a>,
     view: &View<'_>,
-    wanted: &Wanted,
+    needs: &Needs,
 ) -> Result<Vec<(Touched<'a>, Values)>, String> {
     let Action::Tool(tool) = question.action else { return Ok(vec![Default::default()]) };
     for fact in paths(tool) {
         bounded(&fact.path.to_string_lossy())?;
     }
-    let mut distinct = Distinct { run: question.run, view, wanted, found: Vec::new(), seen: HashSet::new() };
+    let mut distinct = Distinct { run: question.run, view, needs, found: Vec::new(), seen: HashSet::new() };
     distinct.add(None, &tool.facts.paths)?;
     for part in &tool.facts.parts {
         distinct.add(Some(part), &part.paths)?;
     }
     if distinct.found.is_empty() {
         let touched = Touched { of_tool: true, ..Touched::default() };
-        let values = touched.values(question.run, view, wanted);
+        let values = touched.values(question.run, view, needs);
         distinct.add_one(touched, values)?;
     }
     Ok(distinct.found)
@@ -282,7 +282,7 @@ fn distinct<'a>(
 struct Distinct<'q, 'a> {
     run: &'q Run,
     view: &'q View<'q>,
-    wanted: &'q Wanted,
+    needs: &'q Needs,
     found: Vec<(Touched<'a>, Values)>,
     seen: HashSet<Values>,
 }
@@ -290,12 +290,12 @@ struct Distinct<'q, 'a> {
 impl<'a> Distinct<'_, 'a> {
     fn add(&mut self, part: Option<&'a CommandPart>, paths: &'a [PathFact]) -> Result<(), String> {
         let written: HashSet<&PathFact> = part.iter().flat_map(|part| &part.written).collect();
-        let of_part = part.map_or_else(Vec::new, |part| of_part(part, self.wanted));
+        let of_part = part.map_or_else(Vec::new, |part| of_part(part, self.needs));
         let mut seen = HashSet::new();
         for fact in paths {
             let is_written = written.contains(fact);
             let touched = Touched { of_tool: true, part, path: Some(fact), is_written };
-            let of_path = touched.of_path(self.run, self.view, self.wanted);
+            let of_path = touched.of_path(self.run, self.view, self.needs);
             // A command's words are not to be copied for each of its files.
             if paths.len() == 1 || seen.insert(of_path.clone()) {
                 self.add_one(touched, [&of_part[..], &of_path].concat())?;
@@ -303,7 +303,7 @@ impl<'a> Distinct<'_, 'a> {
         }
         if part.is_some() && paths.is_empty() {
             let touched = Touched { of_tool: true, part, ..Touched::default() };
-            let of_path = touched.of_path(self.run, self.view, self.wanted);
+            let of_path = touched.of_path(self.run, self.view, self.needs);
             self.add_one(touched, [of_part, of_path].concat())?;
         }
         Ok(())
@@ -325,8 +325,8 @@ fn put_hosts(hosts: &[String], view: &View<'_>, facts: &mut Facts<'_>) -> Result
     for host in hosts {
         bounded(host)?;
     }
-    let wanted = ["hosts", "host_labels", "common_host_labels", "host_residency"];
-    if !wanted.iter().any(|name| facts.wanted.presence(name)) {
+    let told = ["hosts", "host_labels", "common_host_labels", "host_residency"];
+    if !told.iter().any(|name| facts.needs.presence(name)) {
         return Ok(());
     }
     let names: BTreeSet<String> = hosts.iter().map(|host| labels::host(host)).collect();

@@ -20,18 +20,18 @@ pub(super) struct Attribute {
 
 /// The attributes of a context that somebody looks at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct Needs {
     all: bool,
     values: BTreeSet<String>,
     /// Those of which it may matter that they are there.
     presences: BTreeSet<String>,
 }
 
-impl Wanted {
+impl Needs {
     /// Each of them.
     pub(super) const ALL: Self = Self { all: true, values: BTreeSet::new(), presences: BTreeSet::new() };
 
-    /// Whether the value of an attribute is wanted.
+    /// Whether the value of an attribute is needed.
     pub(super) fn value(&self, name: &str) -> bool {
         self.all || self.values.contains(name)
     }
@@ -55,7 +55,7 @@ pub(super) struct Looks {
     /// In the order of the text, each once.
     pub(super) at: Vec<Attribute>,
     /// Those of the context.
-    pub(super) wanted: Wanted,
+    pub(super) needs: Needs,
     /// Purposes that they name, wildcards left out.
     pub(super) purposes: Vec<String>,
     /// SHA-256 over whom the policy names and its conditions, however they are written.
@@ -74,7 +74,7 @@ impl Looks {
         if let Some(conditions) = text.get("conditions") {
             looks.walk(conditions);
             // A context that stands for itself is looked at as a whole.
-            looks.wanted.all = uses_of_context(conditions) > attributes_of_context(conditions);
+            looks.needs.all = uses_of_context(conditions) > attributes_of_context(conditions);
         }
         Ok(looks)
     }
@@ -112,7 +112,7 @@ impl Looks {
         let name = inner.get("attr").and_then(Value::as_str);
         let (Some(of), Some(name)) = (of, name) else { return };
         if of == CONTEXT {
-            let Wanted { values, presences, .. } = &mut self.wanted;
+            let Needs { values, presences, .. } = &mut self.needs;
             if only_asks { presences } else { values }.insert(name.to_owned());
         }
         let attribute = Attribute { of: of.to_owned(), name: name.to_owned() };
@@ -183,22 +183,22 @@ mod tests {
         let at: Vec<String> = looks.at.iter().map(|one| format!("{}.{}", one.of, one.name)).collect();
         assert_eq!(at, ["context.path", "principal.purpose", "resource.name", "context.hour"]);
         assert_eq!(looks.purposes, ["deploy", "Release"]);
-        let wanted = |name: &str| (looks.wanted.value(name), looks.wanted.presence(name));
-        assert_eq!(["path", "hour"].map(wanted), [(true, true); 2]);
-        assert_eq!(["place", "name"].map(wanted), [(false, false); 2]);
+        let needs = |name: &str| (looks.needs.value(name), looks.needs.presence(name));
+        assert_eq!(["path", "hour"].map(needs), [(true, true); 2]);
+        assert_eq!(["place", "name"].map(needs), [(false, false); 2]);
         let plain = |text: &str| Looks::of(&Policy::parse(None, text).unwrap()).unwrap();
         // Not by its attributes: then nothing may be left out.
         for whole in ["context == {}", "[context].isEmpty()", "{ a: context }.a has path"] {
             let text =
                 format!("forbid (principal, action, resource) when {{ context has hour && {whole} }};");
-            assert!(plain(&text).wanted.value("place"), "{whole}");
+            assert!(plain(&text).needs.value("place"), "{whole}");
         }
         let one = plain("permit (principal, action, resource);");
-        assert!(!one.wanted.presence("hour"));
+        assert!(!one.needs.presence("hour"));
         let asks = plain(
             "forbid (principal, action, resource) when { context has words && context has verb && context.verb == \"x\" };",
         );
-        assert!(!asks.wanted.value("words") && asks.wanted.presence("words") && asks.wanted.value("verb"));
+        assert!(!asks.needs.value("words") && asks.needs.presence("words") && asks.needs.value("verb"));
         assert_eq!((&one.at[..], &one.purposes[..]), (&[][..], &[][..]));
         assert_eq!(plain("// why\n@id(\"x\")\npermit(principal,action,resource);"), one);
         assert_ne!(plain("forbid (principal, action, resource);").digest, one.digest);

@@ -256,7 +256,7 @@ fn assemble(schema: Schema, checked: Vec<Checked>, labels: Labels) -> Result<Loa
         let mut slice = Slice::new(action, entity);
         for one in &checked {
             if one.policy.get_valid_request_envs(&schema).any(|env| *env.action() == slice.action) {
-                slice.add(&one.policy, &one.meta.looks.wanted)?;
+                slice.add(&one.policy, &one.meta.looks.needs)?;
             }
         }
         slices.insert(name, slice);

@@ -284,7 +284,7 @@ impl Loaded {
     /// Adds what the policies say whose view this is.
     fn ask(&self, question: &Question<'_>, view: &View<'_>, reasons: &mut Vec<Reason>) -> Result<(), String> {
         let (slice, pair) = self.pair(question, view)?;
-        let contexts = asked::contexts(question, view, &pair.policies.wanted)?;
+        let contexts = asked::contexts(question, view, &pair.policies.needs)?;
         let asked = (view.seen(), contexts);
         let answer = match pair.known.find(&asked) {
             Some(answer) => answer,
@@ -313,7 +313,7 @@ impl Loaded {
         view: &View<'_>,
         (slice, pair): (&Slice, &Pair),
     ) -> Result<Vec<Request>, String> {
-        let whole = asked::whole_contexts(question, view, &pair.policies.wanted)?;
+        let whole = asked::whole_contexts(question, view, &pair.policies.needs)?;
         let who = (&pair.principal, &slice.action, &pair.resource);
         whole.iter().map(|values| request::request(who, values, Some(&self.schema))).collect()
     }

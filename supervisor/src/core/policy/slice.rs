@@ -9,7 +9,7 @@ use cedar_policy::{
 };
 
 use super::asked::Thing;
-use super::attributes::Wanted;
+use super::attributes::Needs;
 use super::known::Known;
 use super::request::Types;
 
@@ -26,7 +26,7 @@ type Key = (Option<EntityUid>, Option<EntityUid>);
 pub(super) struct Slice {
     pub(super) action: EntityUid,
     entity: Entity,
-    named: HashMap<Key, Vec<(Policy, Wanted)>>,
+    named: HashMap<Key, Vec<(Policy, Needs)>>,
     sets: Mutex<HashMap<Vec<Key>, Arc<Policies>>>,
     pairs: Mutex<HashMap<(Thing, Thing), Arc<Pair>>>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Slice {
 /// Policies that can apply, and what they look at.
 pub(super) struct Policies {
     pub(super) set: PolicySet,
-    pub(super) wanted: Wanted,
+    pub(super) needs: Needs,
 }
 
 /// A principal and what it acts upon.
@@ -52,7 +52,7 @@ impl Slice {
     }
 
     /// Adds a policy, as a `permit`.
-    pub(super) fn add(&mut self, policy: &Policy, wanted: &Wanted) -> Result<(), String> {
+    pub(super) fn add(&mut self, policy: &Policy, needs: &Needs) -> Result<(), String> {
         let principal = match policy.principal_constraint() {
             PrincipalConstraint::Eq(uid)
             | PrincipalConstraint::In(uid)
@@ -66,7 +66,7 @@ impl Slice {
             ResourceConstraint::Any | ResourceConstraint::Is(_) => None,
         };
         let of = self.named.entry((principal, resource)).or_default();
-        of.push((permitting(policy)?, wanted.clone()));
+        of.push((permitting(policy)?, needs.clone()));
         Ok(())
     }
 
@@ -107,12 +107,12 @@ impl Slice {
         if let Some(policies) = sets.get(&keys) {
             return Ok(Arc::clone(policies));
         }
-        let (mut set, mut wanted) = (PolicySet::new(), Wanted::default());
+        let (mut set, mut needs) = (PolicySet::new(), Needs::default());
         for (policy, its) in keys.iter().filter_map(|key| self.named.get(key)).flatten() {
             set.add(policy.clone()).map_err(|error| error.to_string())?;
-            wanted.add(its);
+            needs.add(its);
         }
-        let policies = Arc::new(Policies { set, wanted });
+        let policies = Arc::new(Policies { set, needs });
         if sets.len() >= SETS_KEPT {
             sets.clear();
         }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::approvals::{Answer, Lasts};
+use crate::approvals::{Answer, Lasts, Question};
 use crate::core::action::EgressAction;
 use crate::registry::Acs;
 use crate::sys::aside;
@@ -41,6 +41,15 @@ fn with(manifest: &str) -> Snapshot {
 
 fn named(name: &'static str) -> Told {
     Told { arguments: Some(Arc::new(move || Ok(json!({ "name": name })))), ..Told::default() }
+}
+
+async fn open_question(world: &World) -> Question {
+    loop {
+        match world.gate.approvals().questions().pop() {
+            Some(question) => return question,
+            None => tokio::task::yield_now().await,
+        }
+    }
 }
 
 /// What the manifest said about an action, and what came of all.
@@ -210,12 +219,7 @@ verdict := {"decision": decision, "reason": said, "result_labels": labels[input.
     call("diary").await.unwrap().settle(Outcome::free("ok")).await.unwrap();
     assert_eq!(world.live.labels().to_string(), "internal");
     let asked = async {
-        let question = loop {
-            match world.gate.approvals().questions().pop() {
-                Some(question) => break question,
-                None => tokio::task::yield_now().await,
-            }
-        };
+        let question = open_question(&world).await;
         let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
         let taken = world.gate.approvals().take(question.id, Lasts::Once, 0).unwrap();
         taken.give(answer, std::time::Instant::now()).unwrap();
@@ -246,12 +250,7 @@ async fn a_manifest_that_came_while_a_person_was_asked_counts() {
     let (gate, live) = (world.gate.clone(), Arc::clone(&world.live));
     let deciding =
         tokio::spawn(async move { gate.decide_told(&live, tool("notes"), named("mail")).await.map(drop) });
-    let question = loop {
-        match world.gate.approvals().questions().pop() {
-            Some(question) => break question,
-            None => tokio::task::yield_now().await,
-        }
-    };
+    let question = open_question(&world).await;
     assert_eq!(question.why, ["acs/p: ask"]);
     world.gate.inner.registry.replace(with(&MANIFEST.replace("name == \"plan\"", "name == \"mail\"")));
     let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
@@ -280,12 +279,7 @@ intervention_points:
     for (changed, expected) in [(first.clone(), None), (of("deny"), Some("confidential"))] {
         let world = world_of(first.clone()).await;
         let answer = async {
-            let question = loop {
-                match world.gate.approvals().questions().pop() {
-                    Some(question) => break question,
-                    None => tokio::task::yield_now().await,
-                }
-            };
+            let question = open_question(&world).await;
             assert_eq!(question.why, ["acs/p: public"]);
             world.gate.miss_result(&world.live).await;
             world.gate.inner.registry.replace(changed);

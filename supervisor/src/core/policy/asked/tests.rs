@@ -68,7 +68,7 @@ fn what_looks_the_same_is_asked_about_once() {
         let loaded = set.0.as_ref().unwrap();
         let view = loaded.labels.below("team");
         let (_, pair) = loaded.pair(&question, &view).unwrap();
-        contexts(&question, &view, &pair.policies.wanted)
+        contexts(&question, &view, &pair.policies.needs)
     };
     let place = |name: &str| vec![("place", text(name))];
     assert_eq!(of(vec![path("/a", Worktree), path("/b", Worktree)]).unwrap(), [place("worktree")]);

@@ -13,7 +13,7 @@ use crate::fakes::wait::until;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Asks a person about every call of an MCP tool.
-pub(super) const ASK: &str = "@id(\"look\")\n@decision(\"ask\")\n@reason(\"a person looks at notes\")\n\
+pub(crate) const ASK: &str = "@id(\"look\")\n@decision(\"ask\")\n@reason(\"a person looks at notes\")\n\
                               forbid (principal, action == Action::\"mcp\", resource);\n";
 
 fn world() -> (Home, Stdio) {

@@ -4,7 +4,7 @@ mod acs;
 mod agents;
 #[cfg(target_os = "linux")]
 mod alerts;
-mod approvals;
+pub(crate) mod approvals;
 mod budgets;
 mod cursor;
 mod daemon;

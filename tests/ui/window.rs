@@ -90,6 +90,12 @@ impl Window {
         })
     }
 
+    /// Clicks the first element that matches, once it can be clicked.
+    pub(crate) fn click(&self, selector: &str) {
+        let script = "const e = document.querySelector(arguments[0]); if (!e || e.disabled) return false; e.click(); return true";
+        until(selector, || (self.script(script, selector) == true).then_some(()));
+    }
+
     fn script(&self, script: &str, argument: &str) -> Value {
         let path = format!("/session/{}/execute/sync", self.session);
         self.post(&path, &json!({ "script": script, "args": [argument] }))

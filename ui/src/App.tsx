@@ -1,6 +1,7 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { useState } from "react";
 import styles from "./App.module.css";
+import { Inbox } from "./approvals/Inbox";
 import { RunsView } from "./runs/RunsView";
 
 export function App() {
@@ -13,6 +14,7 @@ export function App() {
       <header className={styles.header}>
         <h1>Runs</h1>
       </header>
+      <Inbox />
       <main className={styles.main}>
         <RunsView />
       </main>

@@ -16,8 +16,13 @@ const RUN = {
 
 afterEach(cleanup);
 
+/** Answers what is asked of runs; nothing waits for anybody. */
 function answer(body: unknown, status = 200): void {
-  vi.stubGlobal("fetch", () => Promise.resolve(new Response(JSON.stringify(body), { status })));
+  vi.stubGlobal("fetch", (_: string, request: { body: string }) => {
+    const isOfRuns = JSON.parse(request.body).op === "run.list";
+    const response = isOfRuns ? new Response(JSON.stringify(body), { status }) : new Response("[]");
+    return Promise.resolve(response);
+  });
 }
 
 test("before the daemon answers the page says that it asks", () => {

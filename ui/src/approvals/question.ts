@@ -47,7 +47,11 @@ function parseShown(value: unknown): Shown {
   const shown = fields(value, "something that would be done");
   switch (shown.kind) {
     case "command":
-      return seen(`in ${text(shown, "directory")} of a worktree of ${text(shown, "repository")}`, shown, "line");
+      return seen(
+        `in ${text(shown, "directory")} of a worktree of ${text(shown, "repository")}`,
+        shown,
+        "line",
+      );
     case "diff":
       return seen(text(shown, "path"), shown, "text");
     case "arguments":

@@ -87,6 +87,9 @@ pub(super) enum Shape {
 
 const NAME: Shape = Shape::Form("^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", "code-review-bot");
 const GLOB_TEXT: &str = r"^[^\[\]{}\\!]*[^\[\]{}\\!\s][^\[\]{}\\!]*$";
+/// Names, or an address of colons, without or with its brackets.
+const HOST_TEXT: &str =
+    r"^[^\[\]{}\\!:/@]*[^\[\]{}\\!\s:/@][^\[\]{}\\!:/@]*$|^\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\]?$";
 const PAIR_TEXT: &str = r"^[^\[\]{}\\!/]+/[^\[\]{}\\!]+$";
 const GLOB: Shape = Shape::Form(GLOB_TEXT, "claude-*");
 const MCP_GLOB: Shape = Shape::Form(r"^(\*|[^\[\]{}\\!/]*/[^\[\]{}\\!]*)$", "github/*");
@@ -294,7 +297,7 @@ const POLICY: [Field; 11] = [
     field(
         "spec.hosts",
         may("no host has a label"),
-        Shape::Rules(GLOB_TEXT, "*.internal.example"),
+        Shape::Rules(HOST_TEXT, "*.internal.example"),
         "Labels of hosts.",
     ),
     field(
@@ -322,7 +325,7 @@ const POLICY: [Field; 11] = [
     field(
         "spec.residency.hosts",
         may("it is not known"),
-        Shape::Rules(GLOB_TEXT, "*.eu.example"),
+        Shape::Rules(HOST_TEXT, "*.eu.example"),
         "Where hosts keep data.",
     ),
     field(

@@ -258,7 +258,7 @@ fn what_is_left_out_is_as_if_the_default_were_written() {
 
 #[test]
 fn words_and_forms_are_those_of_the_reader() {
-    const TEXTS: [&str; 47] = [
+    const TEXTS: [&str; 50] = [
         "a",
         "code-review-bot",
         "a-",
@@ -284,6 +284,9 @@ fn words_and_forms_are_those_of_the_reader() {
         "*",
         "/",
         "a/b",
+        "::1",
+        "[fd00::1]",
+        "host:443",
         "15m",
         "15d",
         "90s",

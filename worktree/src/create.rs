@@ -190,11 +190,11 @@ impl Repository {
         files: Files,
         interrupt: &Interrupt,
     ) -> Result<PathBuf, WorktreeError> {
-        let mut call = self.at_refs().writes_files().interrupted_by(interrupt).args(["worktree", "add"]);
-        if files == Files::Absent {
-            call = call.args(["--no-checkout"]);
-        }
-        call.args([path.as_os_str()]).args([branch]).run()?;
+        let how: &[&str] = if files == Files::Absent { &["--no-checkout"] } else { &[] };
+        registration::read_all(|| {
+            let call = self.at_refs().writes_files().interrupted_by(interrupt);
+            call.args(["worktree", "add"]).args(how).args([path.as_os_str()]).args([branch])
+        })?;
         let found = registration::find(self, path)?;
         found.ok_or_else(|| WorktreeError::NotAWorktree { path: path.to_owned() })
     }

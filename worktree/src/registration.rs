@@ -6,13 +6,45 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crate::git::{Call, Output};
 use crate::names::{bytes_of, path_of};
 use crate::trash::Trash;
 use crate::{Operation, Repository, WorktreeError};
 
 /// No repository has this many worktrees by intent.
 const WORKTREES_LIMIT: usize = 100_000;
+/// How long a registration may be half-written before that counts as damage.
+const HALF_WRITTEN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Runs a call for which git reads every worktree's registration. Git makes its `commondir` and fills it in a moment
+/// later, and a git that reads it in between ends with an error before it has done anything: such a call is made again.
+///
+/// # Errors
+/// As [`Call::run`]; the half-written registration's when it stays so for ten seconds.
+#[expect(clippy::disallowed_methods, reason = "nobody tells when another git has written its file")]
+pub(crate) fn read_all(call: impl Fn() -> Call) -> Result<Output, WorktreeError> {
+    let deadline = Instant::now() + HALF_WRITTEN;
+    loop {
+        match call().run() {
+            Err(WorktreeError::Git { stderr, .. })
+                if is_half_written(&stderr) && Instant::now() < deadline =>
+            {
+                thread::sleep(LOOK_AGAIN);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Git's complaint about an empty `commondir`. The reason that it adds is some earlier one: reading went well.
+fn is_half_written(complaint: &str) -> bool {
+    let tells = |line: &str| line.starts_with("fatal: failed to read ") && line.contains("/commondir: ");
+    complaint.lines().any(tells)
+}
 
 /// Finds the registration of the worktree at `path`, which must be canonical as far as it exists.
 pub(crate) fn find(repository: &Repository, path: &Path) -> Result<Option<PathBuf>, WorktreeError> {

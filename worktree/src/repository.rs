@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::git::{Call, Git, Location};
 use crate::names::path_of;
-use crate::{CommitId, Head, WorktreeError};
+use crate::{CommitId, Head, WorktreeError, registration};
 
 /// Below it the crate keeps what it needs in a git directory: scratch indexes and retired registrations.
 pub(crate) const OWN_DIRECTORY: &str = "agentsup";
@@ -252,7 +252,8 @@ impl Repository {
     /// Where a branch is checked out, if anywhere. Asked of git, so it covers every checkout.
     pub(crate) fn checked_out_at(&self, branch: &str) -> Result<Option<PathBuf>, WorktreeError> {
         let full = format!("refs/heads/{branch}");
-        let path = self.at_refs().args(["for-each-ref", "--format=%(worktreepath)", &full]).run()?.path();
+        let ask = || self.at_refs().args(["for-each-ref", "--format=%(worktreepath)", &full]);
+        let path = registration::read_all(ask)?.path();
         Ok((!path.as_os_str().is_empty()).then_some(path))
     }
 

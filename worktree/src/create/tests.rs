@@ -241,6 +241,31 @@ fn a_directory_replaced_by_a_link_is_not_followed() {
     assert_eq!(tree(&fixture.main()), before);
 }
 
+/// What git leaves for a moment: it makes `commondir` and writes into it afterwards.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "nothing to see of a git that has failed and is tried again")]
+fn a_registration_that_is_just_being_written_is_waited_for() {
+    let fixture = Fixture::new();
+    fixture.add("one");
+    let commondir = fixture.main().join(".git/worktrees/one/commondir");
+    let text = fs::read(&commondir).unwrap();
+    let half_written = |call: &dyn Fn()| {
+        fs::write(&commondir, "").unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(300));
+                fs::write(&commondir, &text).unwrap();
+            });
+            call();
+        });
+    };
+    half_written(&|| assert!(fixture.add("two").status().unwrap().is_clean()));
+    half_written(&|| {
+        let place = fixture.repository().checked_out_at("agentsup/two").unwrap();
+        assert_eq!(place, Some(fixture.path("two")));
+    });
+}
+
 #[test]
 fn many_at_once_do_not_disturb_each_other() {
     let fixture = Fixture::new();

@@ -49,7 +49,8 @@ pub struct Part {
     /// words do not tell.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub writes: Vec<String>,
-    /// Those of its words and redirects that stand for other words, or for the files that there are: `*.rs`, `{a,b}`.
+    /// Those of its words and redirects that stand for other words, or for the files that there are: `*.rs`, `{a,b}`; as
+    /// patterns of [`braces`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub patterns: Vec<String>,
     /// Whether some of its words are only known when it runs.

@@ -1,6 +1,6 @@
 //! Command lines as facts: which commands they hold, which files and hosts those name.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::places::{expand, fact, host};
@@ -63,16 +63,15 @@ impl At<'_> {
     fn paths(&self, call: &Part) -> (Vec<PathFact>, Vec<PathFact>) {
         let (mut found, mut written) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
-        let [writes, patterns] =
-            [&call.writes, &call.patterns].map(|words| words.iter().map(String::as_str).collect());
-        let (writes, patterns): (HashSet<&str>, HashSet<&str>) = (writes, patterns);
+        let writes: HashSet<&str> = call.writes.iter().map(String::as_str).collect();
+        let patterns = Patterns::of(call);
         let Some(named) = named(call, &patterns, self.dir.as_deref()) else {
             // What nobody can count could be anything.
             let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from("/"));
             return (vec![PathFact { path: dir, place: Place::Secret }], written);
         };
         for (word, stands, text) in named {
-            for fact in self.facts(&text, patterns.contains(word)) {
+            for fact in self.facts(&text, patterns.0.contains_key(word)) {
                 // What a variable says of places elsewhere is not yet a look at them.
                 if stands == Stands::Value && fact.place == Place::Outside {
                     continue;
@@ -124,11 +123,42 @@ enum Stands {
     Redirect,
 }
 
+/// The patterns of a command by their texts: the same text may stand there with quotes and without.
+struct Patterns<'a>(HashMap<String, Vec<&'a str>>);
+
+impl<'a> Patterns<'a> {
+    fn of(call: &'a Part) -> Self {
+        let mut found: HashMap<String, Vec<&str>> = HashMap::new();
+        for pattern in &call.patterns {
+            found.entry(braces::text(pattern)).or_default().push(pattern);
+        }
+        found.values_mut().for_each(|patterns| {
+            patterns.sort_unstable();
+            patterns.dedup();
+        });
+        Self(found)
+    }
+
+    /// What a word stands for, and how many of that its braces make; none where that is more than `most`.
+    fn made(&self, word: &str, most: usize) -> Option<(Vec<String>, usize)> {
+        let (mut made, mut count) = (Vec::new(), 0);
+        for pattern in self.0.get(word).into_iter().flatten().filter(|pattern| pattern.contains('{')) {
+            let more = braces::expanded(pattern, most - count)?;
+            count += more.len();
+            made.extend(more);
+        }
+        if made.is_empty() {
+            made.push(word.to_owned());
+        }
+        Some((made, count))
+    }
+}
+
 /// What of a command may be a path, each with its word: what is written like one, and what is the name of a file. None
 /// where that is too much.
 fn named<'a>(
     call: &'a Part,
-    patterns: &HashSet<&str>,
+    patterns: &Patterns<'_>,
     dir: Option<&Path>,
 ) -> Option<Vec<(&'a str, Stands, String)>> {
     let is_named = |text: &str| dir.is_some_and(|dir| !text.is_empty() && is_there(&dir.join(text)));
@@ -136,9 +166,8 @@ fn named<'a>(
     let is_git = call.program.as_deref() == Some("git");
     let (mut named, mut left) = (Vec::new(), WORDS_MAX);
     let mut add = |word: &'a str, stands: Stands| {
-        let has_braces = word.contains('{') && patterns.contains(word);
-        let made = if has_braces { braces::expanded(word, left)? } else { vec![word.to_owned()] };
-        left -= if has_braces { made.len() } else { 0 };
+        let (made, count) = patterns.made(word, left)?;
+        left -= count;
         for made in made {
             let within = within(&made, is_git);
             // What has a name before its value is seldom a path itself.

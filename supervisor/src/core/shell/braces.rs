@@ -1,4 +1,7 @@
 //! Braces of a word, as shells expand them before all else: `{~/a,b}/x` is `~/a/x` and `b/x`. Pure.
+//!
+//! Words come in as patterns: their text, with a backslash before what is quoted and would mean something, and before each
+//! backslash. So `{'}',a}` is `{\\},a}`, which is `}` and `a`.
 
 /// The deepest nesting, braces that nothing closes included: so much of a text is read again for each of its braces.
 const DEPTH_MAX: usize = 8;
@@ -7,19 +10,56 @@ const BYTES_MAX: usize = 16 * 1024;
 /// The most bytes that all of it together may have.
 const MADE_MAX: usize = 1024 * 1024;
 
-/// The texts that a text stands for, itself where it has no braces; none where they are more than `most`, or where the
-/// text is too long or too deep. A range of letters or numbers is one text with `*` in its place.
-pub fn expanded(text: &str, most: usize) -> Option<Vec<String>> {
-    if text.len() > BYTES_MAX {
+/// What means something to braces, unless it is quoted.
+const SIGNS: [char; 5] = ['{', '}', ',', '.', '\\'];
+
+/// The texts that a pattern stands for, its own where it has no braces; none where they are more than `most`, or where it
+/// is too long or too deep. A range of letters or numbers is one text with `*` in its place.
+pub fn expanded(pattern: &str, most: usize) -> Option<Vec<String>> {
+    if pattern.len() > BYTES_MAX {
         return None;
     }
-    expand(text, most, 0)
+    let made = expand(pattern, most, 0)?;
+    Some(made.iter().map(|pattern| text(pattern)).collect())
+}
+
+/// The text of a pattern.
+pub fn text(pattern: &str) -> String {
+    let mut letters = pattern.chars();
+    let mut text = String::with_capacity(pattern.len());
+    while let Some(letter) = letters.next() {
+        text.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+    }
+    text
+}
+
+/// The pattern of a text that is quoted, so that it stands for itself.
+pub(super) fn quoted(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for letter in text.chars() {
+        pattern.extend(SIGNS.contains(&letter).then_some('\\'));
+        pattern.push(letter);
+    }
+    pattern
+}
+
+/// The letters of a pattern that are not quoted, each with its place.
+fn unquoted(pattern: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut letters = pattern.char_indices();
+    std::iter::from_fn(move || {
+        loop {
+            match letters.next()? {
+                (_, '\\') => drop(letters.next()),
+                found => return Some(found),
+            }
+        }
+    })
 }
 
 fn expand(text: &str, most: usize, depth: usize) -> Option<Vec<String>> {
     let mut made = vec![String::new()];
     let mut rest = text;
-    while let Some(start) = rest.find('{') {
+    while let Some((start, _)) = unquoted(rest).find(|(_, letter)| *letter == '{') {
         let (before, group) = rest.split_at(start);
         append(&mut made, &[before.to_owned()]);
         let Some((inner, after)) = group_of(group)? else {
@@ -64,7 +104,7 @@ type Group<'t> = (Vec<&'t str>, &'t str);
 /// The group that a brace opens, or that it stands for itself; none where braces are too deep in it.
 fn group_of(text: &str) -> Option<Option<Group<'_>>> {
     let (mut depth, mut from, mut choices) = (0, 1, Vec::new());
-    for (at, letter) in text.char_indices() {
+    for (at, letter) in unquoted(text) {
         match letter {
             '{' if depth > DEPTH_MAX => return None,
             '{' => depth += 1,
@@ -117,6 +157,14 @@ mod tests {
             ("{{a,b}", &["{a", "{b"]),
             ("f{1..9}.{a..c..2}", &["f*.*"]),
             ("{../a}", &["{../a}"]),
+            (r"{\},.ssh}", &["}", ".ssh"]),
+            (r"{a\,,.git}", &["a,", ".git"]),
+            (r"{\{a,b}", &["{a", "b"]),
+            (r"\{a,b}", &["{a,b}"]),
+            (r"{a,b\}", &["{a,b}"]),
+            (r"{1\.\.3}\\", &[r"{1..3}\"]),
+            ("{}{a,b}", &["{}a", "{}b"]),
+            ("{a,{b},c", &["{a,{b},c"]),
         ] {
             assert_eq!(expanded(text, 16).unwrap(), expected, "{text}");
         }

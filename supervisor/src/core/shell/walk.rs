@@ -192,7 +192,7 @@ impl Found {
         // By itself a bracket is a program: `[ -f x ]`.
         let is_pattern = read.is_pattern && read.text != "[";
         call.part.dynamic |= !read.is_known || is_pattern;
-        call.part.patterns.extend((read.is_known && is_pattern && !is_name).then(|| read.text.clone()));
+        call.part.patterns.extend((read.is_known && is_pattern && !is_name).then_some(read.pattern));
         call.words.push((read.is_known && !(is_name && is_pattern)).then_some(read.text));
     }
 
@@ -241,7 +241,7 @@ impl Found {
         let is_number = read.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         call.part.dynamic |= !read.is_known || read.is_pattern;
         if read.is_known && !is_number {
-            call.part.patterns.extend(read.is_pattern.then(|| read.text.clone()));
+            call.part.patterns.extend(read.is_pattern.then_some(read.pattern));
             call.part.writes.extend((used == Use::Write).then(|| read.text.clone()));
             call.part.redirects.push(read.text);
         }

@@ -7,6 +7,7 @@ use brush_parser::ParserOptions;
 use brush_parser::ast;
 use brush_parser::word::{self, Parameter, ParameterExpr, TildeExpr, WordPiece, WordPieceWithSource};
 
+use super::braces;
 use crate::core::place::may_choose;
 
 /// A word, read.
@@ -14,6 +15,8 @@ use crate::core::place::may_choose;
 pub(super) struct Read {
     /// Its text without quotes; a home directory stays written as `~` or `$HOME`.
     pub(super) text: String,
+    /// The same as a pattern of [`braces`].
+    pub(super) pattern: String,
     /// Whether the text is all of it.
     pub(super) is_known: bool,
     /// Whether it could become other words, or other text, by the files that there are.
@@ -50,7 +53,7 @@ pub(super) fn read_document(document: &ast::IoHereDocument) -> Read {
     let options = ParserOptions::default();
     let pieces = std::panic::catch_unwind(|| word::parse_heredoc(&document.doc.value, &options));
     match pieces {
-        Ok(Ok(pieces)) => read.pieces(&pieces, Quotes::Double),
+        Ok(Ok(pieces)) => read.pieces(&pieces, Quotes::Some),
         _ => read.is_known = false,
     }
     read
@@ -59,7 +62,7 @@ pub(super) fn read_document(document: &ast::IoHereDocument) -> Read {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Quotes {
     None,
-    Double,
+    Some,
 }
 
 impl Read {
@@ -69,32 +72,38 @@ impl Read {
         }
     }
 
+    fn push(&mut self, text: &str, quotes: Quotes) {
+        self.text.push_str(text);
+        match quotes {
+            Quotes::None => self.pattern.push_str(&text.replace('\\', "\\\\")),
+            Quotes::Some => self.pattern.push_str(&braces::quoted(text)),
+        }
+    }
+
     fn piece(&mut self, piece: &WordPiece, quotes: Quotes) {
         match piece {
             WordPiece::Text(text) => {
                 let is_wild = || text.contains(['*', '?', '[', '{']) || may_choose(text);
                 self.is_pattern |= quotes == Quotes::None && is_wild();
-                self.text.push_str(text);
+                self.push(text, quotes);
             }
-            WordPiece::SingleQuotedText(text) => self.text.push_str(text),
+            WordPiece::SingleQuotedText(text) => self.push(text, Quotes::Some),
             WordPiece::AnsiCQuotedText(text) => match ansi_c(text) {
-                Some(text) => self.text.push_str(&text),
+                Some(text) => self.push(&text, Quotes::Some),
                 None => self.is_known = false,
             },
             WordPiece::DoubleQuotedSequence(pieces) | WordPiece::GettextDoubleQuotedSequence(pieces) => {
-                self.pieces(pieces, Quotes::Double);
+                self.pieces(pieces, Quotes::Some);
             }
-            WordPiece::TildeExpansion(TildeExpr::Home) => self.text.push('~'),
-            WordPiece::TildeExpansion(TildeExpr::UserHome(user)) => {
-                self.text.push('~');
-                self.text.push_str(user);
-            }
+            WordPiece::TildeExpansion(TildeExpr::Home) => self.push("~", quotes),
+            WordPiece::TildeExpansion(TildeExpr::UserHome(user)) => self.push(&format!("~{user}"), quotes),
             WordPiece::TildeExpansion(_) => self.is_known = false,
             WordPiece::ParameterExpansion(parameter) => self.parameter(parameter),
             WordPiece::CommandSubstitution(line) => self.substitution(line.clone()),
             WordPiece::BackquotedCommandSubstitution(line) => self.substitution(unescaped(line)),
             WordPiece::EscapeSequence(text) => {
-                self.text.push_str(text.strip_prefix('\\').unwrap_or(text).trim_start_matches('\n'));
+                let text = text.strip_prefix('\\').unwrap_or(text).trim_start_matches('\n');
+                self.push(text, Quotes::Some);
             }
             // Arithmetic can hold substitutions: `$(( $(rm x) ))`.
             WordPiece::ArithmeticExpression(expression) => {
@@ -113,9 +122,7 @@ impl Read {
         if let ParameterExpr::Parameter { parameter: Parameter::Named(name), indirect: false } = expression
             && PLACES.contains(&name.as_str())
         {
-            self.text.push('$');
-            self.text.push_str(name);
-            return;
+            return self.push(&format!("${name}"), Quotes::Some);
         }
         self.is_known = false;
         // `${x:-$(rm y)}`: words within words, told apart no further.

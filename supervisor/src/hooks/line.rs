@@ -1,12 +1,16 @@
 //! Command lines as facts: which commands they hold, which files and hosts those name.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+mod named;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::{Component, Path, PathBuf};
+
+use named::{Stands, named};
 
 use super::places::{expand, fact, host};
 use crate::core::action::{CommandPart, PathFact, Place};
 use crate::core::place::Grounds;
-use crate::core::shell::{self, Part, braces};
+use crate::core::shell::{self, Part};
 use crate::sys::files::{is_there, resolve};
 use crate::sys::grounds::Homes;
 
@@ -17,16 +21,13 @@ pub(super) fn read(
     homes: &Homes,
     grounds: &Grounds,
 ) -> (Vec<CommandPart>, Vec<String>) {
-    let mut at = At { dir: Some(dir.to_owned()), before: Vec::new(), homes, grounds };
+    let mut at = At::new(dir, homes, grounds);
     let mut hosts = Vec::new();
     let mut parts = Vec::new();
     for call in shell::read(line) {
         let (paths, written) = at.paths(&call);
         hosts.extend(call.words.iter().filter(|word| word.contains("://")).filter_map(|word| host(word)));
-        if call.program.as_deref() == Some("cd") {
-            let dir = entered(&call, at.dir.as_deref(), homes);
-            at.before.extend(std::mem::replace(&mut at.dir, dir).filter(|_| at.before.len() < BEFORE_MAX));
-        }
+        at.follow(&call);
         parts.push(CommandPart { call, paths, written });
     }
     hosts.sort();
@@ -36,47 +37,133 @@ pub(super) fn read(
 
 /// The most directories that a line may have left and still be in: `(cd /tmp); cat .ssh/id`.
 const BEFORE_MAX: usize = 16;
-/// The most words that one command's braces may make.
-const WORDS_MAX: usize = 1024;
-/// From so many bytes on the kernel takes nothing for a path: a message, a script.
-const PATH_BYTES: usize = 4096;
-
-/// Where a `cd` leads; none if that is not known.
-fn entered(call: &Part, dir: Option<&Path>, homes: &Homes) -> Option<PathBuf> {
-    let target = call.verb.as_deref().map_or_else(|| expand("~", homes), |word| expand(word, homes));
-    resolve(&target, dir.unwrap_or(Path::new("/")))
-        .filter(|_| !call.dynamic && (dir.is_some() || target.is_absolute()))
-}
+/// The most looks at a file system, each for a text in a directory, and so the most facts.
+const LOOKS_MAX: usize = 64 * 1024;
 
 /// Where a command is run.
 struct At<'a> {
     /// None where that is not known.
     dir: Option<PathBuf>,
     /// Where the line was before.
-    before: Vec<PathBuf>,
+    before: Before,
     homes: &'a Homes,
     grounds: &'a Grounds,
+    /// What was looked at already: a loop's values mean the same to each command in it.
+    seen: HashMap<(PathBuf, PathBuf), PathFact>,
+    left: usize,
 }
 
-impl At<'_> {
+/// Directories that a line may be in besides.
+#[derive(Clone, Default)]
+struct Before {
+    /// The last is the newest.
+    dirs: VecDeque<PathBuf>,
+    /// Whether there were more.
+    is_lost: bool,
+}
+
+impl Before {
+    fn add(&mut self, dir: PathBuf) {
+        self.dirs.retain(|other| *other != dir);
+        self.dirs.push_back(dir);
+        if self.dirs.len() > BEFORE_MAX {
+            self.dirs.pop_front();
+            self.is_lost = true;
+        }
+    }
+}
+
+impl<'a> At<'a> {
+    fn new(dir: &Path, homes: &'a Homes, grounds: &'a Grounds) -> Self {
+        let (dir, before) = (Some(dir.to_owned()), Before::default());
+        Self { dir, before, homes, grounds, seen: HashMap::new(), left: LOOKS_MAX }
+    }
+
+    /// Goes where a command leads those behind it.
+    fn follow(&mut self, call: &Part) {
+        let dir = match call.program.as_deref() {
+            // It may have been anywhere before that; the last is the likeliest.
+            Some("popd") => self.before.dirs.back().cloned(),
+            Some("pushd") if call.verb.is_none() && !call.dynamic => self.before.dirs.back().cloned(),
+            Some("cd") if call.words.iter().any(|word| word == "-") => self.before.dirs.back().cloned(),
+            Some("cd" | "pushd") => self.entered(call),
+            // What it runs is told behind it.
+            Some("env" | "sudo" | "doas") => {
+                return self.led(call).into_iter().for_each(|dir| self.before.add(dir));
+            }
+            _ => return,
+        };
+        if let Some(left) = std::mem::replace(&mut self.dir, dir) {
+            self.before.add(left);
+        }
+    }
+
+    /// Where a `cd` leads; none if that is not known.
+    fn entered(&self, call: &Part) -> Option<PathBuf> {
+        let target =
+            call.verb.as_deref().map_or_else(|| expand("~", self.homes), |word| expand(word, self.homes));
+        resolve(&target, self.dir.as_deref().unwrap_or(Path::new("/")))
+            .filter(|_| !call.dynamic && (self.dir.is_some() || target.is_absolute()))
+    }
+
+    /// Directories that a command is told to work in, each seen from the one before: `git -C x -C y`, `tar -C x`.
+    fn led(&self, call: &Part) -> Vec<PathBuf> {
+        let program = call.program.as_deref();
+        // To these it is a setting.
+        if matches!(program, Some("cargo" | "rustc")) {
+            return Vec::new();
+        }
+        let options = ["-C", "--chdir", "--directory", "--cwd", "-D"];
+        let options = &options[..if program == Some("sudo") { 5 } else { 4 }];
+        let (mut dirs, mut words) = (Vec::new(), call.words.iter());
+        let mut dir = self.dir.clone().unwrap_or_else(|| PathBuf::from("/"));
+        while let Some(word) = words.next() {
+            let named = options.iter().find_map(|option| match word.strip_prefix(option)? {
+                "" => words.next().map(String::as_str),
+                rest if option.starts_with("--") => rest.strip_prefix('='),
+                rest => Some(rest),
+            });
+            if let Some(found) = named.and_then(|named| resolve(&expand(named, self.homes), &dir)) {
+                dir = found;
+                dirs.push(dir.clone());
+            }
+        }
+        dirs
+    }
+
     /// The files that a command may name, and those of them that it may be told to write.
-    fn paths(&self, call: &Part) -> (Vec<PathFact>, Vec<PathFact>) {
+    fn paths(&mut self, call: &Part) -> (Vec<PathFact>, Vec<PathFact>) {
+        self.known_paths(call).unwrap_or_else(|| {
+            // What nobody can count could be anything.
+            let path = self.dir.clone().unwrap_or_else(|| PathBuf::from("/"));
+            (vec![PathFact { path, place: Place::Secret }], Vec::new())
+        })
+    }
+
+    fn known_paths(&mut self, call: &Part) -> Option<(Vec<PathFact>, Vec<PathFact>)> {
         let (mut found, mut written) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         let writes: HashSet<&str> = call.writes.iter().map(String::as_str).collect();
-        let patterns = Patterns::of(call);
-        let Some(named) = named(call, &patterns, self.dir.as_deref()) else {
-            // What nobody can count could be anything.
-            let dir = self.dir.clone().unwrap_or_else(|| PathBuf::from("/"));
-            return (vec![PathFact { path: dir, place: Place::Secret }], written);
-        };
-        for (word, stands, text) in named {
-            for fact in self.facts(&text, patterns.0.contains_key(word)) {
+        let led = self.led(call);
+        let mut here: Vec<PathBuf> = self.dir.iter().cloned().collect();
+        // Of git it is known that this is where it works.
+        here.extend(led.last().filter(|_| call.program.as_deref() == Some("git")).cloned());
+        here.dedup();
+        let mut before = self.before.clone();
+        led.into_iter().for_each(|dir| before.add(dir));
+        let mut looks = 0;
+        let named = named(call, &mut |text| {
+            looks += here.len();
+            looks < LOOKS_MAX && !text.is_empty() && here.iter().any(|dir| is_there(&dir.join(text)))
+        })?;
+        self.left = self.left.checked_sub(looks)?;
+        for named in named {
+            for fact in self.facts(&named.text, &here, &before, named.is_pattern)? {
                 // What a variable says of places elsewhere is not yet a look at them.
-                if stands == Stands::Value && fact.place == Place::Outside {
+                if named.stands == Stands::Value && fact.place == Place::Outside {
                     continue;
                 }
-                if writes.contains(word) && seen.insert((fact.clone(), true)) {
+                if writes.contains(named.word) && seen.insert((fact.clone(), true)) {
                     written.push(fact.clone());
                 }
                 if seen.insert((fact.clone(), false)) {
@@ -84,126 +171,57 @@ impl At<'_> {
                 }
             }
         }
-        (found, written)
+        Some((found, written))
     }
 
-    /// What a text means here, and where the line was before if that is out of bounds there.
-    fn facts(&self, text: &str, is_pattern: bool) -> Vec<PathFact> {
+    /// What a text means here, and where the line was before if that is out of bounds there; none where that is too much.
+    fn facts(
+        &mut self,
+        text: &str,
+        here: &[PathBuf],
+        before: &Before,
+        is_pattern: bool,
+    ) -> Option<Vec<PathFact>> {
         let path = expand(text, self.homes);
-        let here = match &self.dir {
-            Some(dir) => self.fact(&path, dir, is_pattern),
-            None if path.is_absolute() => self.fact(&path, Path::new("/"), is_pattern),
+        let mut facts = Vec::new();
+        if path.is_absolute() {
+            facts.push(self.fact(&path, Path::new("/"), is_pattern)?);
+        } else if here.is_empty() {
             // Below a directory that nobody knows.
-            None => PathFact { path: path.clone(), place: Place::Outside },
-        };
-        let before = self.before.iter().filter(|_| !path.is_absolute());
-        let before = before.map(|dir| self.fact(&path, dir, is_pattern));
-        let mut facts = vec![here];
-        facts.extend(before.filter(|fact| matches!(fact.place, Place::Secret | Place::GitMetadata)));
-        facts
-    }
-
-    fn fact(&self, path: &Path, dir: &Path, is_pattern: bool) -> PathFact {
-        let fact = fact(path, dir, self.grounds);
-        let place = match fact.place {
-            Place::Secret => Place::Secret,
-            _ if self.grounds.may_mean_secret(&fact.path) => Place::Secret,
-            _ if is_pattern && self.grounds.may_mean_git(&fact.path) => Place::GitMetadata,
-            place => place,
-        };
-        PathFact { place, ..fact }
-    }
-}
-
-/// Where in a command a word stands.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stands {
-    Argument,
-    Value,
-    Redirect,
-}
-
-/// The patterns of a command by their texts: the same text may stand there with quotes and without.
-struct Patterns<'a>(HashMap<String, Vec<&'a str>>);
-
-impl<'a> Patterns<'a> {
-    fn of(call: &'a Part) -> Self {
-        let mut found: HashMap<String, Vec<&str>> = HashMap::new();
-        for pattern in &call.patterns {
-            found.entry(braces::text(pattern)).or_default().push(pattern);
+            facts.push(PathFact { path: path.clone(), place: Place::Outside });
         }
-        found.values_mut().for_each(|patterns| {
-            patterns.sort_unstable();
-            patterns.dedup();
+        // It may have been quoted, and is the name of a directory then.
+        let literal = Some(Path::new(text)).filter(|literal| {
+            *literal != path && literal.components().any(|part| part == Component::ParentDir)
         });
-        Self(found)
-    }
-
-    /// What a word stands for, and how many of that its braces make; none where that is more than `most`.
-    fn made(&self, word: &str, most: usize) -> Option<(Vec<String>, usize)> {
-        let (mut made, mut count) = (Vec::new(), 0);
-        for pattern in self.0.get(word).into_iter().flatten().filter(|pattern| pattern.contains('{')) {
-            let more = braces::expanded(pattern, most - count)?;
-            count += more.len();
-            made.extend(more);
-        }
-        if made.is_empty() {
-            made.push(word.to_owned());
-        }
-        Some((made, count))
-    }
-}
-
-/// What of a command may be a path, each with its word: what is written like one, and what is the name of a file. None
-/// where that is too much.
-fn named<'a>(
-    call: &'a Part,
-    patterns: &Patterns<'_>,
-    dir: Option<&Path>,
-) -> Option<Vec<(&'a str, Stands, String)>> {
-    let is_named = |text: &str| dir.is_some_and(|dir| !text.is_empty() && is_there(&dir.join(text)));
-    let is_path = |text: &str| text.contains('/') || text.starts_with(['~', '$', '.']) || is_named(text);
-    let is_git = call.program.as_deref() == Some("git");
-    let (mut named, mut left) = (Vec::new(), WORDS_MAX);
-    let mut add = |word: &'a str, stands: Stands| {
-        let (made, count) = patterns.made(word, left)?;
-        left -= count;
-        for made in made {
-            let within = within(&made, is_git);
-            // What has a name before its value is seldom a path itself.
-            let whole = Some(made.as_str()).filter(|word| within.is_empty() || is_named(word));
-            let texts = whole.into_iter().chain(within).filter(|text| is_path(text));
-            if stands == Stands::Redirect {
-                named.push((word, stands, made));
-            } else {
-                named.extend(texts.map(|text| (word, stands, text.to_owned())));
+        for path in [Some(path.as_path()), literal].into_iter().flatten().filter(|path| path.is_relative()) {
+            if before.is_lost {
+                facts.push(PathFact { path: path.to_owned(), place: Place::Secret });
+            }
+            for dir in here {
+                facts.push(self.fact(path, dir, is_pattern)?);
+            }
+            for dir in &before.dirs {
+                let fact = self.fact(path, dir, is_pattern)?;
+                facts.extend(
+                    Some(fact).filter(|fact| matches!(fact.place, Place::Secret | Place::GitMetadata)),
+                );
             }
         }
-        Some(())
-    };
-    let words = [(&call.words, Stands::Argument), (&call.values, Stands::Value)];
-    for (words, stands) in words {
-        for word in words.iter().filter(|word| !word.contains("://")) {
-            add(word, stands)?;
-        }
+        Some(facts)
     }
-    for word in &call.redirects {
-        add(word, Stands::Redirect)?;
-    }
-    named.retain(|(.., text)| text.len() < PATH_BYTES);
-    Some(named)
-}
 
-/// What in a word may be a path: `--output=x`, `of=x`, `-fdir/x`, `-d @x`, `HEAD:x`.
-fn within(word: &str, is_git: bool) -> Vec<&str> {
-    let after = |sign| word.split_once(sign).filter(|(name, _)| !name.contains('/')).map(|(_, value)| value);
-    let letters = word.strip_prefix('-').filter(|rest| !rest.starts_with('-') && rest.contains('/'));
-    let letters = letters.and_then(|rest| rest.get(rest.chars().next()?.len_utf8()..));
-    let found = [after('='), letters, after(':').filter(|_| is_git), word.strip_prefix('@')];
-    let mut found: Vec<&str> = found.into_iter().flatten().collect();
-    let marked = after('=').and_then(|value| value.strip_prefix('@'));
-    found.extend(marked);
-    found
+    fn fact(&mut self, path: &Path, dir: &Path, is_pattern: bool) -> Option<PathFact> {
+        self.left = self.left.checked_sub(1)?;
+        let key = (dir.to_owned(), path.to_owned());
+        let fact = self.seen.entry(key).or_insert_with(|| {
+            let found = fact(path, dir, self.grounds);
+            let is_secret = found.place == Place::Secret || self.grounds.may_mean_secret(&found.path);
+            PathFact { place: if is_secret { Place::Secret } else { found.place }, ..found }
+        });
+        let is_git = fact.place != Place::Secret && is_pattern && self.grounds.may_mean_git(&fact.path);
+        Some(PathFact { place: if is_git { Place::GitMetadata } else { fact.place }, ..fact.clone() })
+    }
 }
 
 #[cfg(test)]
@@ -236,25 +254,43 @@ mod tests {
             (
                 "grep -fsrc/x --file=src/y @src/z -F a=@src/a >b",
                 vec![
+                    "Worktree W/-fsrc/x",
                     "Worktree W/src/x",
+                    "Worktree W/--file=src/y",
                     "Worktree W/src/y",
+                    "Worktree W/@src/z",
                     "Worktree W/src/z",
+                    "Worktree W/a=@src/a",
                     "Worktree W/@src/a",
                     "Worktree W/src/a",
                     "Worktree W/b",
                 ],
             ),
-            ("git show HEAD:src/x", vec!["Worktree W/src/x"]),
+            (
+                "git show HEAD:src/x a/b:src/y",
+                vec!["Worktree W/HEAD:src/x", "Worktree W/src/x", "Worktree W/a/b:src/y", "Worktree W/src/y"],
+            ),
+            ("cat a=/../../../config.toml", vec!["Secret /h/agentsup/config.toml", "Outside /config.toml"]),
             ("cat /etc/hosts", vec!["Outside /etc/hosts"]),
             ("cat ~/.ssh/id $HOME/x", vec!["Secret /h/.ssh/id", "Outside /h/x"]),
             (
                 "echo x > /etc/x 2>> ../../config.toml",
                 vec!["Outside /etc/x", "Secret /h/agentsup/config.toml"],
             ),
-            ("dd of=/dev/sda if=a", vec!["Outside /dev/sda"]),
-            ("tool --out=/etc/x", vec!["Outside /etc/x"]),
+            ("dd of=/dev/sda if=a", vec!["Worktree W/of=/dev/sda", "Outside /dev/sda"]),
+            ("tool --out=/etc/x", vec!["Worktree W/--out=/etc/x", "Outside /etc/x"]),
             ("bash -c 'rm /etc/x'", vec!["Worktree W/rm /etc/x", "Outside /etc/x"]),
-            ("git -C /h/repo log", vec!["Outside /h/repo"]),
+            ("git -C /h/repo log ./a", vec!["Outside /h/repo", "Worktree W/a", "Outside /h/repo/a"]),
+            (
+                "tar -C /h -c .ssh/id ./a",
+                vec!["Outside /h", "Worktree W/.ssh/id", "Secret /h/.ssh/id", "Worktree W/a"],
+            ),
+            ("cat ~+/a $PWD/b ${PWD}c", vec!["Worktree W/a", "Worktree W/b", "Secret W/\0"]),
+            (
+                "pushd /h; popd; cat ./a .ssh/id",
+                vec!["Outside /h", "Worktree W/a", "Worktree W/.ssh/id", "Secret /h/.ssh/id"],
+            ),
+            ("cd /h; cd -; cat ./a", vec!["Outside /h", "Worktree W/a"]),
             ("cat .git/config", vec!["GitMetadata W/.git/config"]),
             ("cd /etc && cat ./hosts", vec!["Outside /etc", "Outside /etc/hosts"]),
             ("cd \"$X\" && cat ./hosts", vec!["Outside ./hosts"]),
@@ -277,6 +313,18 @@ mod tests {
         ] {
             assert_eq!(facts(line).0, expected, "{line}");
         }
+    }
+
+    /// A hook holds up its agent, and what it finds is kept.
+    #[test]
+    fn what_a_line_may_name_is_bounded() {
+        let values: String = (0..1000).map(|n| format!(" a/{n}")).collect();
+        let dirs: String = (0..16).map(|n| format!("cd /d/{n}; ")).collect();
+        let body = "cat $d ./x; ".repeat(100);
+        let (found, _) = facts(&format!("{dirs}for d in{values}; do {body}done"));
+        assert!(found.len() <= LOOKS_MAX && found.last().is_some_and(|fact| fact.starts_with("Secret")));
+        let (found, _) = facts(&format!("git add{values}"));
+        assert_eq!(found.len(), 1000);
     }
 
     #[test]

@@ -9,13 +9,14 @@ use super::line;
 use super::places::{expand, fact, host};
 use crate::agents::Adapter;
 use crate::agents::wire::ToolCall;
-use crate::core::action::{Facts, PathFact, Place, ToolAction, ToolSource};
+use crate::core::action::{CommandPart, Facts, PathFact, Place, ToolAction, ToolSource};
 use crate::core::canonical::{self, CanonicalError};
 use crate::core::data::{Carried, DataRules, Destination};
 use crate::core::detect::Form;
 use crate::core::manifest::BuiltinClass;
 use crate::core::place::{Grounds, place};
 use crate::core::run::Run;
+use crate::core::shell::Part;
 use crate::sys::files::resolve;
 pub use crate::sys::grounds::Homes;
 
@@ -53,7 +54,12 @@ pub fn normalise(
     facts.paths.extend(call.paths.iter().map(|path| fact(Path::new(path), dir, &own)));
     if let Some(command) = &call.command {
         facts.paths.extend(secrets_named(command, dir, homes, &own));
-        (facts.parts, facts.hosts) = line::read(command, dir, homes, &own);
+        if command.len() <= COMMAND_BYTES {
+            (facts.parts, facts.hosts) = line::read(command, dir, homes, &own);
+        } else {
+            let call = Part { opaque: true, ..Part::default() };
+            facts.parts.push(CommandPart { call, ..CommandPart::default() });
+        }
     }
     // An address that we cannot read the agent may: as it stands it is on no list of allowed hosts.
     facts.hosts.extend(call.urls.iter().map(|address| host(address).unwrap_or_else(|| address.clone())));

@@ -24,21 +24,31 @@ pub(super) fn host(address: &str) -> Option<String> {
 }
 
 /// A word of a command line as a path, home directories put in. Another user's is taken for this one's, so that what is a
-/// credential here is one there.
+/// credential here is one there, and a directory that the line was in before for the one that it is in.
 pub(super) fn expand(word: &str, homes: &Homes) -> PathBuf {
-    let names = ["$HOME", "${HOME}", "$AGENTSUP_HOME"];
-    let (name, rest) = match word.split_once('/') {
-        Some((name, rest)) => (name, rest.trim_start_matches('/')),
-        None => (word, ""),
-    };
-    if !name.starts_with('~') && !names.contains(&name) {
-        return PathBuf::from(word);
+    let of_shell = ["$PWD", "${PWD}", "$OLDPWD", "${OLDPWD}"];
+    let below_slash = word.trim_start_matches('/');
+    if let Some(name) = of_shell.iter().find(|name| below_slash.starts_with(**name)) {
+        let rest = &below_slash[name.len()..];
+        // No path has a zero in it: what begins with its name is a directory beside it, which could be anything.
+        let is_below = rest.is_empty() || rest.starts_with('/');
+        return PathBuf::from(if is_below { format!(".{rest}") } else { "\0".to_owned() });
     }
-    match (&homes.home, homes.own.first()) {
-        (_, Some(own)) if name == "$AGENTSUP_HOME" => own.join(rest),
-        // The directory that it is in.
-        _ if name == "~+" => Path::new(".").join(rest),
-        (Some(home), _) => home.join(rest),
-        _ => PathBuf::from(word),
+    let (name, rest) = word.split_once('/').unwrap_or((word, ""));
+    if matches!(name, "~+" | "~-") {
+        return Path::new(".").join(rest.trim_start_matches('/'));
+    }
+    let mut made = word.to_owned();
+    for (names, dir) in [
+        (["${AGENTSUP_HOME}", "$AGENTSUP_HOME"], homes.own.first()),
+        (["${HOME}", "$HOME"], homes.home.as_ref()),
+    ] {
+        let Some(dir) = dir.and_then(|dir| dir.to_str()) else { continue };
+        made = names.iter().fold(made, |made, name| made.replace(name, dir));
+    }
+    let rest = made.split_once('/').map_or("", |(_, rest)| rest.trim_start_matches('/'));
+    match &homes.home {
+        Some(home) if name.starts_with('~') => home.join(rest),
+        _ => PathBuf::from(made),
     }
 }

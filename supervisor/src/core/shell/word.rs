@@ -28,8 +28,8 @@ pub(super) struct Read {
 /// Stands among the lines for one that cannot be read.
 pub(super) const HIDDEN: &str = "\0";
 
-/// Variables whose value does not depend on the line.
-const PLACES: [&str; 2] = ["HOME", "AGENTSUP_HOME"];
+/// Variables of which is known what they say.
+const PLACES: [&str; 4] = ["HOME", "AGENTSUP_HOME", "PWD", "OLDPWD"];
 
 /// Reads a word.
 pub(super) fn read(word: &ast::Word) -> Read {
@@ -97,7 +97,8 @@ impl Read {
             }
             WordPiece::TildeExpansion(TildeExpr::Home) => self.push("~", quotes),
             WordPiece::TildeExpansion(TildeExpr::UserHome(user)) => self.push(&format!("~{user}"), quotes),
-            WordPiece::TildeExpansion(_) => self.is_known = false,
+            // One that the line was in before is taken for the one that it is in.
+            WordPiece::TildeExpansion(_) => self.push("~+", quotes),
             WordPiece::ParameterExpansion(parameter) => self.parameter(parameter),
             WordPiece::CommandSubstitution(line) => self.substitution(line.clone()),
             WordPiece::BackquotedCommandSubstitution(line) => self.substitution(unescaped(line)),

@@ -85,15 +85,19 @@ impl Mirror {
         Self { git, dir }
     }
 
-    /// The commit that a branch of the repository at `url` is at; none if there is no such branch.
+    /// The commit that a branch of the repository at `url` is at; none if there is no such branch. The copy has no part in
+    /// it.
     ///
     /// # Errors
     /// `Git` with git's own words when the repository cannot be reached or does not let the user in.
     pub fn remote_tip(&self, url: &str, branch: &str) -> Result<Option<CommitId>, WorktreeError> {
-        self.make_directory()?;
+        let beside = self.dir.parent().unwrap_or(&self.dir);
+        std::fs::create_dir_all(beside).map_err(WorktreeError::io("make", beside))?;
         let full = format!("refs/heads/{branch}");
         let args = ["ls-remote", "--quiet", "--", url, &full];
-        let found = remote(self.git.discover(&self.dir), url).args(args).run()?;
+        // In no repository: what is wrong with the copy, or is configured above it, has no part in the answer.
+        let nowhere = Location { git_dir: beside.to_owned(), common_dir: beside.to_owned(), work_tree: None };
+        let found = remote(self.git.at(&nowhere), url).args(args).run()?;
         let line = String::from_utf8_lossy(&found.stdout);
         let of_branch = |line: &str| {
             let (id, name) = line.split_once('\t')?;
@@ -106,18 +110,18 @@ impl Mirror {
         }
     }
 
-    /// Fetches a branch: its commits and all they hold. Tags, notes and other branches stay where they are.
+    /// Fetches a branch that was found at `tip`: its commits and all they hold. Tags, notes and other branches stay where
+    /// they are. Returns where the branch is by now.
     ///
     /// # Errors
-    /// `TargetMissing` without such a branch; `Git` when it cannot be reached or holds what git takes for broken.
-    pub fn fetch(&self, url: &str, branch: &str) -> Result<CommitId, WorktreeError> {
-        let missing = || WorktreeError::TargetMissing { branch: branch.to_owned() };
-        let tip = self.remote_tip(url, branch)?.ok_or_else(missing)?;
-        self.init(&tip)?;
+    /// `CommitMissing` when it did not come; `Git` when it cannot be reached, when it holds what git takes for broken, and
+    /// when the copy cannot be read or written.
+    pub fn fetch(&self, url: &str, branch: &str, tip: &CommitId) -> Result<CommitId, WorktreeError> {
+        self.init(tip)?;
         let fetched = &OsString::from(format!("{FETCHED}^{{commit}}"));
         // The ref moves once all was received and found whole.
-        if self.parsed(fetched)?.as_ref() == Some(&tip) {
-            return Ok(tip);
+        if self.parsed(fetched)?.as_ref() == Some(tip) {
+            return Ok(tip.clone());
         }
         let refspec = format!("+refs/heads/{branch}:{FETCHED}");
         let args = [
@@ -133,16 +137,17 @@ impl Mirror {
             &refspec,
         ];
         remote(self.call(), url).transfers().args(args).run()?;
-        self.parsed(fetched)?.ok_or_else(missing)
+        self.parsed(fetched)?.ok_or_else(|| WorktreeError::CommitMissing { commit: tip.clone() })
     }
 
-    /// Whether everything in `ancestor` is in `descendant`; no if either is not here.
+    /// Whether everything in `ancestor` is in `descendant`.
     ///
     /// # Errors
-    /// When the copy cannot be read.
+    /// `CommitMissing` when `ancestor` is not here, or not whole: a copy that had it once has lost it. When the copy cannot
+    /// be read.
     pub fn contains(&self, descendant: &CommitId, ancestor: &CommitId) -> Result<bool, WorktreeError> {
         if !self.has_commit(ancestor)? {
-            return Ok(false);
+            return Err(WorktreeError::CommitMissing { commit: ancestor.clone() });
         }
         let args = ["merge-base", "--is-ancestor", ancestor.as_str(), descendant.as_str()];
         let answer = self.call().args(args).outcome()?;
@@ -156,7 +161,7 @@ impl Mirror {
     /// Everything below a directory of a commit, in git's order; none if the commit has no such directory.
     ///
     /// # Errors
-    /// `TooMany` beyond `limit` entries.
+    /// `TooMany` beyond `limit` entries. When the copy cannot be read.
     pub fn entries(
         &self,
         commit: &CommitId,
@@ -261,17 +266,26 @@ impl Mirror {
         remote(self.call(), url).args(args).run().map(drop)
     }
 
+    /// The tree of a directory; none if the commit has no such directory.
     fn tree_at(&self, commit: &CommitId, directory: &Path) -> Result<Option<CommitId>, WorktreeError> {
         let names = directory.components().filter_map(|part| match part {
             Component::Normal(name) => Some(name.as_bytes()),
             _ => None,
         });
         let path = names.collect::<Vec<_>>().join(&b'/');
-        let object = [commit.as_str().as_bytes(), b":", &path].concat();
-        match self.parsed(OsStr::from_bytes(&object))? {
-            // A name alone does not say what it names.
-            Some(found) => self.parsed(OsStr::new(&format!("{found}^{{tree}}"))),
-            None => Ok(None),
+        if path.is_empty() {
+            return Ok(Some(commit.clone()));
+        }
+        // It fails where a tree on the way there cannot be read, which `rev-parse` does not tell from one that is not there.
+        let args = ["ls-tree", "-z", "--full-tree", commit.as_str(), "--"].map(OsStr::new);
+        let listed = self.call().args(args.into_iter().chain([OsStr::from_bytes(&path)])).run()?;
+        let Some(record) = listed.records().next() else { return Ok(None) };
+        let facts = record.split(|byte| *byte == b'\t').next().unwrap_or_default();
+        let facts = String::from_utf8_lossy(facts);
+        match facts.split(' ').collect::<Vec<_>>()[..] {
+            [_, "tree", id] => CommitId::parse(id).map(Some).ok_or_else(|| listed.unreadable()),
+            [_, _, _] => Ok(None),
+            _ => Err(listed.unreadable()),
         }
     }
 

@@ -1,8 +1,10 @@
 //! What is kept of a registry on the disk, and what comes of it when that is not what was written.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
-use super::{ORG, Org};
+use super::{NO_RUNS, ORG, Org};
 
 #[test]
 fn nothing_comes_after_what_nobody_knows_any_more_until_somebody_accepts_it() {
@@ -74,9 +76,14 @@ fn what_cannot_be_cleared_away_keeps_nothing_from_coming_into_force() {
     assert!(listed.stdout.contains("org/no-tools"), "{listed}");
 }
 
+/// The copy of the registry.
+fn mirror(org: &Org) -> PathBuf {
+    org.home.agentsup().join("state/registry/mirror.git")
+}
+
 /// Writes over an object in the packs of the copy.
 fn damage(org: &Org, object: &str) {
-    let mirror = org.home.agentsup().join("state/registry/mirror.git");
+    let mirror = mirror(org);
     let packs = std::fs::read_dir(mirror.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
     for pack in packs.filter(|path| path.extension().is_some_and(|end| end == "pack")) {
         let index = pack.with_extension("idx").display().to_string();
@@ -98,14 +105,52 @@ fn damage(org: &Org, object: &str) {
 fn a_copy_that_cannot_be_read_any_more_is_set_aside_and_fetched_anew() {
     let org = Org::new("");
     org.merge("agents/org.cedar", ORG, "Forbid tools");
-    let commit = org.sync(0, &[])["commit"].as_str().unwrap().to_owned();
-    let registry = org.home.agentsup().join("state/registry");
-    damage(&org, &org.git(&["rev-parse", "HEAD:agents/org.cedar"]));
-    std::fs::remove_file(registry.join(&commit).join("org.cedar")).unwrap();
-    let synced = org.sync(0, &[]);
-    assert_eq!((&synced["state"], &synced["commit"]), (&json!("current"), &json!(commit)));
-    assert!(registry.join(&commit).join("org.cedar").exists());
-    assert!(registry.join("mirror.git.aside").exists());
+    let first = org.sync(0, &[])["commit"].as_str().unwrap().to_owned();
+    let aside = org.home.agentsup().join("state/registry/mirror.git.aside");
+    for lost in ["HEAD:agents/org.cedar", "HEAD^{tree}", "HEAD:agents"] {
+        damage(&org, &org.git(&["rev-parse", lost]));
+        let kept = org.home.agentsup().join("state/registry").join(&first).join("org.cedar");
+        std::fs::remove_file(&kept).unwrap();
+        let synced = org.sync(0, &[]);
+        assert_eq!((&synced["state"], &synced["commit"]), (&json!("current"), &json!(first)), "{lost}");
+        assert!(kept.exists());
+        std::fs::remove_dir_all(&aside).unwrap();
+    }
+    // What is in force is known to be in what comes after it, or not, by a copy that has it.
+    let second = org.merge("agents/org.cedar", NO_RUNS, "Forbid runs");
+    damage(&org, &first);
+    assert_eq!(org.sync(0, &[])["commit"], json!(second));
+    std::fs::remove_dir_all(&aside).unwrap();
+    damage(&org, &second);
+    org.git(&["push", "--quiet", "--force", "origin", &format!("{first}:main")]);
+    assert_eq!(org.sync(96, &[])["state"], "rewound");
+    std::fs::remove_dir_all(&aside).unwrap();
+    assert_eq!(org.sync(96, &[])["state"], "rewound");
+    assert!(!aside.exists(), "another copy of the same says the same");
+}
+
+#[test]
+fn a_copy_that_cannot_be_fetched_into_any_more_is_set_aside_and_fetched_anew() {
+    let org = Org::new("");
+    org.sync(0, &[]);
+    let (copy, aside) = (mirror(&org), org.home.agentsup().join("state/registry/mirror.git.aside"));
+    for (number, file) in
+        ["refs/agentsup/fetched", "HEAD", "config", "refs/agentsup/fetched.lock"].iter().enumerate()
+    {
+        std::fs::write(copy.join(file), "[").unwrap();
+        let next = org.merge("agents/org.cedar", &format!("{ORG}// {number}\n"), "Forbid tools");
+        assert_eq!(org.sync(0, &[])["commit"], json!(next), "{file}");
+        std::fs::remove_dir_all(&aside).unwrap();
+    }
+    // What the repository itself holds is no better in another copy, and no reason to fetch that again and again.
+    let nobody = format!("tree {}\nauthor nobody\n\nBreak it\n", org.git(&["rev-parse", "HEAD^{tree}"]));
+    org.write("nobody", &nobody);
+    let bad = org.git(&["hash-object", "-t", "commit", "-w", "--literally", "nobody"]);
+    org.git(&["push", "--quiet", "--force", "origin", &format!("{bad}:main")]);
+    org.home.run(&["sync"]).exits(97);
+    std::fs::remove_dir_all(&aside).unwrap();
+    org.home.run(&["sync"]).exits(97);
+    assert!(!aside.exists());
 }
 
 #[test]

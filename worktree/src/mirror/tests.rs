@@ -20,6 +20,32 @@ fn path_url(fixture: &Fixture) -> String {
     fixture.main().display().to_string()
 }
 
+/// What a look does: asks for the tip, and fetches that.
+fn fetch(mirror: &Mirror, url: &str, branch: &str) -> Result<CommitId, WorktreeError> {
+    let missing = || WorktreeError::TargetMissing { branch: branch.to_owned() };
+    let tip = mirror.remote_tip(url, branch)?.ok_or_else(missing)?;
+    mirror.fetch(url, branch, &tip)
+}
+
+/// Writes over an object in the packs of the copy.
+fn damage(fixture: &Fixture, mirror: &Mirror, object: &CommitId) {
+    let packs = fs::read_dir(mirror.dir.join("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+    for pack in packs.filter(|path| path.extension().is_some_and(|end| end == "pack")) {
+        let index = pack.with_extension("idx").display().to_string();
+        let listed = fixture.run(&mirror.dir, ["verify-pack", "-v", &index]);
+        let Some(line) = listed.lines().find(|line| line.starts_with(object.as_str())) else { continue };
+        let number = |at: usize| line.split_whitespace().nth(at).unwrap().parse::<usize>().unwrap();
+        let (length, offset) = (number(3), number(4));
+        let mut bytes = fs::read(&pack).unwrap();
+        bytes[offset..offset + length].fill(0);
+        // Packs are read-only.
+        fs::remove_file(&pack).unwrap();
+        fs::write(&pack, bytes).unwrap();
+        return;
+    }
+    panic!("{object} is in no pack");
+}
+
 fn names(entries: &[Entry]) -> Vec<String> {
     entries.iter().map(|entry| entry.path.to_string_lossy().into_owned()).collect()
 }
@@ -31,8 +57,8 @@ fn a_branch_is_fetched_and_read_without_a_checkout() {
     fixture.write(&fixture.main(), "agents/bytes", b"\0\n\xff\n");
     let tip = fixture.commit(&fixture.main(), "second");
     let mirror = mirror(&fixture);
-    assert_eq!(mirror.fetch(&path_url(&fixture), "main").unwrap(), tip);
-    assert_eq!(mirror.fetch(&path_url(&fixture), "main").unwrap(), tip, "and again");
+    assert_eq!(fetch(&mirror, &path_url(&fixture), "main").unwrap(), tip);
+    assert_eq!(fetch(&mirror, &path_url(&fixture), "main").unwrap(), tip, "and again");
 
     let entries = mirror.entries(&tip, Path::new("agents"), LIMIT).unwrap().unwrap();
     assert_eq!(names(&entries), ["bytes", "teams/a.yaml"]);
@@ -55,7 +81,7 @@ fn contents_are_bounded() {
     fixture.write(&fixture.main(), "large", vec![b'x'; 4000]);
     let tip = fixture.commit(&fixture.main(), "large");
     let mirror = mirror(&fixture);
-    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    fetch(&mirror, &path_url(&fixture), "main").unwrap();
     let entries = mirror.entries(&tip, Path::new(""), LIMIT).unwrap().unwrap();
     let large = &entries.iter().find(|entry| entry.path == Path::new("large")).unwrap().id;
     assert_eq!(mirror.contents(&[large], 4000).unwrap()[0].len(), 4000);
@@ -74,7 +100,7 @@ fn links_and_submodules_are_told_and_never_followed() {
     fixture.commit(&inner, "inner");
     let tip = fixture.commit(&fixture.main(), "hostile");
     let mirror = mirror(&fixture);
-    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    fetch(&mirror, &path_url(&fixture), "main").unwrap();
     let entries = mirror.entries(&tip, Path::new(""), LIMIT).unwrap().unwrap();
     let kind = |name: &str| entries.iter().find(|entry| entry.path == Path::new(name)).unwrap().kind;
     assert_eq!(
@@ -87,10 +113,10 @@ fn links_and_submodules_are_told_and_never_followed() {
 fn what_cannot_be_had_is_said() {
     let fixture = Fixture::new();
     let mirror = mirror(&fixture);
-    let error = mirror.fetch(&path_url(&fixture), "absent").unwrap_err();
+    let error = fetch(&mirror, &path_url(&fixture), "absent").unwrap_err();
     assert!(matches!(&error, WorktreeError::TargetMissing { branch } if branch == "absent"), "{error}");
     let nowhere = fixture.root().join("nowhere").display().to_string();
-    assert!(matches!(mirror.fetch(&nowhere, "main"), Err(WorktreeError::Git { .. })));
+    assert!(matches!(fetch(&mirror, &nowhere, "main"), Err(WorktreeError::Git { .. })));
 }
 
 #[test]
@@ -99,11 +125,11 @@ fn an_address_is_never_a_command() {
     let trap = fixture.root().join("trap");
     let mirror = mirror(&fixture);
     for address in [format!("ext::touch {}", trap.display()), format!("fd::{}", trap.display())] {
-        let error = mirror.fetch(&address, "main").unwrap_err();
+        let error = fetch(&mirror, &address, "main").unwrap_err();
         assert!(error.to_string().contains("not allowed"), "{error}");
     }
     let option = format!("--upload-pack=touch {}", trap.display());
-    assert!(mirror.fetch(&option, "main").is_err());
+    assert!(fetch(&mirror, &option, "main").is_err());
     assert!(!trap.exists());
 }
 
@@ -135,7 +161,7 @@ fn nobody_is_followed_to_another_address() {
         write!(stream, "{head}{place}\r\n\r\n").unwrap();
         String::from_utf8_lossy(&request[..length]).into_owned()
     });
-    let error = mirror(&fixture).fetch(&format!("{address}/agents"), "main").unwrap_err();
+    let error = fetch(&mirror(&fixture), &format!("{address}/agents"), "main").unwrap_err();
     assert!(answers.join().unwrap().starts_with("GET /agents/info/refs"));
     assert!(error.to_string().contains("301"), "{error}");
     assert!(!was_visited(&second));
@@ -144,32 +170,86 @@ fn nobody_is_followed_to_another_address() {
 #[test]
 fn what_is_to_be_encrypted_is_never_fetched_in_the_clear() {
     let fixture = Fixture::new();
-    let mirror = mirror(&fixture);
-    mirror.fetch(&path_url(&fixture), "main").unwrap();
     let (door, address) = door();
     // Whatever leads there: a redirection, or the user's own settings.
-    let instead = format!("url.{address}/.insteadOf");
-    fixture.run(&mirror.dir, ["config", &instead, "https://agents.invalid/"]);
-    fixture.run(&mirror.dir, ["config", "protocol.http.allow", "always"]);
-    let error = mirror.fetch("https://agents.invalid/agents", "main").unwrap_err();
-    assert!(error.to_string().contains("transport 'http' not allowed"), "{error}");
+    let settings = fixture.root().join("settings");
+    let instead = format!("[url \"{address}/\"]\n\tinsteadOf = https://agents.invalid/\n");
+    fs::write(&settings, format!("{instead}[protocol \"http\"]\n\tallow = always\n")).unwrap();
+    let git = fixture.git.clone().with_env("GIT_CONFIG_GLOBAL", &settings);
+    let mirror = Mirror { git, ..mirror(&fixture) };
+    let tip = fixture.tip(&fixture.main(), "HEAD");
+    let url = "https://agents.invalid/agents";
+    for error in [mirror.remote_tip(url, "main").unwrap_err(), mirror.fetch(url, "main", &tip).unwrap_err()] {
+        assert!(error.to_string().contains("transport 'http' not allowed"), "{error}");
+    }
     assert!(!was_visited(&door));
+}
+
+#[test]
+fn a_copy_that_cannot_be_fetched_into_says_so_and_has_no_part_in_what_is_asked() {
+    let fixture = Fixture::new();
+    let mirror = mirror(&fixture);
+    let url = path_url(&fixture);
+    let tip = fixture.tip(&fixture.main(), "main");
+    let empty = |file: &str| fs::write(mirror.dir.join(file), "").unwrap();
+    let damages: [&dyn Fn(); 5] = [
+        &|| empty("HEAD"),
+        &|| empty(FETCHED),
+        &|| fs::write(mirror.dir.join("config"), "[").unwrap(),
+        &|| damage(&fixture, &mirror, &tip),
+        &|| {
+            fs::remove_file(mirror.dir.join(FETCHED)).unwrap();
+            empty(&format!("{FETCHED}.lock"));
+        },
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        assert_eq!(fetch(&mirror, &url, "main").unwrap(), tip);
+        damage();
+        assert_eq!(mirror.remote_tip(&url, "main").unwrap(), Some(tip.clone()));
+        let error = mirror.fetch(&url, "main", &tip).unwrap_err();
+        assert!(matches!(error, WorktreeError::Git { .. }), "{number}: {error}");
+        fs::remove_dir_all(&mirror.dir).unwrap();
+    }
 }
 
 #[test]
 fn whether_a_commit_goes_on_from_another_is_known() {
     let fixture = Fixture::new();
     let mirror = mirror(&fixture);
-    let first = mirror.fetch(&path_url(&fixture), "main").unwrap();
+    let first = fetch(&mirror, &path_url(&fixture), "main").unwrap();
     let second = fixture.commit(&fixture.main(), "second");
-    assert_eq!(mirror.fetch(&path_url(&fixture), "main").unwrap(), second);
+    assert_eq!(fetch(&mirror, &path_url(&fixture), "main").unwrap(), second);
     fixture.run(&fixture.main(), ["reset", "-q", "--hard", "HEAD^"]);
     let other = fixture.commit(&fixture.main(), "other");
-    assert_eq!(mirror.fetch(&path_url(&fixture), "main").unwrap(), other);
+    assert_eq!(fetch(&mirror, &path_url(&fixture), "main").unwrap(), other);
     assert!(mirror.contains(&second, &first).unwrap() && mirror.contains(&other, &first).unwrap());
     assert!(!mirror.contains(&other, &second).unwrap() && !mirror.contains(&first, &second).unwrap());
     let unknown = CommitId::parse(&"1".repeat(40)).unwrap();
-    assert!(!mirror.contains(&other, &unknown).unwrap());
+    let is_missing = |commit: &CommitId| {
+        let error = mirror.contains(&other, commit).unwrap_err();
+        matches!(error, WorktreeError::CommitMissing { commit: missing } if missing == *commit)
+    };
+    assert!(is_missing(&unknown));
+    damage(&fixture, &mirror, &second);
+    assert!(is_missing(&second), "it is not a rewind");
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_is_not_one_that_is_not_there() {
+    let fixture = Fixture::new();
+    fixture.write(&fixture.main(), "agents/teams/a.yaml", "a\n");
+    let tip = fixture.commit(&fixture.main(), "second");
+    for (directory, tree) in
+        [("agents", ""), ("agents/teams", "agents"), ("agents", "agents/teams"), ("", "")]
+    {
+        let mirror = mirror(&fixture);
+        fetch(&mirror, &path_url(&fixture), "main").unwrap();
+        let listed = || mirror.entries(&tip, Path::new(directory), LIMIT);
+        assert!(listed().unwrap().is_some());
+        damage(&fixture, &mirror, &fixture.tip(&fixture.main(), &format!("{tip}:{tree}")));
+        assert!(listed().is_err(), "{directory:?} without {tree:?}: {:?}", listed());
+        fs::remove_dir_all(&mirror.dir).unwrap();
+    }
 }
 
 #[test]
@@ -179,7 +259,7 @@ fn a_proposal_is_one_file_on_a_new_branch_and_nothing_else() {
     fixture.write(&fixture.main(), "agents/tool", "old\n");
     let base = fixture.commit(&fixture.main(), "base");
     let mirror = mirror(&fixture);
-    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    fetch(&mirror, &path_url(&fixture), "main").unwrap();
     let file =
         NewFile { path: Path::new("agents/team a/new.yaml"), content: b"a\r\nb\n", kind: EntryKind::File };
     let commit = mirror.commit_file(&base, &file, "Register it\n", &signature()).unwrap();
@@ -221,7 +301,7 @@ fn a_repository_with_long_ids_is_fetched_as_well() {
     fixture.write(&fixture.main(), "a.yaml", "a\n");
     let tip = fixture.commit(&fixture.main(), "first");
     let mirror = mirror(&fixture);
-    assert_eq!(mirror.fetch(&url(&fixture).replace("%20", " "), "main").unwrap(), tip);
+    assert_eq!(fetch(&mirror, &url(&fixture).replace("%20", " "), "main").unwrap(), tip);
     assert_eq!(tip.as_str().len(), 64);
     assert_eq!(names(&mirror.entries(&tip, Path::new(""), LIMIT).unwrap().unwrap()), ["a.yaml"]);
 }
@@ -230,7 +310,7 @@ fn a_repository_with_long_ids_is_fetched_as_well() {
 fn nobody_is_named_who_is_not_configured() {
     let fixture = Fixture::new();
     let mirror = mirror(&fixture);
-    mirror.fetch(&path_url(&fixture), "main").unwrap();
+    fetch(&mirror, &path_url(&fixture), "main").unwrap();
     assert_eq!(mirror.identity().unwrap(), None);
     fixture.run(&mirror.dir, ["config", "user.name", "Bob"]);
     assert_eq!(mirror.identity().unwrap(), None);

@@ -204,35 +204,37 @@ fn attempt(
     accepted: Accepted<'_>,
     now_ms: i64,
 ) -> Result<Looked, RemoteError> {
-    let known = kept::state(home);
     let git = |error| RemoteError::Git { git: source.git.clone(), source: error };
     let mirror = mirror(home);
-    let fetch = || mirror.fetch(&source.git, &source.branch).map_err(git);
-    let mut tip = fetch()?;
-    let (state, forgotten) = match known {
+    let missing = || git(WorktreeError::TargetMissing { branch: source.branch.clone() });
+    let there = mirror.remote_tip(&source.git, &source.branch).map_err(git)?.ok_or_else(missing)?;
+    let (state, forgotten) = match kept::state(home) {
         Ok(state) => (state, None),
         Err(_) if accepted.0.is_some() => (State::default(), Some(Break::Forgotten)),
         Err(error) => {
             let (git, file, tip) =
-                (source.git.clone(), kept::state_file(home), short(tip.as_str()).to_owned());
+                (source.git.clone(), kept::state_file(home), short(there.as_str()).to_owned());
             return Err(RemoteError::Forgotten { git, file, tip, source: error });
         }
     };
     let before = state.in_force.clone().filter(|kept| kept.in_force.source.is_same_place(source));
     let old = before.as_ref().and_then(|kept| kept::files(home, kept));
-    let read =
-        |tip: &CommitId| candidate(&mirror, source, config, before.as_ref(), old.as_ref(), tip, accepted);
-    let candidate = match read(&tip) {
+    let find = |copy: Copy| -> Result<(CommitId, Candidate), WorktreeError> {
+        let tip = mirror.fetch(&source.git, &source.branch, &there)?;
+        let kept = (before.as_ref(), old.as_ref());
+        let candidate = candidate(&mirror, (source, config), kept, &tip, accepted, copy)?;
+        Ok((tip, candidate))
+    };
+    let found = match find(Copy::of(&state, &there)) {
         // What was fetched once is not fetched again, whatever became of it.
         Err(error) if is_damage(&error) && !ended_so(&state, &error.to_string()) => {
-            tracing::warn!(%error, "the copy of the registry cannot be read, and is fetched anew");
+            tracing::warn!(%error, "the copy of the registry cannot be used, and is fetched anew");
             kept::set_mirror_aside(home)?;
-            tip = fetch()?;
-            read(&tip)
+            find(Copy::Anew)
         }
-        read => read,
+        found => found,
     };
-    let candidate = candidate.map_err(git)?;
+    let (tip, candidate) = found.map_err(git)?;
     if let Some(text) = accepted.0.filter(|_| !accepted.covers(&tip)) {
         if let Candidate::Stays(found) = candidate {
             remember(home, Look::new(source.clone(), now_ms, found));
@@ -243,8 +245,31 @@ fn attempt(
     Ok(looked((source, config, now_ms), (state, forgotten), (before, old.as_ref()), tip, candidate))
 }
 
+/// What it means that the copy has not what is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copy {
+    /// It has lost it, since it was fetched into it.
+    Had,
+    /// It was fetched after that, and what is in force is not on the branch.
+    Anew,
+}
+
+impl Copy {
+    /// Where the last look found the same, the copy is one that was fetched for that.
+    fn of(state: &State, tip: &CommitId) -> Self {
+        match state.last.as_ref().map(|last| &last.found) {
+            Some(Found::Rewound { commit }) if commit == tip.as_str() => Self::Anew,
+            _ => Self::Had,
+        }
+    }
+}
+
+/// Whether another copy may be better: the repository itself has answered before.
 fn is_damage(error: &WorktreeError) -> bool {
-    matches!(error, WorktreeError::Git { .. } | WorktreeError::GitUnreadable { .. })
+    matches!(
+        error,
+        WorktreeError::Git { .. } | WorktreeError::GitUnreadable { .. } | WorktreeError::CommitMissing { .. }
+    )
 }
 
 /// Whether the last look ended so: then it is the repository, and another copy of it is no better.
@@ -322,12 +347,11 @@ enum Candidate {
 
 fn candidate(
     mirror: &Mirror,
-    source: &Source,
-    config: &Config,
-    before: Option<&Kept>,
-    old: Option<&Files>,
+    (source, config): (&Source, &Config),
+    (before, old): (Option<&Kept>, Option<&Files>),
     tip: &CommitId,
     accepted: Accepted<'_>,
+    copy: Copy,
 ) -> Result<Candidate, WorktreeError> {
     let commit = tip.to_string();
     let mut was_rewound = false;
@@ -335,9 +359,7 @@ fn candidate(
         if kept.in_force.commit == commit && old.is_some() {
             return Ok(Candidate::Stays(Found::Current));
         }
-        let goes_on = CommitId::parse(&kept.in_force.commit)
-            .map_or(Ok(false), |in_force| mirror.contains(tip, &in_force))?;
-        was_rewound = !goes_on;
+        was_rewound = !goes_on(mirror, kept, tip, copy)?;
         if was_rewound && !accepted.covers(tip) {
             return Ok(Candidate::Stays(Found::Rewound { commit }));
         }
@@ -346,6 +368,15 @@ fn candidate(
         Ok(files) => Candidate::Comes { files, was_rewound },
         Err(problems) => Candidate::Stays(Found::Invalid { commit, problems }),
     })
+}
+
+/// Whether a commit goes on from what is in force.
+fn goes_on(mirror: &Mirror, kept: &Kept, tip: &CommitId, copy: Copy) -> Result<bool, WorktreeError> {
+    let Some(in_force) = CommitId::parse(&kept.in_force.commit) else { return Ok(false) };
+    match mirror.contains(tip, &in_force) {
+        Err(WorktreeError::CommitMissing { .. }) if copy == Copy::Anew => Ok(false),
+        answer => answer,
+    }
 }
 
 /// The files of a commit, if nothing is wrong with their names and sizes.

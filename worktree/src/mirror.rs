@@ -19,13 +19,11 @@ const LISTING_LIMIT_BYTES: usize = 16 << 20;
 
 /// What holds for every call that talks to another machine. Credentials come from the user's own helpers and keys, never
 /// from a question, for nobody is there to answer; an address is only ever an address, never a command.
-const REMOTE_SETTINGS: [&str; 11] = [
+const REMOTE_SETTINGS: [&str; 10] = [
     "protocol.allow=never",
     "protocol.https.allow=always",
     "protocol.ssh.allow=always",
     "protocol.file.allow=always",
-    // The address is the one that the user named, and nobody it leads to.
-    "http.followRedirects=false",
     "core.askPass=",
     "credential.interactive=false",
     // One that says nothing any more is given up on long before the time is over.
@@ -340,11 +338,15 @@ impl Drop for Scratch {
     }
 }
 
-/// A call that talks to the repository at `url`: in the clear only where that itself says so.
+/// A call that talks to the repository at `url`: in the clear only where that itself says so, and then with nobody it leads
+/// to. Forges lead from names of before to those of now; an encrypted address leads to encrypted ones only.
 fn remote(call: Call, url: &str) -> Call {
-    let allowed = if url.starts_with("http://") { "always" } else { "never" };
-    let call = REMOTE_SETTINGS.into_iter().fold(call, Call::setting);
-    call.setting(&format!("protocol.http.allow={allowed}"))
+    let own = if url.starts_with("http://") {
+        ["protocol.http.allow=always", "http.followRedirects=false"]
+    } else {
+        ["protocol.http.allow=never", "http.followRedirects=initial"]
+    };
+    REMOTE_SETTINGS.into_iter().chain(own).fold(call, Call::setting)
 }
 
 /// `<mode> <type> <id> <size, padded>\t<path>`.

@@ -1,7 +1,11 @@
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
+use std::sync::{Arc, Mutex};
+
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection};
 
 use super::*;
 use crate::fixture::{Fixture, signature};
@@ -148,8 +152,72 @@ fn was_visited(door: &TcpListener) -> bool {
     knocked.is_ok()
 }
 
+/// A door with TLS whose `/agents` is elsewhere: at an address, or below `/moved`. What it was asked for is kept.
+fn tls_door(elsewhere: Option<String>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let papers = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(papers.signing_key.serialize_der()).unwrap();
+    let papers = vec![papers.cert.der().clone()];
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(papers, key).unwrap());
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}", door.local_addr().unwrap());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (elsewhere, keep) = (elsewhere.unwrap_or_else(|| address.clone()), asked.clone());
+    let answer = move |mut stream: TcpStream| {
+        let mut connection = ServerConnection::new(config.clone()).unwrap();
+        let mut tls = rustls::Stream::new(&mut connection, &mut stream);
+        let mut request = [0; 4096];
+        let length = tls.read(&mut request).unwrap();
+        let path = String::from_utf8_lossy(&request[..length]).split(' ').nth(1).unwrap().to_owned();
+        let (head, body) = match path.strip_prefix("/agents/") {
+            Some(rest) => {
+                (format!("301 Moved Permanently\r\nLocation: {elsewhere}/moved/{rest}"), String::new())
+            }
+            None if path.starts_with("/moved/info/refs") => (
+                "200 OK\r\nContent-Type: text/plain".into(),
+                format!("{}\trefs/heads/main\n", "1".repeat(40)),
+            ),
+            None => ("404 Not Found".into(), String::new()),
+        };
+        keep.lock().unwrap().push(path);
+        let length = body.len();
+        write!(tls, "HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+            .unwrap();
+        tls.conn.send_close_notify();
+        tls.flush().unwrap();
+    };
+    std::thread::spawn(move || door.incoming().flatten().for_each(answer));
+    (address, asked)
+}
+
 #[test]
-fn nobody_is_followed_to_another_address() {
+fn an_encrypted_address_may_lead_to_another_one_and_never_to_one_in_the_clear() {
+    let fixture = Fixture::new();
+    let settings = fixture.root().join("settings");
+    // Nor do the user's own settings let it.
+    let own =
+        "[http]\n\tsslVerify = false\n\tfollowRedirects = true\n[protocol \"http\"]\n\tallow = always\n";
+    fs::write(&settings, own).unwrap();
+    let git = fixture.git.clone().with_env("GIT_CONFIG_GLOBAL", &settings);
+    let mirror = Mirror { git, ..mirror(&fixture) };
+    let tip = |address: &str| mirror.remote_tip(&format!("{address}/agents"), "main");
+
+    let (address, asked) = tls_door(None);
+    assert_eq!(tip(&address).unwrap().unwrap().as_str(), "1".repeat(40));
+    let first = "/info/refs?service=git-upload-pack";
+    assert_eq!(asked.lock().unwrap()[..2], [format!("/agents{first}"), format!("/moved{first}")]);
+
+    let (door, in_the_clear) = door();
+    let (address, asked) = tls_door(Some(in_the_clear));
+    let error = tip(&address).unwrap_err();
+    assert!(matches!(error, WorktreeError::Git { .. }), "{error}");
+    assert_eq!(*asked.lock().unwrap(), [format!("/agents{first}")]);
+    assert!(!was_visited(&door));
+}
+
+#[test]
+fn an_address_in_the_clear_leads_nowhere_else() {
     let fixture = Fixture::new();
     let ((first, address), (second, elsewhere)) = (door(), door());
     let answers = std::thread::spawn(move || {

@@ -44,6 +44,32 @@ fn nothing_comes_after_what_nobody_knows_any_more_until_somebody_accepts_it() {
 }
 
 #[test]
+fn what_was_in_force_is_not_known_either_where_the_file_that_says_it_is_gone() {
+    let org = Org::new("");
+    let first = org.git(&["rev-parse", "HEAD"]);
+    let second = org.merge("agents/org.cedar", ORG, "Forbid tools");
+    // Before anything was in force there is nothing to forget, whatever came of the first look.
+    let bad = org.bad_commit();
+    org.git(&["push", "--quiet", "--force", "origin", &format!("{bad}:main")]);
+    org.home.run(&["sync"]).exits(97);
+    org.home.run(&["sync"]).exits(97);
+    assert_eq!(org.doctor(96)["registry"]["look"]["found"]["state"], "unreachable");
+    org.git(&["push", "--quiet", "--force", "origin", &format!("{second}:main")]);
+    assert_eq!(org.sync(0, &[])["commit"], json!(second));
+
+    org.git(&["push", "--quiet", "--force", "origin", &format!("{first}:main")]);
+    let state = org.home.agentsup().join("state/registry/state.json");
+    std::fs::remove_file(&state).unwrap();
+    let refused = org.home.run(&["sync"]);
+    refused.exits(96);
+    assert!(refused.stderr.contains(&format!("agentsup sync --accept {}", &first[..12])), "{refused}");
+    assert!(org.doctor(96)["problems"][0].as_str().unwrap().contains("is not known"));
+    assert!(!state.exists(), "it stays so");
+    assert_eq!(org.sync(0, &["--accept", &first])["commit"], json!(first));
+    assert_eq!(org.sync(0, &[])["commit"], json!(first));
+}
+
+#[test]
 fn a_rewind_comes_into_force_once_it_is_on_the_record_that_it_was_accepted() {
     let org = Org::new("");
     let first = org.git(&["rev-parse", "HEAD"]);
@@ -74,6 +100,17 @@ fn what_cannot_be_cleared_away_keeps_nothing_from_coming_into_force() {
     assert_eq!(org.sync(0, &[])["commit"], json!(second));
     let listed = org.home.run(&["policy", "list", "--json"]);
     assert!(listed.stdout.contains("org/no-tools"), "{listed}");
+}
+
+impl Org {
+    /// A commit that git does not fetch: nobody has made it.
+    fn bad_commit(&self) -> String {
+        let tree = self.git(&["rev-parse", "HEAD^{tree}"]);
+        self.write("nobody", &format!("tree {tree}\nauthor nobody\n\nBreak it\n"));
+        let id = self.git(&["hash-object", "-t", "commit", "-w", "--literally", "nobody"]);
+        std::fs::remove_file(self.checkout().join("nobody")).unwrap();
+        id
+    }
 }
 
 /// The copy of the registry.
@@ -143,9 +180,7 @@ fn a_copy_that_cannot_be_fetched_into_any_more_is_set_aside_and_fetched_anew() {
         std::fs::remove_dir_all(&aside).unwrap();
     }
     // What the repository itself holds is no better in another copy, and no reason to fetch that again and again.
-    let nobody = format!("tree {}\nauthor nobody\n\nBreak it\n", org.git(&["rev-parse", "HEAD^{tree}"]));
-    org.write("nobody", &nobody);
-    let bad = org.git(&["hash-object", "-t", "commit", "-w", "--literally", "nobody"]);
+    let bad = org.bad_commit();
     org.git(&["push", "--quiet", "--force", "origin", &format!("{bad}:main")]);
     org.home.run(&["sync"]).exits(97);
     std::fs::remove_dir_all(&aside).unwrap();

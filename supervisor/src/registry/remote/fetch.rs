@@ -209,7 +209,13 @@ fn attempt(
     let missing = || git(WorktreeError::TargetMissing { branch: source.branch.clone() });
     let there = mirror.remote_tip(&source.git, &source.branch).map_err(git)?.ok_or_else(missing)?;
     let (state, forgotten) = match kept::state(home) {
-        Ok(state) => (state, None),
+        Ok(state) => {
+            // From the first fetch on there is one.
+            if state == State::default() {
+                kept::set_state(home, &state)?;
+            }
+            (state, None)
+        }
         Err(_) if accepted.0.is_some() => (State::default(), Some(Break::Forgotten)),
         Err(error) => {
             let (git, file, tip) =

@@ -156,16 +156,34 @@ pub(super) fn state_file(home: &Home) -> PathBuf {
     home.registry_dir().join(STATE_NAME)
 }
 
-/// The state; that of nothing if there is none.
+/// The state; that of nothing if there is none, nor anything else that was kept.
 ///
 /// # Errors
-/// When there is one that cannot be read: then nobody knows what was in force, and what may come after it.
+/// When there is one that cannot be read, or it is gone: then nobody knows what was in force, and what may come after it.
 pub(super) fn state(home: &Home) -> io::Result<State> {
     match read_text(&state_file(home)) {
         Ok(text) => Ok(serde_json::from_str(&text)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) if is_empty(home)? => Ok(State::default()),
+        Err(_) => Err(io::Error::new(io::ErrorKind::NotFound, "it is gone, and what was fetched is there")),
     }
+}
+
+/// Whether nothing was ever fetched, or all of it was removed.
+fn is_empty(home: &Home) -> io::Result<bool> {
+    let entries = match fs::read_dir(home.registry_dir()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let is_kept =
+            |name: &str| [MIRROR_NAME, ASIDE_NAME].contains(&name) || CommitId::parse(name).is_some();
+        if name.to_str().is_some_and(is_kept) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Replaces the state.

@@ -99,13 +99,29 @@ fn a_state_that_is_there_and_cannot_be_read_is_not_that_of_nothing() {
         assert!(said.starts_with("/srv/agents: what was in force of it is not known: `"), "{said}");
         assert_eq!(last_look(&world.home, &source()), None);
     }
-    fs::remove_file(&path).unwrap();
-    assert_eq!(state(&world.home).unwrap(), State::default());
     // A path that is no commit's leads nowhere.
     let elsewhere = InForce { commit: "../..".into(), ..kept.in_force };
     let kept = Kept { in_force: elsewhere, ..kept };
     set_state(&world.home, &State { in_force: Some(kept), last: None }).unwrap();
     assert!(world.problem(&source()).contains("not whole"));
+}
+
+#[test]
+fn a_state_that_is_gone_is_that_of_nothing_only_where_nothing_else_is() {
+    let world = world();
+    assert_eq!(state(&world.home).unwrap(), State::default());
+    world.put(ONE, &some_files());
+    fs::remove_file(state_file(&world.home)).unwrap();
+    let said = world.problem(&source());
+    assert!(said.contains("is not known") && said.contains("is gone"), "{said}");
+    let set = world.home.registry_dir().join(ONE);
+    for left in [mirror_dir(&world.home), world.home.registry_dir().join(ASIDE_NAME)] {
+        fs::rename(&set, &left).unwrap();
+        assert!(state(&world.home).is_err());
+        fs::rename(&left, &set).unwrap();
+    }
+    fs::remove_dir_all(&set).unwrap();
+    assert_eq!(state(&world.home).unwrap(), State::default());
 }
 
 #[test]

@@ -373,7 +373,7 @@ async fn erase_old_facts(app: SharedApp) {
             _ = hours.tick() => {}
             () = app.shutdown.cancelled() => return,
         }
-        // What is erased is gone: not by an age that a broken file does not say.
+        // What is erased is gone: not by an age that nobody has said.
         let Some(kept_ms) = app.registry.current().facts_kept_ms() else { continue };
         let before_ms = clock::now_ms().saturating_sub(kept_ms);
         loop {

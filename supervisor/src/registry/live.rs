@@ -23,7 +23,7 @@ use super::init::{DEMO_AGENT, Draft};
 use super::load::{Machine, acs_file, assemble, load, load_config, load_other, load_with};
 use super::remote::kept::{self, Look};
 use super::source::Source;
-use super::{Acs, RegistryError, Snapshot};
+use super::{Acs, NOTHING, RegistryError, Snapshot};
 
 /// The most looks at the files of an ACS manifest that leads to others each time; the next change is the next look.
 const ACS_LOOKS: usize = 4;
@@ -298,7 +298,7 @@ fn nothing(problems: Vec<Problem>) -> Snapshot {
         policies: PolicySet::default(),
         acs: None,
         origins: BTreeMap::new(),
-        digest: [0; 32],
+        digest: NOTHING,
         registry: None,
         problems,
     }

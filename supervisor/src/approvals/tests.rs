@@ -172,9 +172,9 @@ fn what_is_shown_at_once_is_bounded() {
             Effect { shown: vec![crate::core::effect::Shown::Arguments { text }], ..Effect::default() };
         Question { effect, ..question(number, number) }
     };
-    let waiting: Vec<_> = (0..32).map(|number| open(&approvals, long(number))).collect();
-    assert_eq!(approvals.ask(long(99), Vec::new(), Instant::now()).err(), Some(ApprovalError::Flood(32)));
-    assert_eq!(waiting.len(), 32);
+    let waiting: Vec<_> = (0..24).map(|number| open(&approvals, long(number))).collect();
+    assert_eq!(approvals.ask(long(99), Vec::new(), Instant::now()).err(), Some(ApprovalError::Flood(24)));
+    assert_eq!(waiting.len(), 24);
 }
 
 /// What a standing answer is asked about.

@@ -1,6 +1,6 @@
 // What `run.list` answers, checked before anything believes it: names, branches and paths come from agents.
 
-import { fields, integer, list, text, unreadable } from "../answer";
+import { fields, integer, list, optionalText, text, unreadable } from "../answer";
 
 export const STATES = [
   "starting",
@@ -48,8 +48,9 @@ function parseRun(value: unknown): Run {
     agent: text(run, "agent").replace(/^agent\//, ""),
     adapter: text(run, "adapter"),
     state,
-    branch: text(run, "branch"),
-    worktree: text(run, "worktree"),
+    // One that failed before it had a worktree has neither.
+    branch: optionalText(run, "branch"),
+    worktree: optionalText(run, "worktree"),
     spendNanoUsd: integer(run, "spend_nano_usd"),
     startedAtMs: integer(run, "started_at_ms"),
   };

@@ -66,6 +66,30 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// An answer does not last longer: whoever gave it has forgotten it by then.
 const LASTS_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
+/// An open question as a person is shown it, with nothing hidden in any of it: who draws it has nothing to add.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// The question's id.
+    pub id: ApprovalId,
+    /// What it is about: label and text.
+    pub facts: Vec<(String, String)>,
+    /// What it would do, line by line.
+    pub lines: Vec<String>,
+    /// When it is denied, milliseconds since 1970.
+    pub expires_at_ms: i64,
+}
+
+/// The open questions, oldest first, to be drawn.
+pub async fn cards(app: &App) -> Result<Vec<Card>, Failure> {
+    let card = |question: Asked| Card {
+        id: question.id,
+        facts: question.facts().into_iter().map(|(label, text)| (label.to_owned(), text)).collect(),
+        lines: question.effect.lines(),
+        expires_at_ms: question.expires_at_ms,
+    };
+    Ok(list(app).await?.into_iter().map(card).collect())
+}
+
 /// The open questions, oldest first.
 pub async fn list(app: &App) -> Result<Vec<Asked>, Failure> {
     Ok(app.gate.approvals().questions())

@@ -2,18 +2,18 @@
 
 import { type UseQueryResult, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { call, type RpcError } from "../host";
-import { parseQuestions, type Question } from "./question";
+import { type Card, parseCards } from "./card";
 
 const EVERY_MS = 1_000;
-const KEY = ["approval.list"];
+const KEY = ["approval.cards"];
 
 /** Yes once, yes for the run, or no. */
 export type Verdict = "once" | "run" | "deny";
 
-export function useQuestions(): UseQueryResult<Question[], RpcError> {
-  return useQuery<Question[], RpcError>({
+export function useCards(): UseQueryResult<Card[], RpcError> {
+  return useQuery<Card[], RpcError>({
     queryKey: KEY,
-    queryFn: async () => parseQuestions(await call("approval.list", {})),
+    queryFn: async () => parseCards(await call("approval.cards", {})),
     refetchInterval: EVERY_MS,
   });
 }

@@ -15,6 +15,7 @@ use crate::api::answers::approvals::{AnswerParams, Asked, Lasts, Verdict as Word
 use crate::api::client::{Absent, Client};
 use crate::api::ops::{ApprovalAnswer, ApprovalWait};
 use crate::core::ids::{ApprovalId, RunId};
+use crate::core::visible::visible;
 use crate::run::attach::{Asker, Verdict};
 use crate::sys::paths::Home;
 
@@ -46,7 +47,7 @@ impl Hearing {
         let mut told: Vec<ApprovalId> = Vec::new();
         Self::start(run, move |open| {
             for question in open.iter().filter(|question| !told.contains(&question.id)) {
-                let (id, target) = (question.id.short(), &question.target);
+                let (id, target) = (question.id.short(), output::printable(&visible(&question.target)));
                 output::narrate_beside(format_args!(
                     "`{target}` waits for an answer: agentsup approvals show {id}"
                 ));

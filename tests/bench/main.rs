@@ -39,6 +39,10 @@ const TABLES: [(&str, fn()); 8] = [
 fn main() {
     // Cargo gives options of its own.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let Some(unknown) = wanted.iter().find(|wanted| TABLES.iter().all(|(name, _)| name != wanted)) {
+        let known: Vec<&str> = TABLES.iter().map(|(name, _)| *name).collect();
+        panic!("there is no table `{unknown}`: {}", known.join(", "));
+    }
     row("", "without", "agentsup", "ratio");
     for (name, print) in TABLES {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

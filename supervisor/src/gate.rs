@@ -49,6 +49,7 @@ use crate::store::runs::{self, KeeperRef, RunChange, RunRow};
 use crate::store::{Store, StoreError, Transaction, own_policies, records};
 use crate::sys::clock::Clock;
 
+use acs::Considered;
 pub use acs::{Arguments, Told};
 pub use adjust::{AdjustError, Change, Direction};
 pub use ask::Show;
@@ -226,7 +227,7 @@ impl Gate {
         let (id, change) = (live.run.id, RunChange { state, ended_at_ms, exit });
         self.inner.store.write(move |tx| runs::set_state(tx, id, &change)).await?;
         if state.is_final() {
-            self.observe_end(live).await;
+            self.observe_end(live);
         }
         Ok(true)
     }
@@ -272,15 +273,14 @@ impl Gate {
         action: Action,
         told: Told,
     ) -> Result<Permit, Refusal> {
-        let snapshot = self.inner.registry.current();
-        let now = self.circumstances(live);
-        let mut evaluation = self.consider(&snapshot, live, &action, &now, &told).await;
         let digest = hex::encode(digest(&action).map_err(|error| refuse::unavailable(&error))?);
+        let mut considered = self.consider(live, &action, &told).await;
         let mut kind = RefusalKind::Denied;
-        if evaluation.decision == Decision::Ask {
+        if considered.evaluation.decision == Decision::Ask {
             let wanted = ask::Wanted { action: &action, digest: &digest, told: &told };
-            (evaluation, kind) = self.ask(&snapshot, live, &wanted, evaluation).await;
+            (considered, kind) = self.ask(live, &wanted, considered).await;
         }
+        let Considered { snapshot, now, evaluation } = considered;
         if live.state().is_final() {
             kind = RefusalKind::Killed;
         }

@@ -13,11 +13,11 @@ use super::{Gate, LiveRun, deny};
 use crate::core::action::{Action, Facts, PathFact, ToolAction, ToolSource};
 use crate::core::decision::Evaluation;
 use crate::core::instant;
-use crate::core::label::Label;
+use crate::core::label::{Label, Labels};
 use crate::core::manifest::ToolScope;
 use crate::core::policy::Circumstances;
 use crate::core::record::EventEntry;
-use crate::registry::{Opinion, Point, Snapshot};
+use crate::registry::{Acs, Opinion, Point, Snapshot};
 use crate::sys::aside;
 
 /// Gives the arguments of a call as they are sent, or why it cannot; asked for only where somebody wants them.
@@ -34,24 +34,85 @@ pub struct Told {
     pub looked: Option<Arc<Snapshot>>,
 }
 
+/// A decision so far, and what it was taken on.
+pub(super) struct Considered {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) now: Circumstances,
+    pub(super) evaluation: Evaluation,
+}
+
+/// So often the manifest is asked where something changes while it is.
+const TRIES: usize = 3;
+
 impl Gate {
-    /// As `evaluate`, with the word of the ACS manifest, whose policies may take their time.
-    pub(super) async fn consider(
+    /// As `evaluate`, with the word of the ACS manifest. Its policies may take their time: everything else is looked at
+    /// once they have spoken, so that nothing is decided on what was the case before.
+    pub(super) async fn consider(&self, live: &LiveRun, action: &Action, told: &Told) -> Considered {
+        let mut asked = 0;
+        loop {
+            let (snapshot, now) = (self.inner.registry.current(), self.circumstances(live));
+            let opinion = tokio::select! {
+                opinion = self.opinion(&snapshot, live, action, &now, told) => opinion,
+                // What is said about a run that is over is no question any more.
+                () = live.cancelled() => None,
+            };
+            asked += 1;
+            let current = self.inner.registry.current();
+            let is_of_now = match (&snapshot.acs, &current.acs) {
+                (None, None) => true,
+                (one, other) => {
+                    Acs::is_same(one.as_ref(), other.as_ref())
+                        && now.session == self.circumstances(live).session
+                }
+            };
+            if is_of_now || live.state().is_final() {
+                return self.considered(current, live, action, told, opinion);
+            }
+            if asked >= TRIES {
+                let text =
+                    "the ACS manifest, or what the run has seen, kept changing while it was asked; try again";
+                let opinion = Opinion { reason: deny("acs", text.to_owned()), brings: Labels::NONE };
+                return self.considered(current, live, action, told, Some(opinion));
+            }
+        }
+    }
+
+    /// Everything that is said about an action, in one go.
+    fn considered(
+        &self,
+        snapshot: Arc<Snapshot>,
+        live: &LiveRun,
+        action: &Action,
+        told: &Told,
+        opinion: Option<Opinion>,
+    ) -> Considered {
+        let now = self.circumstances(live);
+        let mut evaluation = self.evaluate(&snapshot, live, action, &now);
+        let data = &snapshot.config.data;
+        let is_outdated = told.looked.as_ref().is_some_and(|looked| looked.config.data != *data);
+        if is_outdated || opinion.is_some() {
+            let mut reasons = evaluation.reasons;
+            reasons.extend(is_outdated.then(|| {
+                let text = "the rules about data changed while it was decided; the next one is held against the new ones";
+                deny("data", text.to_owned())
+            }));
+            let (reason, brings) = opinion.map(|Opinion { reason, brings }| (reason, brings)).unzip();
+            reasons.extend(reason);
+            evaluation = Evaluation { brings: brings.unwrap_or_default(), ..Evaluation::of(reasons) };
+        }
+        Considered { snapshot, now, evaluation }
+    }
+
+    /// What the manifest says, where there is one and it has a point for such actions.
+    async fn opinion(
         &self,
         snapshot: &Snapshot,
         live: &LiveRun,
         action: &Action,
         now: &Circumstances,
         told: &Told,
-    ) -> Evaluation {
-        let mut evaluation = self.evaluate(snapshot, live, action, now);
-        let data = &snapshot.config.data;
-        if told.looked.as_ref().is_some_and(|looked| looked.config.data != *data) {
-            let text = "the rules about data changed while it was decided; the next one is held against the new ones";
-            evaluation.reasons.push(deny("data", text.to_owned()));
-            evaluation = Evaluation::of(evaluation.reasons);
-        }
-        let (Some(acs), Some(point)) = (&snapshot.acs, point(action)) else { return evaluation };
+    ) -> Option<Opinion> {
+        let (acs, point) = (snapshot.acs.clone()?, point(action)?);
         let envelope = self.envelope(live, point);
         let capable = snapshot.agent(&live.run.agent.to_string()).map(|agent| agent.tools.clone());
         let judge = {
@@ -61,32 +122,32 @@ impl Gate {
                 Err(error) => acs.refuse(point, &format!("its arguments cannot be told: {error}")),
             }
         };
-        let judged = aside::busy(judge).await;
-        let Opinion { reason, brings } = judged.unwrap_or_else(|error| acs.refuse(point, &error.to_string()));
-        let mut reasons = evaluation.reasons;
-        reasons.push(reason);
-        Evaluation { brings, ..Evaluation::of(reasons) }
+        Some(aside::busy(judge).await.unwrap_or_else(|error| acs.refuse(point, &error.to_string())))
     }
 
-    /// Lets the manifest see the end of a run. It can change nothing any more, so what it has against it is only recorded.
-    pub(super) async fn observe_end(&self, live: &LiveRun) {
+    /// Lets the manifest see the end of a run, in its own time: nobody who ends a run waits for it. It can change nothing
+    /// any more, so what it has against it is only recorded.
+    pub(super) fn observe_end(&self, live: &LiveRun) {
         let snapshot = self.inner.registry.current();
-        let Some(acs) = snapshot.acs.as_ref().filter(|acs| acs.declares(Point::Shutdown)) else { return };
+        let Some(acs) = snapshot.acs.clone().filter(|acs| acs.declares(Point::Shutdown)) else { return };
         let seconds = (self.now_ms() - live.run.started_at_ms).max(0) / 1000;
         let members = json!({ "summary": { "duration_seconds": seconds } });
-        let (acs, snapshot) = (acs.clone(), whole(self.envelope(live, Point::Shutdown), members));
-        let judged = aside::busy(move || acs.judge(Point::Shutdown, snapshot)).await;
-        let reason = match judged {
-            Ok(opinion) => opinion.reason,
-            Err(error) => return tracing::error!(%error, "the ACS manifest did not see a run's end"),
-        };
-        if reason.text.is_empty() {
-            return;
-        }
-        let text = format!("ended, and {} said: {}", reason.source, reason.text);
-        if let Err(error) = self.note(EventEntry::of_run(&live.run, "acs-observed", text)).await {
-            tracing::error!(%error, "what the ACS manifest said about a run's end could not be recorded");
-        }
+        let (run, snapshot) = (live.run.clone(), whole(self.envelope(live, Point::Shutdown), members));
+        let gate = self.clone();
+        tokio::spawn(async move {
+            let judged = aside::busy(move || acs.judge(Point::Shutdown, snapshot)).await;
+            let reason = match judged {
+                Ok(opinion) => opinion.reason,
+                Err(error) => return tracing::error!(%error, "the ACS manifest did not see a run's end"),
+            };
+            if reason.text.is_empty() {
+                return;
+            }
+            let text = format!("ended, and {} said: {}", reason.source, reason.text);
+            if let Err(error) = gate.note(EventEntry::of_run(&run, "acs-observed", text)).await {
+                tracing::error!(%error, "what the ACS manifest said about a run's end could not be recorded");
+            }
+        });
     }
 
     fn envelope(&self, live: &LiveRun, point: Point) -> Value {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::unanswered::Wait;
-use super::{Gate, LiveRun, Told, deny};
+use super::{Considered, Gate, LiveRun, Told, deny};
 use crate::approvals::{Answer, Denied, Question};
 use crate::core::action::Action;
 use crate::core::decision::{Decision, Evaluation, Reason, RefusalKind};
@@ -39,6 +39,14 @@ impl No {
     }
 }
 
+/// A yes.
+enum Answered {
+    /// One of before covers it: whose, to which question, and for how long.
+    Covered(String, ApprovalId, &'static str),
+    /// One of now, and what was looked at again for it; that may be a no after all.
+    Again(Considered),
+}
+
 impl Wanted<'_> {
     /// On a thread that may wait: files lie on slow file systems too.
     async fn effect(&self) -> Result<Effect, No> {
@@ -62,42 +70,44 @@ impl Gate {
     /// Waits for a person's answer, unless one that lasts or a no of just now covers exactly this.
     pub(super) async fn ask(
         &self,
-        snapshot: &Snapshot,
         live: &Arc<LiveRun>,
         wanted: &Wanted<'_>,
-        asked: Evaluation,
-    ) -> (Evaluation, RefusalKind) {
-        match self.answer(snapshot, live, wanted, &asked).await {
-            Ok(evaluation) => (evaluation, RefusalKind::Denied),
+        mut asked: Considered,
+    ) -> (Considered, RefusalKind) {
+        match self.answer(live, wanted, &asked).await {
+            Ok(Answered::Covered(by, id, how)) => {
+                asked.evaluation = allowed(asked.evaluation, &by, id, how);
+                (asked, RefusalKind::Denied)
+            }
+            Ok(Answered::Again(again)) => (again, RefusalKind::Denied),
             Err(No { source, text, kind }) => {
-                let mut reasons = asked.reasons;
-                reasons.push(deny(&source, text));
-                (Evaluation::of(reasons), kind)
+                asked.evaluation.reasons.push(deny(&source, text));
+                asked.evaluation = Evaluation::of(asked.evaluation.reasons);
+                (asked, kind)
             }
         }
     }
 
     async fn answer(
         &self,
-        snapshot: &Snapshot,
         live: &Arc<LiveRun>,
         wanted: &Wanted<'_>,
-        asked: &Evaluation,
-    ) -> Result<Evaluation, No> {
+        asked: &Considered,
+    ) -> Result<Answered, No> {
         let effect = wanted.effect().await?;
         let unavailable = |error: &dyn ToString| No::new(error.to_string(), RefusalKind::Unavailable);
         let digest = effect.bind(wanted.digest).map_err(|error| unavailable(&error))?;
         let approvals = &self.inner.approvals;
-        let asks: Vec<&Reason> = asked.decisive().collect();
+        let asks: Vec<&Reason> = asked.evaluation.decisive().collect();
         let who = (&live.run.agent, live.run.id);
         if let Some(standing) = approvals.using(who, &digest, &asks, self.now_ms()) {
             let how = if standing.run.is_some() { "for the whole run" } else { "for a while" };
-            return Ok(allowed(asked.clone(), &standing.by, standing.id, how));
+            return Ok(Answered::Covered(standing.by, standing.id, how));
         }
         if let Some(denied) = approvals.denied(live.run.id, &digest, Instant::now()) {
             return Err(still(denied));
         }
-        let timeout = Duration::from_millis(timeout_ms(snapshot, &asks));
+        let timeout = Duration::from_millis(timeout_ms(&asked.snapshot, &asks));
         let id = ids::new_approval_id().map_err(|error| unavailable(&error))?;
         let until_ms = self.now_ms().saturating_add(i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX));
         let question = question(live, wanted, (id, &effect, digest), &asks, until_ms);
@@ -108,62 +118,67 @@ impl Gate {
         let _waiting_state = live.question();
         let wait = Wait::new(self, &live.run, wanted.action, id);
         let answer = tokio::select! {
-            answer = tokio::time::timeout(timeout, waiting.answer()) => answer,
-            () = live.cancelled() => {
-                wait.end();
-                let (source, text) = ("state".to_owned(), "the run is over".to_owned());
-                return Err(No { source, text, kind: RefusalKind::Killed });
-            }
+            answer = tokio::time::timeout(timeout, waiting.answer()) => Some(answer),
+            () = live.cancelled() => None,
         };
-        wait.end();
-        match answer {
-            Ok(Some(Answer::Allow { by, .. })) => {
-                self.look_again(snapshot, live, wanted, asked, (id, &by, &effect)).await
+        let came = match answer {
+            None => {
+                let (source, text) = ("state".to_owned(), "the run is over".to_owned());
+                Err(No { source, text, kind: RefusalKind::Killed })
             }
-            Ok(Some(Answer::Deny { by, reason })) => Err(No {
+            Some(Ok(Some(Answer::Allow { by, .. }))) => {
+                self.look_again(live, wanted, asked, (id, &by, &effect)).await.map(Answered::Again)
+            }
+            Some(Ok(Some(Answer::Deny { by, reason }))) => Err(No {
                 source: format!("approval/{by}"),
                 text: reason.unwrap_or_else(|| "a person said no".to_owned()),
                 kind: RefusalKind::Denied,
             }),
-            Ok(None) => {
+            Some(Ok(None)) => {
                 Err(No::new("the question was closed without an answer", RefusalKind::ApprovalTimedOut))
             }
-            Err(_) => Err(No::new("nobody answered in time", RefusalKind::ApprovalTimedOut)),
-        }
+            Some(Err(_)) => Err(No::new("nobody answered in time", RefusalKind::ApprovalTimedOut)),
+        };
+        wait.end();
+        came
     }
 
     /// The person answered what was asked and shown then, not what other policies ask since or other files hold.
     async fn look_again(
         &self,
-        snapshot: &Snapshot,
         live: &Arc<LiveRun>,
         wanted: &Wanted<'_>,
-        asked: &Evaluation,
+        asked: &Considered,
         (id, by, shown): (ApprovalId, &str, &Effect),
-    ) -> Result<Evaluation, No> {
+    ) -> Result<Considered, No> {
         if wanted.effect().await? != *shown {
             let text = "what it would do changed while a person was asked";
             return Err(No::new(text, RefusalKind::Denied));
         }
-        let now = self.circumstances(live);
-        let current = self.inner.registry.current();
-        let again = self.consider(&current, live, wanted.action, &now, wanted.told).await;
-        if again.decision == Decision::Deny {
+        let mut again = self.consider(live, wanted.action, wanted.told).await;
+        if again.evaluation.decision == Decision::Deny {
             return Ok(again);
         }
-        // What the same ACS manifest says may tell the time.
-        let is_same = |reason: &Reason, before: &Reason| {
-            reason == before
-                || (reason.source.starts_with("acs/")
-                    && (&reason.source, reason.decision) == (&before.source, before.decision)
-                    && Acs::is_same(snapshot.acs.as_ref(), current.acs.as_ref()))
-        };
-        let is_new = |reason: &Reason| !asked.reasons.iter().any(|before| is_same(reason, before));
-        if again.decision == Decision::Ask && again.decisive().any(is_new) {
-            let text = "other policies came into force while a person was asked";
+        let is_new =
+            |reason: &Reason| !asked.evaluation.reasons.iter().any(|one| again.says_same(asked, reason, one));
+        if again.evaluation.decision == Decision::Ask && again.evaluation.decisive().any(is_new) {
+            let text = "other policies came into force, or the run saw more, while a person was asked";
             return Err(No::new(text, RefusalKind::Denied));
         }
-        Ok(allowed(again, by, id, "this once"))
+        again.evaluation = allowed(again.evaluation, by, id, "this once");
+        Ok(again)
+    }
+}
+
+impl Considered {
+    /// Whether a reason says what one of before said. The same ACS manifest may tell the time in its words, but not what
+    /// the run has come to know.
+    fn says_same(&self, before: &Self, reason: &Reason, said: &Reason) -> bool {
+        reason == said
+            || (reason.source.starts_with("acs/")
+                && (&reason.source, reason.decision) == (&said.source, said.decision)
+                && self.now.session == before.now.session
+                && Acs::is_same(before.snapshot.acs.as_ref(), self.snapshot.acs.as_ref()))
     }
 }
 

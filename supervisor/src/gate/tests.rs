@@ -79,9 +79,13 @@ fn run() -> Run {
 }
 
 async fn world_of(snapshot: Snapshot) -> World {
+    world_by(Clock::wall(), snapshot).await
+}
+
+async fn world_by(clock: Clock, snapshot: Snapshot) -> World {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("agentsup.db")).unwrap();
-    let gate = Gate::new(store.clone(), Registry::fixed(snapshot));
+    let gate = Gate::by_clock(store.clone(), Registry::fixed(snapshot), clock);
     let live = gate.admit(run(), "ast_token").await.unwrap();
     assert!(gate.set_state(&live, RunState::Running, None).await.unwrap());
     World { gate, store, live, _dir: dir }

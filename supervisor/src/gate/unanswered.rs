@@ -1,5 +1,5 @@
-//! Questions that whoever asked them did not wait for: the client broke off, or its run ended. Nothing was allowed, and
-//! a person may have seen what was asked.
+//! Questions that whoever asked them did not wait for to the end: the client broke off. Nothing was allowed, but a person
+//! may have seen what was asked, and may even have said yes.
 
 use super::Gate;
 use crate::core::action::Action;
@@ -8,7 +8,7 @@ use crate::core::record::{Entry, EventEntry, Who};
 use crate::core::run::Run;
 use crate::store::records;
 
-/// Somebody waits for an answer. Recorded as given up unless it ends otherwise first.
+/// Somebody waits for an answer and what comes of it. Recorded as given up unless that is known first.
 pub(super) struct Wait {
     gate: Gate,
     event: Option<EventEntry>,
@@ -16,7 +16,7 @@ pub(super) struct Wait {
 
 impl Wait {
     pub(super) fn new(gate: &Gate, run: &Run, action: &Action, id: ApprovalId) -> Self {
-        let text = format!("gave up waiting for an answer about {} `{}`", action.kind(), action.name());
+        let text = format!("did not wait for what was asked about {} `{}`", action.kind(), action.name());
         let event = EventEntry { who: Some(Who::from(run)), ..EventEntry::new("unanswered", text) };
         Self { gate: gate.clone(), event: Some(event.fact("approval", id)) }
     }

@@ -1,5 +1,7 @@
 //! The ACS manifest beside our own policies: what it is asked, and that it can only tighten.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use serde_json::json;
 
 use super::*;
@@ -7,6 +9,7 @@ use crate::approvals::{Answer, Lasts, Question};
 use crate::core::action::EgressAction;
 use crate::registry::Acs;
 use crate::sys::aside;
+use crate::sys::clock::Clock;
 
 const MANIFEST: &str = r#"agent_control_specification_version: 0.3.1-beta
 policies:
@@ -52,15 +55,14 @@ async fn open_question(world: &World) -> Question {
     }
 }
 
+/// What comes within a moment.
+async fn within_a_moment<T>(coming: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(std::time::Duration::from_millis(200), coming).await.ok()
+}
+
 /// What the manifest said about an action, and what came of all.
-async fn considered(
-    world: &World,
-    snapshot: &Snapshot,
-    action: &Action,
-    told: &Told,
-) -> (Decision, Vec<String>) {
-    let now = world.gate.circumstances(&world.live);
-    let evaluation = world.gate.consider(snapshot, &world.live, action, &now, told).await;
+async fn considered(world: &World, action: &Action, told: &Told) -> (Decision, Vec<String>) {
+    let evaluation = world.gate.consider(&world.live, action, told).await.evaluation;
     let its = evaluation.reasons.iter().filter(|reason| reason.source.starts_with("acs/"));
     let its = its.map(|reason| format!("{} {:?}: {}", reason.source, reason.decision, reason.text));
     (evaluation.decision, its.collect())
@@ -96,7 +98,7 @@ async fn each_action_is_asked_about_at_its_point_and_only_tightened() {
         (tool("payments"), &named("diary"), Decision::Deny, "acs/p Allow: "),
     ];
     for (action, told, decision, its) in rows {
-        assert_eq!(considered(&world, &snapshot, &action, told).await, (decision, vec![its.to_owned()]));
+        assert_eq!(considered(&world, &action, told).await, (decision, vec![its.to_owned()]));
     }
     let rich = Action::Llm(LlmAction {
         bound: Some(Bound { input_tokens: 1, output_tokens: 51, cost: nano(51) }),
@@ -105,10 +107,10 @@ async fn each_action_is_asked_about_at_its_point_and_only_tightened() {
             _ => unreachable!(),
         }
     });
-    assert_eq!(considered(&world, &snapshot, &rich, &none).await.1, ["acs/p Deny: rich"]);
+    assert_eq!(considered(&world, &rich, &none).await.1, ["acs/p Deny: rich"]);
     // It has no point for connections.
     let egress = Action::Egress(EgressAction { host: "example.invalid".into(), port: 443 });
-    assert!(considered(&world, &snapshot, &egress, &none).await.1.is_empty());
+    assert!(considered(&world, &egress, &none).await.1.is_empty());
 }
 
 #[tokio::test]
@@ -188,7 +190,7 @@ intervention_points:
             let without =
                 world.gate.evaluate(&snapshot, &world.live, &action, &world.gate.circumstances(&world.live));
             assert_eq!(without.decision, said, "{host}");
-            let (decision, texts) = considered(&world, &snapshot, &action, &named("x")).await;
+            let (decision, texts) = considered(&world, &action, &named("x")).await;
             assert_eq!((decision, texts.len()), (said.max(its), 1), "{policy} {host}");
         }
     }
@@ -220,9 +222,7 @@ verdict := {"decision": decision, "reason": said, "result_labels": labels[input.
     assert_eq!(world.live.labels().to_string(), "internal");
     let asked = async {
         let question = open_question(&world).await;
-        let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
-        let taken = world.gate.approvals().take(question.id, Lasts::Once, 0).unwrap();
-        taken.give(answer, std::time::Instant::now()).unwrap();
+        answer_yes(&world).await;
         question.why
     };
     let (permit, why) = tokio::join!(call("mail"), asked);
@@ -253,16 +253,15 @@ async fn a_manifest_that_came_while_a_person_was_asked_counts() {
     let question = open_question(&world).await;
     assert_eq!(question.why, ["acs/p: ask"]);
     world.gate.inner.registry.replace(with(&MANIFEST.replace("name == \"plan\"", "name == \"mail\"")));
-    let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
-    let taken = world.gate.approvals().take(question.id, Lasts::Once, 0).unwrap();
-    taken.give(answer, std::time::Instant::now()).unwrap();
+    answer_yes(&world).await;
     let refusal = deciding.await.unwrap().unwrap_err();
     assert!(refusal.message.contains("plan"), "{refusal:?}");
 }
 
-/// What the manifest says may be another text each time; that it is the same manifest is what counts.
+/// What the manifest says may be another text each time; what counts is that it is the same manifest, and that the run
+/// has seen nothing since that a person was not told of.
 #[tokio::test]
-async fn a_yes_to_what_the_same_manifest_says_in_other_words_is_enough() {
+async fn a_yes_to_what_the_same_manifest_says_at_another_time_is_enough() {
     let manifest = "agent_control_specification_version: 0.3.1-beta
 policies: { p: { type: rego, bundle: module.rego, query: data.acs.verdict } }
 intervention_points:
@@ -271,28 +270,100 @@ intervention_points:
     let module = |verdict: &str| {
         format!(
             "package acs\n\nimport rego.v1\n\n\
-             verdict := {{\"decision\": \"{verdict}\", \"reason\": concat(\" \", input.snapshot.ifc.source_labels)}}\n"
+             verdict := {{\"decision\": \"{verdict}\", \"reason\": input.snapshot.envelope.timestamp}}\n"
         )
     };
     let of = |verdict: &str| Snapshot { acs: Some(Acs::of(manifest, &module(verdict))), ..with(MANIFEST) };
     let first = of("escalate");
-    for (changed, expected) in [(first.clone(), None), (of("deny"), Some("confidential"))] {
-        let world = world_of(first.clone()).await;
+    let other = "other policies came into force, or the run saw more, while a person was asked";
+    let rows = [
+        (first.clone(), false, None),
+        (of("deny"), false, Some("2026-09-21")),
+        (first.clone(), true, Some(other)),
+    ];
+    for (changed, sees_more, expected) in rows {
+        let world = world_by(ticking(), first.clone()).await;
         let answer = async {
-            let question = open_question(&world).await;
-            assert_eq!(question.why, ["acs/p: public"]);
-            world.gate.miss_result(&world.live).await;
+            open_question(&world).await;
+            if sees_more {
+                world.gate.miss_result(&world.live).await;
+            }
             world.gate.inner.registry.replace(changed);
-            let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
-            let taken = world.gate.approvals().take(question.id, Lasts::Once, 0).unwrap();
-            taken.give(answer, std::time::Instant::now()).unwrap();
+            answer_yes(&world).await;
         };
         let deciding = world.gate.decide_told(&world.live, tool("notes"), named("mail"));
         let (decided, ()) = tokio::join!(deciding, answer);
         let refused = decided.map(drop).err().map(|refusal| refusal.message);
         assert_eq!(refused.is_some(), expected.is_some(), "{refused:?}");
-        assert!(expected.is_none_or(|text| refused.unwrap().contains(text)));
+        assert!(expected.is_none_or(|text| refused.as_ref().unwrap().contains(text)), "{refused:?}");
     }
+}
+
+/// A clock that is a second further each time.
+fn ticking() -> Clock {
+    let now_ms = Arc::new(AtomicI64::new(1_790_000_000_000));
+    Clock::of(move || now_ms.fetch_add(1000, Ordering::Relaxed))
+}
+
+async fn answer_yes(world: &World) {
+    let question = open_question(world).await;
+    let answer = Answer::Allow { by: "user:alice".into(), lasts: Lasts::Once };
+    let taken = world.gate.approvals().take(question.id, Lasts::Once, 0).unwrap();
+    taken.give(answer, std::time::Instant::now()).unwrap();
+}
+
+/// While its policies take their time, everything else goes on, and counts.
+#[tokio::test]
+async fn what_happens_while_the_manifest_is_asked_counts() {
+    let suspends = async |world: &World| {
+        world.gate.set_state(&world.live, RunState::Suspended, Some("look".into())).await.unwrap();
+    };
+    let forbids = async |world: &World| {
+        let mut agent = agent();
+        agent.tools.mcp = vec!["other".into()];
+        let snapshot = Snapshot { acs: Some(Acs::of(MANIFEST, "")), ..snapshot(agent, vec![purse(1000, 0)]) };
+        world.gate.inner.registry.replace(snapshot);
+    };
+    let replaces = async |world: &World| {
+        world.gate.inner.registry.replace(with(&MANIFEST.replace("\"plan\"", "\"diary\"")));
+    };
+    let learns = async |world: &World| world.gate.miss_result(&world.live).await;
+    assert_eq!(decided_while(suspends).await.unwrap_err().kind, RefusalKind::Denied);
+    for (refused, why) in [(decided_while(forbids).await, "scope"), (decided_while(replaces).await, "diary")]
+    {
+        let refusal = refused.unwrap_err();
+        assert!(refusal.message.contains(why), "{refusal:?}");
+    }
+    decided_while(learns).await.unwrap();
+}
+
+/// What comes of a call during whose consideration something happens.
+async fn decided_while(happens: impl AsyncFnOnce(&World)) -> Result<(), Refusal> {
+    let world = world_of(with(MANIFEST)).await;
+    let places = aside::all_places().await;
+    let deciding = world.gate.decide_told(&world.live, tool("notes"), named("diary"));
+    tokio::pin!(deciding);
+    assert!(within_a_moment(&mut deciding).await.is_none(), "decided without a place");
+    happens(&world).await;
+    drop(places);
+    deciding.await.map(drop)
+}
+
+/// A run that is killed waits for no manifest, neither for what it asked nor for its end.
+#[tokio::test]
+async fn a_kill_does_not_wait_for_the_manifest() {
+    let world = world_of(with(&MANIFEST.replace(
+        "  agent_startup:",
+        "  agent_shutdown: { policy_target: $.summary, policy: { id: p } }\n  agent_startup:",
+    )))
+    .await;
+    let places = aside::all_places().await;
+    let deciding = world.gate.decide_told(&world.live, tool("notes"), named("diary"));
+    tokio::pin!(deciding);
+    assert!(within_a_moment(&mut deciding).await.is_none(), "decided without a place");
+    assert!(world.gate.set_state(&world.live, RunState::Killed, None).await.unwrap());
+    assert_eq!(deciding.await.map(drop).unwrap_err().kind, RefusalKind::Killed);
+    drop(places);
 }
 
 /// Policies that take their time hold up nobody else, for they have threads of their own.
@@ -302,8 +373,7 @@ async fn policies_are_evaluated_aside() {
     let deciding = world.gate.decide_told(&world.live, tool("notes"), named("diary"));
     tokio::pin!(deciding);
     let places = aside::all_places().await;
-    let waits = tokio::time::timeout(std::time::Duration::from_millis(200), &mut deciding).await;
-    assert!(waits.is_err(), "decided without a place");
+    assert!(within_a_moment(&mut deciding).await.is_none(), "decided without a place");
     drop(places);
     deciding.await.unwrap().settle(Outcome::free("ok")).await.unwrap();
 }

@@ -233,8 +233,8 @@ async fn a_question_that_nobody_waits_for_any_more_is_on_the_record() {
     assert!(deciding.await.unwrap_err().is_cancelled());
     assert_eq!(world.gate.approvals().questions().len(), 0);
     let told = sentences().await;
-    let words = "gave up waiting for an answer about tool `notes/echo`";
+    let words = "did not wait for what was asked about tool `notes/echo`";
     assert!(matches!(told.as_slice(), [one] if one.contains(words)), "{told:?}");
     asked(&world, of([2; 32]), None, no("not that")).await.unwrap_err();
-    assert_eq!(sentences().await.iter().filter(|line| line.contains("gave up")).count(), 1);
+    assert_eq!(sentences().await.iter().filter(|line| line.contains("did not wait")).count(), 1);
 }

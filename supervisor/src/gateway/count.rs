@@ -4,6 +4,7 @@
 //! costs. Invariants: counting is decided and recorded like any call; where anything about it fails, the bound by bytes
 //! stays; at the end of a budget, where no count could help, nobody is asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::core::action::{Action, Bound, LlmAction};
 use crate::core::decision::Decision;
 use crate::core::money::NanoUsd;
 use crate::core::usage::{Charge, Outcome};
+use crate::gate::Told;
 use crate::sys::http as web;
 
 use super::call::Counting;
@@ -29,6 +31,7 @@ const BYTES_A_TOKEN: u64 = 8;
 const WITHIN: Duration = Duration::from_secs(10);
 /// The most that an answer with one number may be.
 const LARGEST: usize = 64 * 1024;
+
 impl Exchange {
     /// The call with its prompt counted by the provider, if its bound does not fit without that.
     pub(super) async fn counted(&self, prepared: Prepared, sent: &Sent) -> Prepared {
@@ -66,7 +69,8 @@ impl Exchange {
         if self.gateway.gate.preview(&self.live, &action) != Decision::Allow {
             return None;
         }
-        let permit = self.gateway.gate.decide(&self.live, action).await.ok()?;
+        let told = Told { looked: Some(Arc::clone(&self.snapshot)), ..Told::default() };
+        let permit = self.gateway.gate.decide_told(&self.live, action, told).await.ok()?;
         let asked = tokio::select! {
             () = self.live.cancelled() => None,
             asked = tokio::time::timeout(WITHIN, self.ask(counting)) => asked.ok().flatten(),

@@ -14,6 +14,8 @@ use super::labels::{self, View};
 
 /// The most paths and commands that one call may consist of and still be judged, as far as they differ.
 const MAX_CONTEXTS: usize = 256;
+/// The most paths and hosts that are looked at at all, whether they differ or not: some tens of milliseconds of work.
+const MAX_PATHS: usize = 20_000;
 /// The longest path or name that is held against labels, in bytes.
 const MAX_NAME_BYTES: usize = 4096;
 
@@ -138,8 +140,8 @@ pub(super) fn contexts(
     view: &View<'_>,
     needs: &Needs,
 ) -> Result<Vec<Values>, String> {
-    let common = common(question, view, needs)?;
     let distinct = distinct(question, view, needs)?;
+    let common = common(question, view, needs)?;
     Ok(distinct.into_iter().map(|(_, own)| [&common[..], &own].concat()).collect())
 }
 
@@ -152,8 +154,8 @@ pub(super) fn whole_contexts(
     view: &View<'_>,
     needs: &Needs,
 ) -> Result<Vec<Values>, String> {
-    let common = common(question, view, &Needs::ALL)?;
     let distinct = distinct(question, view, needs)?;
+    let common = common(question, view, &Needs::ALL)?;
     let own = |touched: &Touched<'_>| touched.values(question.run, view, &Needs::ALL);
     Ok(distinct.iter().map(|(touched, _)| [&common[..], &own(touched)].concat()).collect())
 }
@@ -263,6 +265,9 @@ fn distinct<'a>(
     needs: &Needs,
 ) -> Result<Vec<(Touched<'a>, Values)>, String> {
     let Action::Tool(tool) = question.action else { return Ok(vec![Default::default()]) };
+    if paths(tool).count() + tool.facts.hosts.len() > MAX_PATHS {
+        return Err(format!("the call names more than {MAX_PATHS} paths and hosts"));
+    }
     for fact in paths(tool) {
         bounded(&fact.path.to_string_lossy())?;
     }

@@ -188,7 +188,9 @@ mod tests {
         assert_eq!(["place", "name"].map(needs), [(false, false); 2]);
         let plain = |text: &str| Looks::of(&Policy::parse(None, text).unwrap()).unwrap();
         // Not by its attributes: then nothing may be left out.
-        for whole in ["context == {}", "[context].isEmpty()", "{ a: context }.a has path"] {
+        for whole in
+            ["context == {}", "[context].isEmpty()", "{ a: context }.a has path", "context has hour.x"]
+        {
             let text =
                 format!("forbid (principal, action, resource) when {{ context has hour && {whole} }};");
             assert!(plain(&text).needs.value("place"), "{whole}");

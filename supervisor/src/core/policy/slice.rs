@@ -15,8 +15,8 @@ use super::request::Types;
 
 /// Combinations of principals and resources whose policies are kept together.
 const SETS_KEPT: usize = 1024;
-/// Principals with what they act upon: twenty busy agents with a few models and tools each.
-const PAIRS_KEPT: usize = 256;
+/// Principals with what they act upon: ten busy agents with a few models and tools each.
+const PAIRS_KEPT: usize = 128;
 
 /// Whom a policy's scope names as principal and as resource; none for everybody and everything.
 type Key = (Option<EntityUid>, Option<EntityUid>);

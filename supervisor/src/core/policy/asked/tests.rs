@@ -9,7 +9,7 @@ use super::super::super::fixture::{agent, run};
 use super::super::super::manifest::BuiltinClass;
 use super::super::super::scope;
 use super::super::tightening_tests::{action, corpus, load, now, pack};
-use super::super::{Circumstances, Decision, Layer, PolicySet, Reason};
+use super::super::{Circumstances, Decision, Layer, PolicySet, Reason, request};
 use super::*;
 
 /// What the policies say when they are told everything, and nothing is remembered.
@@ -21,7 +21,9 @@ fn told_everything(set: &PolicySet, question: &Question<'_>) -> Vec<Reason> {
             continue;
         }
         let (slice, pair) = loaded.pair(question, &view).unwrap();
-        for request in loaded.requests(question, &view, (slice, &pair)).unwrap() {
+        for values in whole_contexts(question, &view, &Needs::ALL).unwrap() {
+            let who = (&pair.principal, &slice.action, &pair.resource);
+            let request = request::request(who, &values, Some(&loaded.schema)).unwrap();
             let response = Authorizer::new().is_authorized(&request, &pair.policies.set, &pair.entities);
             for reason in loaded.answer(&response, question.agent.reference.namespace(), &view) {
                 if !reasons.contains(&reason) {
@@ -77,6 +79,8 @@ fn what_looks_the_same_is_asked_about_once() {
     assert_eq!(of(Vec::new()).unwrap(), [Vec::new()]);
     let many = (0..5000).map(|n| path(&format!("/{n}"), Worktree)).collect();
     assert_eq!(of(many).unwrap(), [place("worktree")]);
-    // A bound holds for what nobody looks at, too.
+    // Bounds hold for what nobody looks at, too.
+    let all = (0..=MAX_PATHS).map(|n| path(&format!("/{n}"), Worktree)).collect();
+    assert_eq!(of(all).unwrap_err(), "the call names more than 20000 paths and hosts");
     assert!(of(vec![path(&format!("/{}", "x".repeat(5000)), Worktree)]).is_err());
 }

@@ -6,8 +6,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::git::{Call, Output};
 use crate::names::{bytes_of, path_of};
@@ -16,28 +14,23 @@ use crate::{Operation, Repository, WorktreeError};
 
 /// No repository has this many worktrees by intent.
 const WORKTREES_LIMIT: usize = 100_000;
-/// How long a registration may be half-written before that counts as damage.
-const HALF_WRITTEN: Duration = Duration::from_secs(10);
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// So often a registration may be found half-written before that counts as damage. Each look is a git of its own, so that
+/// a busy machine gives whoever writes it more time.
+const LOOKS: usize = 300;
 
 /// Runs a call for which git reads every worktree's registration. Git makes its `commondir` and fills it in a moment
 /// later, and a git that reads it in between ends with an error before it has done anything: such a call is made again.
 ///
 /// # Errors
-/// As [`Call::run`]; the half-written registration's when it stays so for ten seconds.
-#[expect(clippy::disallowed_methods, reason = "nobody tells when another git has written its file")]
+/// As [`Call::run`]; the half-written registration's when it stays so.
 pub(crate) fn read_all(call: impl Fn() -> Call) -> Result<Output, WorktreeError> {
-    let deadline = Instant::now() + HALF_WRITTEN;
-    loop {
+    for _ in 1..LOOKS {
         match call().run() {
-            Err(WorktreeError::Git { stderr, .. })
-                if is_half_written(&stderr) && Instant::now() < deadline =>
-            {
-                thread::sleep(LOOK_AGAIN);
-            }
+            Err(WorktreeError::Git { stderr, .. }) if is_half_written(&stderr) => {}
             outcome => return outcome,
         }
     }
+    call().run()
 }
 
 /// Git's complaint about an empty `commondir`. The reason that it adds is some earlier one: reading went well.

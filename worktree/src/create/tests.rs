@@ -253,13 +253,17 @@ fn a_registration_that_is_just_being_written_is_waited_for() {
         fs::write(&commondir, "").unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                std::thread::sleep(std::time::Duration::from_millis(300));
+                std::thread::sleep(std::time::Duration::from_millis(100));
                 fs::write(&commondir, &text).unwrap();
             });
             call();
         });
     };
     half_written(&|| assert!(fixture.add("two").status().unwrap().is_clean()));
+    fs::write(&commondir, "").unwrap();
+    let damaged = fixture.repository().add(&fixture.new_worktree("three"), &fixture.trash());
+    assert!(matches!(damaged, Err(WorktreeError::Git { .. })), "{damaged:?}");
+    assert!(!fixture.path("three").exists());
     half_written(&|| {
         let place = fixture.repository().checked_out_at("agentsup/two").unwrap();
         assert_eq!(place, Some(fixture.path("two")));

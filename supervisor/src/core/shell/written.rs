@@ -44,18 +44,24 @@ pub(super) fn by_git(words: &[String], verb: Option<&str>, is_dynamic: bool) -> 
     }
     let reads = !is_dynamic && verb.is_some_and(|verb| READ.contains(&verb));
     let mut written = Vec::new();
+    // What is written may lie below them, and what they are is not known from a name in them.
+    let (mut dirs, mut has_names) = (Vec::new(), false);
     let (mut rest, mut is_before_verb) = (words.iter(), true);
     // Whether the word before could be an option with this one as its value.
     let mut is_value = false;
     while let Some(word) = rest.next() {
         let is_option = word.starts_with('-') && word != "--";
         match word.as_str() {
-            "-C" | "-c" | "--git-dir" if is_before_verb && !is_dynamic => {
+            "-C" if is_before_verb && !is_dynamic => {
+                dirs.extend(rest.next().cloned());
+                continue;
+            }
+            "-c" | "--git-dir" if is_before_verb && !is_dynamic => {
                 rest.next();
                 continue;
             }
             // A message is read from there.
-            "-F" if reads => {
+            "-F" if !is_dynamic && matches!(verb, Some("commit" | "tag")) && !is_before_verb => {
                 rest.next();
                 continue;
             }
@@ -63,10 +69,13 @@ pub(super) fn by_git(words: &[String], verb: Option<&str>, is_dynamic: bool) -> 
             _ => {}
         }
         if is_option || is_value || !reads {
+            has_names |= !is_option || word.contains('=');
             written.push(word.clone());
         }
         is_before_verb &= verb != Some(word.as_str());
-        is_value = is_option && !word.contains('=');
+        // Where no message is read from it, `-F` says how to search.
+        is_value = is_option && !word.contains('=') && word != "-F";
     }
+    written.extend(dirs.into_iter().filter(|_| has_names));
     written
 }

@@ -5,6 +5,7 @@
 //! and keys inside the temporary directory are keys. Letters are compared without case: on some file systems
 //! `.SSH` is `.ssh`, and where it is not, being strict costs nothing.
 
+use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 
 use super::action::Place;
@@ -149,7 +150,23 @@ pub fn may_choose(text: &str) -> bool {
     ["@(", "+(", "!(", "?(", "*("].iter().any(|sign| text.contains(sign))
 }
 
-/// Whether a name's pattern could mean this name. Sets of letters and alternatives may mean anything.
+/// A pattern with a `?` in place of each set of letters, or with a `*` in place of all of them and what is between, where it
+/// is not certain where they end.
+fn without_sets(pattern: &str) -> Cow<'_, str> {
+    let Some((before, sets)) = pattern.split_once('[') else { return Cow::Borrowed(pattern) };
+    let pieces: Vec<_> = sets.split('[').map(|set| set.split_once(']')).collect();
+    let certain = |piece: &Option<(&str, &str)>| {
+        piece.is_some_and(|(set, rest)| !matches!(set, "" | "!" | "^") && !rest.contains(']'))
+    };
+    if !before.contains(']') && pieces.iter().all(certain) {
+        let rests = pieces.iter().flatten().map(|(_, rest)| *rest);
+        return Cow::Owned(std::iter::once(before).chain(rests).collect::<Vec<_>>().join("?"));
+    }
+    let after = sets.rsplit_once(']').map_or("", |(_, after)| after);
+    Cow::Owned(format!("{before}*{after}"))
+}
+
+/// Whether a name's pattern could mean this name. Alternatives may mean anything.
 fn may_mean(pattern: &str, name: &str) -> bool {
     if may_choose(pattern) {
         return true;
@@ -158,10 +175,7 @@ fn may_mean(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
         return false;
     }
-    if pattern.contains('[') {
-        return true;
-    }
-    let letters: Vec<char> = pattern.chars().collect();
+    let letters: Vec<char> = without_sets(pattern).chars().collect();
     let name: Vec<char> = name.chars().collect();
     // Row by row: which beginnings of the name the pattern so far could mean.
     let mut reached: Vec<bool> = (0..=name.len()).map(|length| length == 0).collect();
@@ -274,6 +288,13 @@ mod tests {
             ("/u/.[[:alpha:]]sh/id", true),
             ("/u/.[!x]sh/id", true),
             ("/u/.@(ssh|x)/id", true),
+            ("/u/.s[s]h/id", true),
+            ("/u/.[s][s]?/id", true),
+            ("/u/.[!]a]sh/id", true),
+            ("/u/.ss[h/id", true),
+            ("/u/.[s]s/id", false),
+            ("/u/.x[s]h/id", false),
+            ("/u/.[[:alpha:]]x/id", false),
             ("/u/[ab]/id", false),
             ("/*/.ssh/id", true),
             ("/u/.*", true),
@@ -298,6 +319,11 @@ mod tests {
             ("/tmp/repo/*/.GI*/config", true),
             ("/srv/bare.g*/hooks/x", true),
             ("/tmp/repo/.git/config", false),
+            ("/tmp/repo/.items[0].name", false),
+            ("/tmp/repo/.[0]", false),
+            ("/tmp/repo/.[].name", false),
+            ("/tmp/repo/.g[[:alpha:]]t/config", true),
+            ("/tmp/repo/.[!]]it/config", true),
             ("/u/.agentsup/worktrees/1/*/config", false),
             ("/u/.agentsup/worktrees/1/app/[slug]/x", false),
             ("/u/.agentsup/worktrees/1/{\"a\":\"b/c\"}", false),

@@ -244,6 +244,9 @@ pub(super) const LABELLED: &[(&str, Decision)] = &[
 
 /// What developers do all day: neither pack has anything against it, or `strict` for the programs in it only.
 pub(super) const ORDINARY: &[(&str, Decision, Decision)] = &[
+    ("jq .items[0].name x.json", Allow, Allow),
+    ("jq .[].name x.json", Allow, Allow),
+    ("jq .[0] x.json", Allow, Allow),
     ("npm test -- app/[slug]/page.test.tsx", Allow, Allow),
     ("grep -rn --include=*.rs 'a/b' src", Allow, Allow),
     ("mkdir -p src/{a,b,c}/d && touch src/{a,b}/mod.rs", Allow, Allow),

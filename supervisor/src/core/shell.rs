@@ -6,14 +6,19 @@
 //! in parts; what lies beyond is opaque too.
 
 pub mod braces;
+mod variables;
 mod verbs;
 mod walk;
 mod word;
 mod wrappers;
 mod written;
 
+use std::collections::HashSet;
+
 use brush_parser::{ParserOptions, Token, parse_tokens, uncached_tokenize_str};
 use serde::{Deserialize, Serialize};
+
+use variables::Variables;
 
 /// The most parts of a line that are told apart.
 pub const PARTS_MAX: usize = 128;
@@ -39,13 +44,17 @@ pub struct Part {
     /// Variables that are set for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub assigns: Vec<String>,
-    /// What the line sets its variables to, and those of loops around it, as far as that is known.
+    /// What it sets variables to, and what its words and redirects may be where a variable is empty, as far as that is
+    /// known; as patterns of [`braces`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
+    /// What its words and redirects may be by what the line sets variables to, as patterns of [`braces`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub likely: Vec<String>,
     /// Files that it is redirected from or to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub redirects: Vec<String>,
-    /// Those of its redirects, words and values that may be files which the shell or git is told to write. Of other programs the
+    /// Those of its redirects, words, values and likely words that may be files which the shell or git is told to write. Of other programs the
     /// words do not tell.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub writes: Vec<String>,
@@ -66,6 +75,11 @@ pub struct Part {
 pub fn read(line: &str) -> Vec<Part> {
     let mut found = Found::default();
     found.line(line, 0);
+    // A loop's body or a function may name what is set behind it.
+    if !found.variables.is_empty() && found.parts.iter().any(|part| part.dynamic) {
+        found = Found { variables: found.variables.again(), functions: found.functions, ..Found::default() };
+        found.line(line, 0);
+    }
     if found.parts.is_empty() {
         found.parts.push(Part::default());
     }
@@ -79,6 +93,8 @@ struct Call {
     part: Part,
     /// Its words, the program's name first; none for one that is not known.
     words: Vec<Option<String>>,
+    /// What those that are not known may be, as patterns of [`braces`].
+    made: Vec<String>,
     /// What the line itself gives it to read, if that is known.
     input: Option<Option<String>>,
 }
@@ -87,8 +103,9 @@ struct Call {
 #[derive(Default)]
 struct Found {
     parts: Vec<Part>,
-    /// What the loops that are being read go through.
-    values: Vec<String>,
+    variables: Variables,
+    /// Functions of the line, whose arguments are words of it.
+    functions: HashSet<String>,
 }
 
 impl Found {
@@ -106,11 +123,7 @@ impl Found {
         self.push(Part { opaque: true, ..Part::default() });
     }
 
-    fn push(&mut self, mut part: Part) {
-        if part.dynamic {
-            part.values.extend(self.values.iter().cloned());
-            part.writes.extend(self.values.iter().cloned());
-        }
+    fn push(&mut self, part: Part) {
         if self.parts.len() < PARTS_MAX {
             self.parts.push(part);
         } else if let Some(last) = self.parts.last_mut() {

@@ -10,7 +10,7 @@ use named::{Stands, named};
 use super::places::{expand, fact, host};
 use crate::core::action::{CommandPart, PathFact, Place};
 use crate::core::place::Grounds;
-use crate::core::shell::{self, Part};
+use crate::core::shell::{self, Part, braces};
 use crate::sys::files::{is_there, resolve};
 use crate::sys::grounds::Homes;
 
@@ -36,7 +36,7 @@ pub(super) fn read(
 }
 
 /// The most directories that a line may have left and still be in: `(cd /tmp); cat .ssh/id`.
-const BEFORE_MAX: usize = 16;
+const BEFORE_MAX: usize = 32;
 /// The most looks at a file system, each for a text in a directory, and so the most facts.
 const LOOKS_MAX: usize = 64 * 1024;
 
@@ -93,6 +93,9 @@ impl<'a> At<'a> {
             }
             _ => return,
         };
+        for likely in self.likely_dirs(call) {
+            self.before.add(likely);
+        }
         if let Some(left) = std::mem::replace(&mut self.dir, dir) {
             self.before.add(left);
         }
@@ -106,6 +109,13 @@ impl<'a> At<'a> {
             .filter(|_| !call.dynamic && (self.dir.is_some() || target.is_absolute()))
     }
 
+    /// Those of its words that variables say, as directories.
+    fn likely_dirs(&self, call: &Part) -> Vec<PathBuf> {
+        let dir = self.dir.as_deref().unwrap_or(Path::new("/"));
+        let texts = call.likely.iter().map(|pattern| expand(&braces::text(pattern), self.homes));
+        texts.filter_map(|path| resolve(&path, dir)).collect()
+    }
+
     /// Directories that a command is told to work in, each seen from the one before: `git -C x -C y`, `tar -C x`.
     fn led(&self, call: &Part) -> Vec<PathBuf> {
         let program = call.program.as_deref();
@@ -117,6 +127,9 @@ impl<'a> At<'a> {
         let options = &options[..if program == Some("sudo") { 5 } else { 4 }];
         let (mut dirs, mut words) = (Vec::new(), call.words.iter());
         let mut dir = self.dir.clone().unwrap_or_else(|| PathBuf::from("/"));
+        if call.words.iter().any(|word| options.contains(&word.as_str())) {
+            dirs.extend(self.likely_dirs(call));
+        }
         while let Some(word) = words.next() {
             let named = options.iter().find_map(|option| match word.strip_prefix(option)? {
                 "" => words.next().map(String::as_str),
@@ -126,6 +139,9 @@ impl<'a> At<'a> {
             if let Some(found) = named.and_then(|named| resolve(&expand(named, self.homes), &dir)) {
                 dir = found;
                 dirs.push(dir.clone());
+            }
+            if dirs.len() > BEFORE_MAX {
+                break;
             }
         }
         dirs
@@ -302,7 +318,7 @@ mod tests {
             ("cat ~bob/.ssh/id {~+,~+/b}/a", vec!["Secret /h/.ssh/id", "Worktree W/a", "Worktree W/b/a"]),
             ("cp a .g?t/x", vec!["GitMetadata W/.g?t/x"]),
             ("X=/etc Y=.git Z=~/.ssh make", vec!["GitMetadata W/.git", "Secret /h/.ssh"]),
-            ("for d in .git a/b; do ls; cat $d/x; done", vec!["GitMetadata W/.git", "Worktree W/a/b"]),
+            ("for d in .git a/b; do ls; cat $d/x; done", vec!["GitMetadata W/.git/x", "Worktree W/a/b/x"]),
             ("grep '.g?t/x'", vec!["Worktree W/.g?t/x"]),
             (
                 "cd ~ && (cd /tmp) && cat .ssh/id",

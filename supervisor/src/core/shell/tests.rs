@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -163,14 +165,56 @@ fn what_the_shell_or_git_is_told_to_write_is_told() {
         ("git -C x --git-dir=y --git-dir z log -- a", &[]),
         ("git add a b", &[]),
         ("git commit -F a", &[]),
+        ("git log -F --output=a", &["-F", "--output=a"]),
+        ("git -C d restore a", &["restore", "a", "d"]),
+        ("git -C d log --output=a", &["--output=a", "d"]),
+        ("git -C d log --oneline", &["--oneline"]),
         ("git log $x a", &["log", "a"]),
         ("git config --get a.b", &[]),
         ("tee x", &[]),
         ("A=x B=(y z) C=$d GIT_DIR=v make", &["x", "y", "z"]),
-        ("for a in x y; do git show > $a; done", &["show", "x", "y"]),
+        ("for a in x y; do git show > $a; done", &["x", "y", "show"]),
         ("for a in x y; do git show; done", &[]),
+        ("git archive -o $a; a=x", &["archive", "-o", "x"]),
     ] {
         assert_eq!(read(line)[0].writes, expected, "{line}");
+    }
+}
+
+#[test]
+fn what_variables_say_is_told() {
+    for (line, likely, values) in [
+        ("d=~; cat $d/x \"${d}/y\" < $d", &["~/x", "~/y", "~"][..], &["/x", "/y"][..]),
+        ("cat $d/x; d=~", &["~/x"], &["/x"]),
+        ("for d in {a,b}c ${e}f; do cat $d; done", &["ac", "bc", "f"], &[]),
+        ("d='{a,b}'; cat $d", &[r"\{a\,b\}"], &[]),
+        ("d=a; d+=b; cat $d", &["a", "ab", "abb"], &[]),
+        ("a=(x y); cat ${a[1]}", &["x", "y"], &[]),
+        ("export d=~; cat ${d%/}/x ${e:-\"z\"}", &["~/x", "~", "z"], &["/x"]),
+        ("f() { cat $1; }; f x", &["x"], &[]),
+        ("set -- x; cat $@", &["--", "x"], &[]),
+        ("bash -c 'cat $0' x", &["$0", "-c", "cat", "cat $0", "x"], &[]),
+        ("cat ~/.s$(true)h", &[], &["~/.sh"]),
+        ("cat $none/x", &[], &["/x"]),
+    ] {
+        let parts = read(line);
+        let part = parts.iter().find(|part| part.program.as_deref() == Some("cat")).unwrap();
+        let mut found = part.likely.clone();
+        found.sort();
+        let mut expected = likely.to_vec();
+        expected.sort_unstable();
+        assert_eq!(
+            (found, &part.values[..]),
+            (
+                expected.iter().map(|text| (*text).to_owned()).collect(),
+                &values.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()[..]
+            ),
+            "{line}"
+        );
+    }
+    let values: String = (0..2000).map(|n| format!(" {n}")).collect();
+    for line in [format!("for d in{values}; do ls $d; done"), format!("a=({values}); ls $a")] {
+        assert!(read(&line).iter().any(|part| part.opaque), "{line:.40}");
     }
 }
 

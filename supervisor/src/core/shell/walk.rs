@@ -1,16 +1,25 @@
 //! From the parser's tree to parts: every command of every block, wherever it stands.
 
 use brush_parser::ast::{
-    AndOr, AndOrList, AssignmentName, AssignmentValue, Command, CommandPrefixOrSuffixItem, CompoundCommand,
-    CompoundList, ExtendedTestExpr, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect, Pipeline,
-    RedirectList, SimpleCommand, Word,
+    AndOr, AndOrList, Assignment, AssignmentName, AssignmentValue, Command, CommandPrefixOrSuffixItem,
+    CompoundCommand, CompoundList, ExtendedTestExpr, IoFileRedirectKind, IoFileRedirectTarget, IoRedirect,
+    Pipeline, RedirectList, SimpleCommand, Word,
 };
 
+use super::variables::{ARGUMENTS, Made, Piece, assigned};
 use super::word::{self, Read};
-use super::{Call, Found, wrappers};
+use super::{Call, Found, braces, wrappers};
 
-/// The most values that loops around a command may have.
+/// The most values that one word of a loop or of an array may have.
 const VALUES_MAX: usize = 1024;
+
+/// What a variable is set to: a text as it stands, one more behind what it has, or each of what a word becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sets {
+    Text,
+    More,
+    Words,
+}
 
 /// What a redirect does with its file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +58,7 @@ impl Found {
                 self.compound(compound, depth);
             }
             Command::Function(function) => {
+                self.functions.insert(function.fname.value.clone());
                 self.redirects_alone(function.body.1.as_ref(), depth);
                 self.compound(&function.body.0, depth);
             }
@@ -64,18 +74,12 @@ impl Found {
             CompoundCommand::BraceGroup(group) => self.list(&group.list, depth),
             CompoundCommand::Subshell(subshell) => self.list(&subshell.list, depth),
             CompoundCommand::ForClause(clause) => {
-                let around = self.values.len();
                 for value in clause.values.iter().flatten() {
                     let read = word::read(value);
                     self.inside(&read, depth);
-                    self.values.extend(read.is_known.then_some(read.text));
-                }
-                if self.values.len() > VALUES_MAX {
-                    self.opaque();
-                    self.values.truncate(around);
+                    self.set(&clause.variable_name, &read.pieces, Sets::Words);
                 }
                 self.list(&clause.body.list, depth);
-                self.values.truncate(around);
             }
             CompoundCommand::CaseClause(clause) => {
                 self.inside(&word::read(&clause.value), depth);
@@ -161,27 +165,66 @@ impl Found {
                 call.words.push(None);
             }
             // After the program's name it is a word like any other.
-            CommandPrefixOrSuffixItem::AssignmentWord(_, word) if !call.words.is_empty() => {
+            CommandPrefixOrSuffixItem::AssignmentWord(assignment, word) if !call.words.is_empty() => {
+                if let AssignmentValue::Array(_) = &assignment.value {
+                    self.assignment(assignment, &mut Call::default(), depth);
+                }
                 self.word(word, call, depth);
             }
             CommandPrefixOrSuffixItem::AssignmentWord(assignment, _) => {
-                let (AssignmentName::VariableName(name) | AssignmentName::ArrayElementName(name, _)) =
-                    &assignment.name;
-                let values: Vec<&Word> = match &assignment.value {
-                    AssignmentValue::Scalar(word) => vec![word],
-                    AssignmentValue::Array(words) => words.iter().map(|(_, word)| word).collect(),
-                };
-                for value in values {
-                    let read = word::read(value);
-                    self.inside(&read, depth);
-                    // Where the repository is changes nothing in it.
-                    let may_write = read.is_known && name != "GIT_DIR";
-                    call.part.writes.extend(may_write.then(|| read.text.clone()));
-                    call.part.values.extend(read.is_known.then_some(read.text));
-                }
-                call.part.assigns.push(name.clone());
+                self.assignment(assignment, call, depth);
             }
         }
+    }
+
+    fn assignment(&mut self, assignment: &Assignment, call: &mut Call, depth: usize) {
+        let (AssignmentName::VariableName(name) | AssignmentName::ArrayElementName(name, _)) =
+            &assignment.name;
+        let (values, sets): (Vec<&Word>, _) = match &assignment.value {
+            AssignmentValue::Scalar(word) if assignment.append => (vec![word], Sets::More),
+            AssignmentValue::Scalar(word) => (vec![word], Sets::Text),
+            AssignmentValue::Array(words) => (words.iter().map(|(_, word)| word).collect(), Sets::Words),
+        };
+        for value in values {
+            let read = word::read(value);
+            self.inside(&read, depth);
+            let made = self.set(name, &read.pieces, sets);
+            // Where the repository is changes nothing in it.
+            call.part.writes.extend(made.iter().filter(|_| name != "GIT_DIR").cloned());
+            call.part.values.extend(made);
+        }
+        call.part.assigns.push(name.clone());
+    }
+
+    /// Sets a variable to what a word may be, which is told.
+    fn set(&mut self, name: &str, pieces: &[Piece], sets: Sets) -> Vec<String> {
+        let Made { mut likely, possible } = self.made(pieces);
+        likely.extend(possible);
+        for pattern in &likely {
+            let values = match sets {
+                Sets::Words => braces::expanded(pattern, VALUES_MAX),
+                Sets::Text | Sets::More => Some(vec![braces::text(pattern)]),
+            };
+            let all_set = values.is_some_and(|values| {
+                values.into_iter().all(|value| match sets {
+                    Sets::More => self.variables.append(name, &value).is_some(),
+                    Sets::Text | Sets::Words => self.variables.set(name, value).is_some(),
+                })
+            });
+            if !all_set {
+                self.opaque();
+                break;
+            }
+        }
+        likely
+    }
+
+    /// What a word may be; what is too much to tell could be anything.
+    fn made(&mut self, pieces: &[Piece]) -> Made {
+        self.variables.made(pieces).unwrap_or_else(|| {
+            self.opaque();
+            Made::default()
+        })
     }
 
     fn word(&mut self, word: &Word, call: &mut Call, depth: usize) {
@@ -192,8 +235,26 @@ impl Found {
         // By itself a bracket is a program: `[ -f x ]`.
         let is_pattern = read.is_pattern && read.text != "[";
         call.part.dynamic |= !read.is_known || is_pattern;
+        if let Some((name, value)) = assigned(&read.pieces).filter(|_| !is_name) {
+            self.set(&name, &value, Sets::Text);
+        }
+        let name = call.words.first().and_then(|name| name.as_deref());
+        if name.is_some_and(|name| self.takes_arguments(name)) {
+            self.set(ARGUMENTS, &read.pieces, Sets::Words);
+        }
+        if !read.is_known {
+            let Made { likely, possible } = self.made(&read.pieces);
+            call.made.extend(likely.iter().chain(&possible).cloned());
+            call.part.likely.extend(likely);
+            call.part.values.extend(possible);
+        }
         call.part.patterns.extend((read.is_known && is_pattern && !is_name).then_some(read.pattern));
         call.words.push((read.is_known && !(is_name && is_pattern)).then_some(read.text));
+    }
+
+    /// Whether the words behind a name are what `$1` and the like stand for somewhere in the line.
+    fn takes_arguments(&self, name: &str) -> bool {
+        name == "set" || self.functions.contains(name) || wrappers::is_shell(name)
     }
 
     fn redirects_alone(&mut self, redirects: Option<&RedirectList>, depth: usize) {
@@ -240,6 +301,14 @@ impl Found {
         // `2>&1` is no file.
         let is_number = read.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         call.part.dynamic |= !read.is_known || read.is_pattern;
+        if !read.is_known {
+            let Made { likely, possible } = self.made(&read.pieces);
+            if used == Use::Write {
+                call.part.writes.extend(likely.iter().chain(&possible).cloned());
+            }
+            call.part.likely.extend(likely);
+            call.part.values.extend(possible);
+        }
         if read.is_known && !is_number {
             call.part.patterns.extend(read.is_pattern.then_some(read.pattern));
             call.part.writes.extend((used == Use::Write).then(|| read.text.clone()));

@@ -8,6 +8,7 @@ use brush_parser::ast;
 use brush_parser::word::{self, Parameter, ParameterExpr, TildeExpr, WordPiece, WordPieceWithSource};
 
 use super::braces;
+use super::variables::{ARGUMENTS, Piece};
 use crate::core::place::may_choose;
 
 /// A word, read.
@@ -17,6 +18,8 @@ pub(super) struct Read {
     pub(super) text: String,
     /// The same as a pattern of [`braces`].
     pub(super) pattern: String,
+    /// What it is made of.
+    pub(super) pieces: Vec<Piece>,
     /// Whether the text is all of it.
     pub(super) is_known: bool,
     /// Whether it could become other words, or other text, by the files that there are.
@@ -37,7 +40,7 @@ pub(super) fn read(word: &ast::Word) -> Read {
     let options = ParserOptions::default();
     let pieces = std::panic::catch_unwind(|| word::parse(&word.value, &options));
     match pieces {
-        Ok(Ok(pieces)) => read.pieces(&pieces, Quotes::None),
+        Ok(Ok(pieces)) => read.read(&pieces, Quotes::None),
         _ => read.is_known = false,
     }
     read
@@ -53,7 +56,7 @@ pub(super) fn read_document(document: &ast::IoHereDocument) -> Read {
     let options = ParserOptions::default();
     let pieces = std::panic::catch_unwind(|| word::parse_heredoc(&document.doc.value, &options));
     match pieces {
-        Ok(Ok(pieces)) => read.pieces(&pieces, Quotes::Some),
+        Ok(Ok(pieces)) => read.read(&pieces, Quotes::Some),
         _ => read.is_known = false,
     }
     read
@@ -66,18 +69,28 @@ enum Quotes {
 }
 
 impl Read {
-    fn pieces(&mut self, pieces: &[WordPieceWithSource], quotes: Quotes) {
+    fn read(&mut self, pieces: &[WordPieceWithSource], quotes: Quotes) {
         for piece in pieces {
             self.piece(&piece.piece, quotes);
         }
     }
 
     fn push(&mut self, text: &str, quotes: Quotes) {
+        let pattern = match quotes {
+            Quotes::None => text.replace('\\', "\\\\"),
+            Quotes::Some => braces::quoted(text),
+        };
         self.text.push_str(text);
-        match quotes {
-            Quotes::None => self.pattern.push_str(&text.replace('\\', "\\\\")),
-            Quotes::Some => self.pattern.push_str(&braces::quoted(text)),
+        self.pattern.push_str(&pattern);
+        match self.pieces.last_mut() {
+            Some(Piece::Text(before)) => before.push_str(&pattern),
+            _ => self.pieces.push(Piece::Text(pattern)),
         }
+    }
+
+    fn unknown(&mut self, piece: Piece) {
+        self.is_known = false;
+        self.pieces.push(piece);
     }
 
     fn piece(&mut self, piece: &WordPiece, quotes: Quotes) {
@@ -90,16 +103,16 @@ impl Read {
             WordPiece::SingleQuotedText(text) => self.push(text, Quotes::Some),
             WordPiece::AnsiCQuotedText(text) => match ansi_c(text) {
                 Some(text) => self.push(&text, Quotes::Some),
-                None => self.is_known = false,
+                None => self.unknown(Piece::Unknown),
             },
             WordPiece::DoubleQuotedSequence(pieces) | WordPiece::GettextDoubleQuotedSequence(pieces) => {
-                self.pieces(pieces, Quotes::Some);
+                self.read(pieces, Quotes::Some);
             }
             WordPiece::TildeExpansion(TildeExpr::Home) => self.push("~", quotes),
             WordPiece::TildeExpansion(TildeExpr::UserHome(user)) => self.push(&format!("~{user}"), quotes),
             // One that the line was in before is taken for the one that it is in.
             WordPiece::TildeExpansion(_) => self.push("~+", quotes),
-            WordPiece::ParameterExpansion(parameter) => self.parameter(parameter),
+            WordPiece::ParameterExpansion(parameter) => self.parameter(parameter, quotes),
             WordPiece::CommandSubstitution(line) => self.substitution(line.clone()),
             WordPiece::BackquotedCommandSubstitution(line) => self.substitution(unescaped(line)),
             WordPiece::EscapeSequence(text) => {
@@ -108,24 +121,24 @@ impl Read {
             }
             // Arithmetic can hold substitutions: `$(( $(rm x) ))`.
             WordPiece::ArithmeticExpression(expression) => {
-                self.is_known = false;
+                self.unknown(Piece::Unknown);
                 self.hidden(&expression.value);
             }
         }
     }
 
     fn substitution(&mut self, line: String) {
-        self.is_known = false;
+        self.unknown(Piece::Unknown);
         self.lines.push(line);
     }
 
-    fn parameter(&mut self, expression: &ParameterExpr) {
+    fn parameter(&mut self, expression: &ParameterExpr, quotes: Quotes) {
         if let ParameterExpr::Parameter { parameter: Parameter::Named(name), indirect: false } = expression
             && PLACES.contains(&name.as_str())
         {
             return self.push(&format!("${name}"), Quotes::Some);
         }
-        self.is_known = false;
+        self.unknown(piece_of(expression, quotes));
         // `${x:-$(rm y)}`: words within words, told apart no further.
         self.hidden(&format!("{expression:?}"));
     }
@@ -135,6 +148,27 @@ impl Read {
         if text.contains("$(") || text.contains('`') {
             self.lines.push(HIDDEN.to_owned());
         }
+    }
+}
+
+fn piece_of(expression: &ParameterExpr, quotes: Quotes) -> Piece {
+    match expression {
+        ParameterExpr::Parameter { parameter, indirect: false } => {
+            let name = match parameter {
+                Parameter::Named(name)
+                | Parameter::NamedWithIndex { name, .. }
+                | Parameter::NamedWithAllIndices { name, .. } => name.as_str(),
+                Parameter::Positional(_) | Parameter::Special(_) => ARGUMENTS,
+            };
+            let of = if quotes == Quotes::None { Piece::Words } else { Piece::Variable };
+            of(name.to_owned())
+        }
+        ParameterExpr::UseDefaultValues { default_value: Some(text), .. }
+        | ParameterExpr::AssignDefaultValues { default_value: Some(text), .. }
+        | ParameterExpr::UseAlternativeValue { alternative_value: Some(text), .. } => {
+            Piece::Computed(vec![text.replace(['"', '\'', '\\'], "")])
+        }
+        _ => Piece::Computed(Vec::new()),
     }
 }
 

@@ -120,6 +120,8 @@ pub(super) fn unwrap(found: &mut Found, mut call: Call, depth: usize) {
     if name == "git" {
         let by_git = written::by_git(&call.part.words, call.part.verb.as_deref(), call.part.dynamic);
         call.part.writes.extend(by_git);
+        let may_write = call.part.verb.as_deref() != Some(verbs::LOOK);
+        call.part.writes.extend(call.made.into_iter().filter(|_| may_write));
     }
     let assigns = call.part.assigns.clone();
     call.part.program = Some(name);
@@ -133,7 +135,7 @@ pub(super) fn unwrap(found: &mut Found, mut call: Call, depth: usize) {
         Inner::Calls(calls) => {
             for (words, adds) in calls {
                 let part = Part { assigns: assigns.clone(), dynamic: adds, ..Part::default() };
-                unwrap(found, Call { part, words, input: None }, depth + 1);
+                unwrap(found, Call { part, words, ..Call::default() }, depth + 1);
             }
         }
     }
@@ -156,6 +158,11 @@ const CAPITALS: [&str; 10] =
 /// On a file system without case `GIT` is git, and nobody knows which programs policies name.
 fn one_spelling(name: &str) -> String {
     if CAPITALS.contains(&name) { name.to_owned() } else { folded(name) }
+}
+
+/// Whether a program runs what stands in its words with its other words as arguments.
+pub(super) fn is_shell(name: &str) -> bool {
+    SHELLS.contains(&one_spelling(base(name)).as_str())
 }
 
 fn base(program: &str) -> &str {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Component, Path};
 
+use crate::core::place::WILD;
 use crate::core::shell::{Part, braces};
 
 /// The most words that one command's braces may make.
@@ -35,28 +36,38 @@ pub(super) fn named<'a>(call: &'a Part, is_there: &mut dyn FnMut(&str) -> bool) 
     let patterns = Patterns::of(call);
     let is_git = call.program.as_deref() == Some("git");
     let (mut named, mut left) = (Vec::new(), WORDS_MAX);
-    let words =
-        [(&call.words, Stands::Argument), (&call.values, Stands::Value), (&call.redirects, Stands::Redirect)];
-    let words = words.into_iter().flat_map(|(words, stands)| words.iter().map(move |word| (word, stands)));
-    for (word, stands) in words {
-        let is_pattern = patterns.0.contains_key(word.as_str());
-        let (made, count) = patterns.made(word, left)?;
-        left -= count;
-        for made in made {
-            let mut add = |text: &str| {
-                named.push(Named { word, stands, text: text.to_owned(), is_pattern });
+    let words = [
+        (&call.words, Stands::Argument),
+        (&call.values, Stands::Value),
+        (&call.likely, Stands::Argument),
+        (&call.redirects, Stands::Redirect),
+    ];
+    for (index, (words, stands)) in words.into_iter().enumerate() {
+        // They are patterns themselves, and what is in a variable is one even if it was quoted.
+        let are_patterns = matches!(index, 1 | 2);
+        for word in words {
+            let (made, count) =
+                if are_patterns { of_value(word, left)? } else { patterns.made(word, left)? };
+            left -= count;
+            let is_pattern = |text: &str| {
+                if are_patterns { text.contains(WILD) } else { patterns.0.contains_key(word.as_str()) }
             };
-            if stands == Stands::Redirect {
-                add(&made);
-                continue;
-            }
-            let is_address = is_address(&made, is_there);
-            let within = if is_address { Vec::new() } else { within(&made, is_git) };
-            // What has a name before its value is a path itself where there are directories in it, or a file of that name.
-            let whole = Some(made.as_str()).filter(|_| !is_address);
-            for text in whole.into_iter().chain(within) {
-                if text.contains('/') || text.starts_with(['~', '$', '.']) || is_there(text) {
-                    add(text);
+            for made in made {
+                let mut add = |text: &str| {
+                    named.push(Named { word, stands, text: text.to_owned(), is_pattern: is_pattern(text) });
+                };
+                if stands == Stands::Redirect {
+                    add(&made);
+                    continue;
+                }
+                let is_address = is_address(&made, is_there);
+                let within = if is_address { Vec::new() } else { within(&made, is_git) };
+                // What has a name before its value is a path itself where there are directories in it, or a file of that name.
+                let whole = Some(made.as_str()).filter(|_| !is_address);
+                for text in whole.into_iter().chain(within) {
+                    if text.contains('/') || text.starts_with(['~', '$', '.']) || is_there(text) {
+                        add(text);
+                    }
                 }
             }
         }
@@ -65,8 +76,17 @@ pub(super) fn named<'a>(call: &'a Part, is_there: &mut dyn FnMut(&str) -> bool) 
     Some(named)
 }
 
-/// Whether the kernel would look for it. The name of a pattern may be longer than what it stands for.
+/// What the pattern of a value stands for, and how many of that its braces make; none where that is more than `most`.
+fn of_value(pattern: &str, most: usize) -> Option<(Vec<String>, usize)> {
+    let has_braces = pattern.contains('{');
+    let made = braces::expanded(pattern, if has_braces { most } else { 1 })?;
+    let count = if has_braces { made.len() } else { 0 };
+    Some((made, count))
+}
+
+/// Whether the kernel would look for it. The name of a pattern may be longer than what it stands for, but has no blanks.
 fn can_be(text: &str, is_pattern: bool) -> bool {
+    let is_pattern = is_pattern && !text.contains(char::is_whitespace);
     text.len() < PATH_BYTES && (is_pattern || text.split('/').all(|name| name.len() <= NAME_BYTES))
 }
 

@@ -6,6 +6,7 @@
 //! in parts; what lies beyond is opaque too.
 
 pub mod braces;
+mod opened;
 mod variables;
 mod verbs;
 mod walk;

@@ -1,5 +1,6 @@
 //! Programs that run other programs: the part behind them is told as a part of its own.
 
+use super::opened::{FINDERS, Opened};
 use super::verbs::{self, Verb};
 use super::{Call, Found, Part, written};
 use crate::core::place::folded;
@@ -114,7 +115,8 @@ pub(super) fn unwrap(found: &mut Found, mut call: Call, depth: usize) {
     call.part.dynamic |= arguments.contains(&None);
     call.part.words = arguments.iter().flatten().cloned().collect();
     let verb = verbs::read(&name, &arguments, call.part.dynamic);
-    let inner = inner(&name, &arguments, call.input.as_ref());
+    let opened = Opened::of(&arguments, &call.part.patterns);
+    let inner = opened.seen_by(&name, call.input.as_ref());
     call.part.opaque |= matches!(inner, Inner::Unknown) || matches!(verb, Verb::Hidden);
     call.part.verb = verb.known();
     if name == "git" {
@@ -133,8 +135,14 @@ pub(super) fn unwrap(found: &mut Found, mut call: Call, depth: usize) {
         Inner::Nothing | Inner::Unknown => {}
         Inner::Line(line) => found.line(&line, depth + 1),
         Inner::Calls(calls) => {
-            for (words, adds) in calls {
-                let part = Part { assigns: assigns.clone(), dynamic: adds, ..Part::default() };
+            for (mut words, adds) in calls {
+                let patterns = opened.patterns(&words);
+                // What a pattern stands for as a program's name is not known.
+                if let Some(name) = words.first_mut() {
+                    name.take_if(|name| opened.globs.contains(name));
+                }
+                let dynamic = adds || !patterns.is_empty();
+                let part = Part { assigns: assigns.clone(), dynamic, patterns, ..Part::default() };
                 unwrap(found, Call { part, words, ..Call::default() }, depth + 1);
             }
         }
@@ -142,14 +150,14 @@ pub(super) fn unwrap(found: &mut Found, mut call: Call, depth: usize) {
 }
 
 /// What a call makes run besides its own program.
-enum Inner {
+pub(super) enum Inner {
     Nothing,
     Unknown,
     Line(String),
     Calls(Vec<(Vec<Option<String>>, bool)>),
 }
 
-type Words = [Option<String>];
+pub(super) type Words = [Option<String>];
 
 /// Programs whose names have capitals in them.
 const CAPITALS: [&str; 10] =
@@ -169,7 +177,7 @@ fn base(program: &str) -> &str {
     program.rsplit('/').next().unwrap_or(program)
 }
 
-fn inner(name: &str, words: &Words, input: Option<&Option<String>>) -> Inner {
+pub(super) fn inner(name: &str, words: &Words, input: Option<&Option<String>>) -> Inner {
     if let Some(wrapper) = WRAPPERS.iter().find(|wrapper| wrapper.name == name) {
         return wrapper.inner(words);
     }
@@ -188,7 +196,7 @@ fn inner(name: &str, words: &Words, input: Option<&Option<String>>) -> Inner {
         | "unshare" | "strace" | "ltrace" | "gdb" | "expect" | "tclsh" | "pwsh" | "powershell" | "cmd" => {
             Inner::Unknown
         }
-        "find" | "gfind" => of_find(words),
+        name if FINDERS.contains(&name) => of_find(words),
         "awk" | "gawk" | "mawk" | "nawk" => of_awk(words),
         "git" if !settings_are_harmless(words) => Inner::Unknown,
         _ => Inner::Nothing,

@@ -6,11 +6,12 @@
 
 use std::path::Path;
 
-use super::action::{CommandPart, PathFact, Place, ToolAction, ToolSource};
+use super::action::{PathFact, Place, ToolAction, ToolSource};
 use super::data::{DataRules, Destination};
 use super::detect::{self, Class, Form, Found};
 use super::label::{Label, Labels};
 use super::manifest::BuiltinClass;
+use super::shell::Part;
 
 /// What a call's result is by where it comes from. The run has these labels from the moment that the call is allowed: some
 /// clients never tell results, and what comes before a result (progress, errors) is read by models too.
@@ -26,8 +27,10 @@ pub fn brought(rules: &DataRules, tool: &ToolAction) -> Labels {
         {
             rules.results(Destination::Web)
         }
-        ToolSource::Builtin(BuiltinClass::Shell) if facts.parts.iter().any(fetches) => {
-            rules.results(Destination::Shell)
+        ToolSource::Builtin(BuiltinClass::Shell) => {
+            let is_set = facts.parts.iter().any(|part| sets(&part.call));
+            let fetches = facts.parts.iter().any(|part| fetches(&part.call, is_set));
+            if fetches { rules.results(Destination::Shell) } else { Labels::NONE }
         }
         ToolSource::Builtin(_) => Labels::NONE,
     };
@@ -77,7 +80,7 @@ const FETCHERS: [&str; 38] = [
 ];
 /// What `git` takes from elsewhere.
 const GIT_FETCHES: [&str; 5] = ["clone", "fetch", "pull", "ls-remote", "submodule"];
-/// Options of fetchers that ask nobody else, the first with a value of their own.
+/// Options of `curl` that ask nobody else and have a value, and those of fetchers that have none.
 const VALUED: [&str; 20] = [
     "-X",
     "--request",
@@ -103,28 +106,37 @@ const VALUED: [&str; 20] = [
 const PLAIN: [&str; 8] =
     ["--silent", "--show-error", "--fail", "--verbose", "--include", "--insecure", "--head", "--no-buffer"];
 
+/// Programs that set variables for others.
+const SETTERS: [&str; 7] = ["declare", "env", "export", "local", "readonly", "sudo", "typeset"];
+
+/// Whether a command sets variables: one of them may say whom a program asks, as `ALL_PROXY` does.
+fn sets(call: &Part) -> bool {
+    let is_setter = call.program.as_deref().is_some_and(|program| SETTERS.contains(&program));
+    !call.assigns.is_empty() || (is_setter && call.words.iter().any(|word| word.contains('=')))
+}
+
 /// Whether a command may print what comes from outside of this machine.
-fn fetches(part: &CommandPart) -> bool {
-    let call = &part.call;
+fn fetches(call: &Part, is_set: bool) -> bool {
     let Some(program) = call.program.as_deref() else { return true };
     let is_update = || call.words.iter().any(|word| word == "update");
     let is_git = |verb: &str| GIT_FETCHES.contains(&verb) || (verb == "remote" && is_update());
+    let is_unknown = call.opaque || call.dynamic || is_set;
     if FETCHERS.contains(&program) || (program == "git" && call.verb.as_deref().is_some_and(is_git)) {
-        return call.opaque || call.dynamic || !asks_home(&call.words);
+        return is_unknown || !asks_home(program, &call.words);
     }
     let mut hosts = call.words.iter().filter_map(|word| host(word)).peekable();
     // Whoever names this machine and knows all words asks nobody else.
-    let is_elsewhere = hosts.peek().is_some() && (call.dynamic || !hosts.all(is_this_machine));
+    let is_elsewhere = hosts.peek().is_some() && (is_unknown || !hosts.all(is_this_machine));
     call.opaque || is_elsewhere
 }
 
 /// Whether every word of a fetcher is an address of this machine or an option that asks nobody else: a name without a
 /// scheme is an address to these programs, too.
-fn asks_home(words: &[String]) -> bool {
+fn asks_home(program: &str, words: &[String]) -> bool {
     let (mut words, mut asks) = (words.iter().map(String::as_str), false);
     while let Some(word) = words.next() {
         let is_flags = |flags: &str| flags.bytes().all(|flag| b"sSfvikI#N".contains(&flag));
-        if VALUED.contains(&word) {
+        if program == "curl" && VALUED.contains(&word) {
             words.next();
         } else if !PLAIN.contains(&word) && !word.strip_prefix('-').is_some_and(is_flags) {
             if !host(word).is_some_and(is_this_machine) {

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::core::action::Facts;
+use crate::core::action::{CommandPart, Facts};
 use crate::core::shell;
 
 fn tool(source: ToolSource, facts: Facts) -> String {
@@ -79,6 +79,12 @@ fn a_command_that_may_fetch_brings_what_is_untrusted() {
         "curl 'http://docs.rs\\@localhost/'",
         "curl -sL localhost:3000",
         "curl",
+        "wget -m http://docs.rs http://localhost/",
+        "wget -o http://docs.rs http://localhost/",
+        "ALL_PROXY=http://docs.rs curl http://localhost/",
+        "export ALL_PROXY=http://docs.rs; curl http://localhost/",
+        "env http_proxy=docs.rs curl localhost:3000",
+        "HOME=. frobnicate http://localhost/",
         "git remote update",
         "frobnicate 'http://localhost\\@docs.rs/'",
         "case x in",

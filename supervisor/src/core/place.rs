@@ -103,11 +103,12 @@ impl Grounds {
 
     fn may_mean(&self, pattern: &Path, wanted: Place) -> bool {
         let pattern = words(pattern);
+        let Some(first) = pattern.iter().position(|name| is_pattern(name)) else { return false };
         let wanted = self.roots.iter().filter(|(_, place)| *place == wanted);
         wanted.map(|(root, _)| root).any(|root| {
             // Where the pattern begins below it, the place of its beginning has said so already.
             pattern.len() >= root.len()
-                && pattern.iter().take(root.len()).any(|name| is_pattern(name))
+                && first < root.len()
                 && root.iter().zip(&pattern).all(|(name, pattern)| may_mean(pattern, name))
         })
     }

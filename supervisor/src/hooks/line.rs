@@ -123,8 +123,8 @@ impl<'a> At<'a> {
         if matches!(program, Some("cargo" | "rustc")) {
             return Vec::new();
         }
-        let options = ["-C", "--chdir", "--directory", "--cwd", "-D"];
-        let options = &options[..if program == Some("sudo") { 5 } else { 4 }];
+        let options = ["-C", "--chdir", "--directory", "--cwd", "--work-tree", "-D"];
+        let options = &options[..if program == Some("sudo") { 6 } else { 5 }];
         let (mut dirs, mut words) = (Vec::new(), call.words.iter());
         let mut dir = self.dir.clone().unwrap_or_else(|| PathBuf::from("/"));
         if call.words.iter().any(|word| options.contains(&word.as_str())) {

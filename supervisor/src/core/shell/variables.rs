@@ -33,6 +33,8 @@ pub(super) enum Piece {
     Variable(String),
     /// The same without quotes, which is parted at its blanks.
     Words(String),
+    /// The value of a variable that the shell sets itself, unless the line does: its name, and how it stays written.
+    Place(&'static str, &'static str),
     /// What is made of some variable, or one of these texts.
     Computed(Vec<String>),
     /// What a command prints, or a number.
@@ -70,6 +72,11 @@ struct Beginning<'a> {
 impl Variables {
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// Whether the line sets what a known word is made of.
+    pub(super) fn change(&self, pieces: &[Piece]) -> bool {
+        pieces.iter().any(|piece| matches!(piece, Piece::Place(name, _) if self.known.contains_key(*name)))
     }
 
     /// The same variables for another look at the line.
@@ -136,6 +143,12 @@ impl Variables {
         match piece {
             Piece::Text(pattern) => vec![with(pattern)],
             Piece::Unknown => vec![empty()],
+            Piece::Place(name, written) => {
+                let values = self.known.get(*name).into_iter().flatten();
+                std::iter::once(with(written))
+                    .chain(values.map(|value| with(&braces::quoted(value))))
+                    .collect()
+            }
             Piece::Variable(name) | Piece::Words(name) => {
                 if let Some((_, value)) = begun.bound.iter().find(|(bound, _)| bound == name) {
                     return vec![with(&braces::quoted(value))];

@@ -242,7 +242,7 @@ impl Found {
         if name.is_some_and(|name| self.takes_arguments(name)) {
             self.set(ARGUMENTS, &read.pieces, Sets::Words);
         }
-        if !read.is_known {
+        if !read.is_known || self.variables.change(&read.pieces) {
             let Made { likely, possible } = self.made(&read.pieces);
             call.made.extend(likely.iter().chain(&possible).cloned());
             call.part.likely.extend(likely);
@@ -301,7 +301,7 @@ impl Found {
         // `2>&1` is no file.
         let is_number = read.text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
         call.part.dynamic |= !read.is_known || read.is_pattern;
-        if !read.is_known {
+        if !read.is_known || self.variables.change(&read.pieces) {
             let Made { likely, possible } = self.made(&read.pieces);
             if used == Use::Write {
                 call.part.writes.extend(likely.iter().chain(&possible).cloned());

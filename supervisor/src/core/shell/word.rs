@@ -32,7 +32,8 @@ pub(super) struct Read {
 pub(super) const HIDDEN: &str = "\0";
 
 /// Variables of which is known what they say.
-const PLACES: [&str; 4] = ["HOME", "AGENTSUP_HOME", "PWD", "OLDPWD"];
+const PLACES: [(&str, &str); 4] =
+    [("HOME", "$HOME"), ("AGENTSUP_HOME", "$AGENTSUP_HOME"), ("PWD", "$PWD"), ("OLDPWD", "$OLDPWD")];
 
 /// Reads a word.
 pub(super) fn read(word: &ast::Word) -> Read {
@@ -88,6 +89,12 @@ impl Read {
         }
     }
 
+    fn place(&mut self, name: &'static str, written: &'static str) {
+        self.text.push_str(written);
+        self.pattern.push_str(written);
+        self.pieces.push(Piece::Place(name, written));
+    }
+
     fn unknown(&mut self, piece: Piece) {
         self.is_known = false;
         self.pieces.push(piece);
@@ -108,7 +115,7 @@ impl Read {
             WordPiece::DoubleQuotedSequence(pieces) | WordPiece::GettextDoubleQuotedSequence(pieces) => {
                 self.read(pieces, Quotes::Some);
             }
-            WordPiece::TildeExpansion(TildeExpr::Home) => self.push("~", quotes),
+            WordPiece::TildeExpansion(TildeExpr::Home) => self.place("HOME", "~"),
             WordPiece::TildeExpansion(TildeExpr::UserHome(user)) => self.push(&format!("~{user}"), quotes),
             // One that the line was in before is taken for the one that it is in.
             WordPiece::TildeExpansion(_) => self.push("~+", quotes),
@@ -134,9 +141,9 @@ impl Read {
 
     fn parameter(&mut self, expression: &ParameterExpr, quotes: Quotes) {
         if let ParameterExpr::Parameter { parameter: Parameter::Named(name), indirect: false } = expression
-            && PLACES.contains(&name.as_str())
+            && let Some((name, written)) = PLACES.iter().find(|(place, _)| place == name)
         {
-            return self.push(&format!("${name}"), Quotes::Some);
+            return self.place(name, written);
         }
         self.unknown(piece_of(expression, quotes));
         // `${x:-$(rm y)}`: words within words, told apart no further.

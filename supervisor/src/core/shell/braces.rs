@@ -1,10 +1,15 @@
 //! Braces of a word, as shells expand them before all else: `{~/a,b}/x` is `~/a/x` and `b/x`. Pure.
 //!
 //! Words come in as patterns: their text, with a backslash before what is quoted and would mean something, and before each
-//! backslash. So `{'}',a}` is `{\\},a}`, which is `}` and `a`.
+//! backslash. So `{'}',a}` is `{\\},a}`, which is `}` and `a`. Quotes around nothing are a backslash and a zero.
+//!
+//! It is done as bash does it: a brace closes a group only behind a comma or `..` of the group's own (`x{},a}` is `x}` and
+//! `xa`), and a group that has commas within others only loses its braces (`{../a{,b}}` is `../a` and `../ab`).
 
 /// The deepest nesting, braces that nothing closes included: so much of a text is read again for each of its braces.
 const DEPTH_MAX: usize = 8;
+/// The most braces that may open a group: for each the rest of the text is looked through.
+const BRACES_MAX: usize = 512;
 /// The longest text that is looked at: each of what it stands for may be as long.
 const BYTES_MAX: usize = 16 * 1024;
 /// The most bytes that all of it together may have.
@@ -16,10 +21,11 @@ const SIGNS: [char; 5] = ['{', '}', ',', '.', '\\'];
 /// The texts that a pattern stands for, its own where it has no braces; none where they are more than `most`, or where it
 /// is too long or too deep. A range of letters or numbers is one text with `*` in its place.
 pub fn expanded(pattern: &str, most: usize) -> Option<Vec<String>> {
-    if pattern.len() > BYTES_MAX {
+    let opened = unquoted(pattern).filter(|(_, letter)| *letter == '{').take(BRACES_MAX + 1).count();
+    if pattern.len() > BYTES_MAX || opened > BRACES_MAX {
         return None;
     }
-    let made = expand(pattern, most, 0)?;
+    let made = expand(pattern, most, 0, Beginning::Unsure)?;
     Some(made.iter().map(|pattern| text(pattern)).collect())
 }
 
@@ -28,13 +34,17 @@ pub fn text(pattern: &str) -> String {
     let mut letters = pattern.chars();
     let mut text = String::with_capacity(pattern.len());
     while let Some(letter) = letters.next() {
-        text.extend(if letter == '\\' { letters.next() } else { Some(letter) });
+        let mut quoted = || letters.next().filter(|letter| *letter != '\0');
+        text.extend(if letter == '\\' { quoted() } else { Some(letter) });
     }
     text
 }
 
 /// The pattern of a text that is quoted, so that it stands for itself.
 pub(super) fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        return "\\\0".to_owned();
+    }
     let mut pattern = String::with_capacity(text.len());
     for letter in text.chars() {
         pattern.extend(SIGNS.contains(&letter).then_some('\\'));
@@ -56,23 +66,41 @@ fn unquoted(pattern: &str) -> impl Iterator<Item = (usize, char)> {
     })
 }
 
-fn expand(text: &str, most: usize, depth: usize) -> Option<Vec<String>> {
+/// What a text that begins with `{}` may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    Unsure,
+    Group,
+}
+
+fn expand(text: &str, most: usize, depth: usize, begins: Beginning) -> Option<Vec<String>> {
     let mut made = vec![String::new()];
     let mut rest = text;
     while let Some((start, _)) = unquoted(rest).find(|(_, letter)| *letter == '{') {
         let (before, group) = rest.split_at(start);
-        append(&mut made, &[before.to_owned()]);
-        let Some((inner, after)) = group_of(group)? else {
+        made = all(made, &[before.to_owned()], most)?;
+        let is_first = made.iter().all(String::is_empty) && before.is_empty();
+        let is_sure = is_first && begins == Beginning::Group;
+        let opened = group;
+        let Some(group) = group_of(group)? else {
             append(&mut made, &["{".to_owned()]);
-            rest = group.get(1..).unwrap_or_default();
+            rest = rest.get(start + 1..).unwrap_or_default();
             continue;
         };
         if depth >= DEPTH_MAX {
             return None;
         }
+        // At the beginning, and behind a blank, `{}` opens nothing, which is not known once its quotes are gone.
+        let may_open = before.is_empty() || before.ends_with(char::is_whitespace);
+        if opened.starts_with("{}") && may_open && !is_sure {
+            let mut tails = expand(opened, most, depth, Beginning::Group)?;
+            let rest = expand(opened.get(1..)?, most, depth, Beginning::Unsure)?;
+            tails.extend(rest.iter().map(|rest| format!("{{{rest}")));
+            return all(made, &tails, most);
+        }
         let (mut choices, mut bytes) = (Vec::new(), 0);
-        for choice in inner {
-            let more = expand(choice, most, depth + 1)?;
+        for choice in &group.choices {
+            let more = expand(choice, most, depth + 1, Beginning::Unsure)?;
             bytes += more.iter().map(String::len).sum::<usize>();
             choices.extend(more);
             // Now, not when all of them are there: each of many may have many.
@@ -80,13 +108,25 @@ fn expand(text: &str, most: usize, depth: usize) -> Option<Vec<String>> {
                 return None;
             }
         }
-        if made.iter().map(String::len).sum::<usize>() * choices.len() > MADE_MAX {
-            return None;
+        if group.may_be_itself {
+            let within = expand(group.within, most, depth + 1, Beginning::Unsure)?;
+            choices.extend(within.iter().map(|within| format!("{{{within}}}")));
         }
-        append(&mut made, &choices);
-        rest = after;
+        made = all(made, &choices, most)?;
+        rest = group.after;
     }
-    append(&mut made, &[rest.to_owned()]);
+    all(made, &[rest.to_owned()], most)
+}
+
+/// Each of the beginnings with each of the choices; none where they are more than `most`, or too long.
+fn all(mut made: Vec<String>, choices: &[String], most: usize) -> Option<Vec<String>> {
+    let bytes = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+    if made.len() * choices.len() > most
+        || bytes(&made) * choices.len() + made.len() * bytes(choices) > MADE_MAX
+    {
+        return None;
+    }
+    append(&mut made, choices);
     Some(made)
 }
 
@@ -98,33 +138,55 @@ fn append(made: &mut Vec<String>, choices: &[String]) {
         made.iter().flat_map(|text| choices.iter().map(move |choice| format!("{text}{choice}"))).collect();
 }
 
-/// The choices of a group, and what follows it.
-type Group<'t> = (Vec<&'t str>, &'t str);
+/// A group in braces.
+struct Group<'t> {
+    /// What is between them.
+    within: &'t str,
+    /// What it stands for.
+    choices: Vec<&'t str>,
+    /// Whether it may stand for itself as well.
+    may_be_itself: bool,
+    /// What follows it.
+    after: &'t str,
+}
 
 /// The group that a brace opens, or that it stands for itself; none where braces are too deep in it.
 fn group_of(text: &str) -> Option<Option<Group<'_>>> {
-    let (mut depth, mut from, mut choices) = (0, 1, Vec::new());
-    for (at, letter) in unquoted(text) {
+    let (mut depth, mut from, mut choices, mut has_parts) = (0, 1, Vec::new(), false);
+    for (at, letter) in unquoted(text).skip(1) {
         match letter {
+            '}' if depth > 0 => depth -= 1,
+            '}' if has_parts => {
+                choices.push(text.get(from..at)?);
+                return Some(Some(group(text.get(1..at)?, choices, text.get(at + 1..)?)));
+            }
             '{' if depth > DEPTH_MAX => return None,
             '{' => depth += 1,
-            '}' if depth > 1 => depth -= 1,
-            ',' if depth == 1 => {
+            ',' if depth == 0 => {
                 choices.push(text.get(from..at)?);
-                from = at + 1;
+                (from, has_parts) = (at + 1, true);
             }
-            '}' => {
-                choices.push(text.get(from..at)?);
-                let after = text.get(at + 1..)?;
-                return Some(match choices.as_slice() {
-                    [one] => is_range(one).then(|| (vec!["*"], after)),
-                    _ => Some((choices, after)),
-                });
+            '.' if depth == 0 => {
+                let next = text.get(at + 1..)?.strip_prefix('.');
+                has_parts |= next.is_some_and(|next| !next.starts_with('}'));
             }
             _ => {}
         }
     }
     Some(None)
+}
+
+fn group<'t>(within: &'t str, parts: Vec<&'t str>, after: &'t str) -> Group<'t> {
+    let has_inner = unquoted(within).any(|(_, letter)| letter == ',');
+    let (choices, may_be_itself) = match parts.as_slice() {
+        [_] if has_inner => (parts, false),
+        // A comma in quotes takes the braces away, one behind a backslash does not.
+        [_] if within.contains(',') => (parts, true),
+        [one] if is_range(one) => (vec!["*"], false),
+        [_] => (Vec::new(), true),
+        _ => (parts, false),
+    };
+    Group { within, choices, may_be_itself, after }
 }
 
 fn is_range(text: &str) -> bool {
@@ -164,6 +226,17 @@ mod tests {
             (r"{a,b\}", &["{a,b}"]),
             (r"{1\.\.3}\\", &[r"{1..3}\"]),
             ("{}{a,b}", &["{}a", "{}b"]),
+            ("x{},.ssh}", &["x}", "x.ssh"]),
+            ("{x},.ssh}", &["x}", ".ssh"]),
+            ("{},.ssh}", &["}", ".ssh", "{},.ssh}"]),
+            ("{}{},a}", &["}{}", "a", "{}}", "{}a"]),
+            ("\\\0{},a}", &["}", "a"]),
+            ("{../a{,x}}", &["../a", "../ax"]),
+            (r"{../a\,}", &["../a,", "{../a,}"]),
+            ("{1..2},x}", &["*,x}"]),
+            ("{a..b.c},x}{d,e}", &["{a..b.c},x}d", "{a..b.c},x}e"]),
+            ("{..},.ssh}", &["..}", ".ssh"]),
+            ("{.\\\0.x},.ssh}", &["..x}", ".ssh"]),
             ("{a,{b},c", &["{a,{b},c"]),
         ] {
             assert_eq!(expanded(text, 16).unwrap(), expected, "{text}");
@@ -172,8 +245,9 @@ mod tests {
         assert_eq!(expanded(&"{a,".repeat(4), 16).unwrap(), ["{a,{a,{a,{a,"]);
         // Nothing takes long, however it is written.
         assert_eq!(expanded(&"{a,".repeat(4000), 16), None);
-        assert_eq!(expanded(&"{a}".repeat(5000), 16).unwrap(), ["{a}".repeat(5000)]);
-        assert_eq!(expanded(&"{a}".repeat(6000), 16), None);
+        assert_eq!(expanded(&"{a}".repeat(500), 16).unwrap(), ["{a}".repeat(500)]);
+        assert_eq!(expanded(&"{a}".repeat(600), 16), None);
+        assert_eq!(expanded(&"a".repeat(BYTES_MAX + 1), 16), None);
         assert_eq!(expanded(&format!("{}{}", "{a,".repeat(40), "}".repeat(40)), 64), None);
         // And nothing takes much room: what stands before a choice is not copied until the choices are counted.
         assert_eq!(expanded(&format!("{}{{{}}}", "x".repeat(8000), "a,".repeat(4000)), 1024), None);

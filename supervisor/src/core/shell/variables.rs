@@ -151,7 +151,7 @@ impl Variables {
             }
             Piece::Variable(name) | Piece::Words(name) => {
                 if let Some((_, value)) = begun.bound.iter().find(|(bound, _)| bound == name) {
-                    return vec![with(&braces::quoted(value))];
+                    return vec![with(&if value.is_empty() { String::new() } else { braces::quoted(value) })];
                 }
                 let bound = |value: &'a str| [&begun.bound[..], &[(name.as_str(), value)]].concat();
                 let is_parted = matches!(piece, Piece::Words(_));

@@ -113,6 +113,9 @@ impl Read {
                 None => self.unknown(Piece::Unknown),
             },
             WordPiece::DoubleQuotedSequence(pieces) | WordPiece::GettextDoubleQuotedSequence(pieces) => {
+                if pieces.is_empty() {
+                    self.push("", Quotes::Some);
+                }
                 self.read(pieces, Quotes::Some);
             }
             WordPiece::TildeExpansion(TildeExpr::Home) => self.place("HOME", "~"),
@@ -124,7 +127,8 @@ impl Read {
             WordPiece::BackquotedCommandSubstitution(line) => self.substitution(unescaped(line)),
             WordPiece::EscapeSequence(text) => {
                 let text = text.strip_prefix('\\').unwrap_or(text).trim_start_matches('\n');
-                self.push(text, Quotes::Some);
+                // A line that goes on leaves nothing behind.
+                self.push(text, if text.is_empty() { Quotes::None } else { Quotes::Some });
             }
             // Arithmetic can hold substitutions: `$(( $(rm x) ))`.
             WordPiece::ArithmeticExpression(expression) => {

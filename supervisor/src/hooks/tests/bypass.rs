@@ -23,6 +23,8 @@ use crate::core::manifest::BuiltinClass;
 use crate::core::policy::labels::{Labels, LayerRules, Rule, Subject};
 use crate::core::policy::{Circumstances, Layer, Pack, PolicySet, PolicySource};
 use crate::core::run::Run;
+#[cfg(target_os = "linux")]
+use crate::core::shell::{self, braces};
 
 struct World {
     _guard: tempfile::TempDir,
@@ -205,6 +207,33 @@ fn every_way_to_push_is_one() {
             .unwrap();
         let told = std::fs::read_to_string(&asked).unwrap_or_default();
         assert!(told.contains("push"), "{line:?} ended with {status} and asked git for {told:?}");
+    }
+}
+
+/// What the reader takes a word's braces for holds all that bash does. The bash of macOS is older.
+#[cfg(target_os = "linux")]
+#[test]
+fn braces_are_expanded_as_a_real_bash_does() {
+    let bits = ["{", "}", ",", "a", "{}", "..", "\\}", "','", "''"];
+    let words: Vec<String> = (0..bits.len().pow(4))
+        .map(|number| {
+            let word = (0..4).map(|place| bits[number / bits.len().pow(place) % bits.len()]);
+            format!("{{{}}}", word.collect::<String>())
+        })
+        .collect();
+    let script: String = words.iter().map(|word| format!("printf '%s\\n' {word}; printf '\\0'\n")).collect();
+    let guard = tempfile::tempdir().unwrap();
+    std::fs::write(guard.path().join("words"), script).unwrap();
+    let told = Command::new("bash").arg(guard.path().join("words")).output().unwrap().stdout;
+    let told = String::from_utf8(told).unwrap();
+    assert_eq!(told.split_terminator('\0').count(), words.len());
+    for (word, told) in words.iter().zip(told.split_terminator('\0')) {
+        let part = shell::read(&format!("ls {word}")).remove(0);
+        let pattern = part.patterns.first().unwrap_or_else(|| panic!("{word:?} is no pattern"));
+        let made = braces::expanded(pattern, 64).unwrap();
+        let is_made =
+            |text: &str| text.is_empty() || made.iter().any(|made| made == text || made.contains('*'));
+        assert!(told.lines().all(is_made), "{word:?} is {told:?} and was taken for {made:?}");
     }
 }
 

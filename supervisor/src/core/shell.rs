@@ -16,6 +16,7 @@ mod written;
 
 use std::collections::HashSet;
 
+use brush_parser::ast::{AndOr, Program};
 use brush_parser::{ParserOptions, Token, parse_tokens, uncached_tokenize_str};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,9 @@ pub struct Part {
     /// patterns of [`braces`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub patterns: Vec<String>,
+    /// Whether what stands behind it runs only where it succeeded, in the same shell: `cd x && ls`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub leads: bool,
     /// Whether some of its words are only known when it runs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dynamic: bool,
@@ -105,6 +109,8 @@ struct Call {
 struct Found {
     parts: Vec<Part>,
     variables: Variables,
+    /// Whether the line is one list of commands that each need the one before, and this is not within one of them.
+    leads: bool,
     /// Functions of the line, whose arguments are words of it.
     functions: HashSet<String>,
 }
@@ -113,7 +119,9 @@ impl Found {
     fn line(&mut self, line: &str, depth: usize) {
         match parse(line) {
             Some(program) if depth < DEPTH_MAX => {
+                self.leads = depth == 0 && is_chain(&program);
                 program.complete_commands.iter().for_each(|list| self.list(list, depth));
+                self.leads = false;
             }
             _ => self.opaque(),
         }
@@ -133,7 +141,14 @@ impl Found {
     }
 }
 
-fn parse(line: &str) -> Option<brush_parser::ast::Program> {
+/// Whether each command of a program needs the one before.
+fn is_chain(program: &Program) -> bool {
+    let [list] = program.complete_commands.as_slice() else { return false };
+    let [item] = list.0.as_slice() else { return false };
+    item.0.additional.iter().all(|more| matches!(more, AndOr::And(_)))
+}
+
+fn parse(line: &str) -> Option<Program> {
     let options = ParserOptions::default();
     // Nothing is known to make the parser panic; if something does, the line is one that cannot be read.
     std::panic::catch_unwind(|| {

@@ -2,6 +2,7 @@
 
 mod named;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Component, Path, PathBuf};
 
@@ -14,25 +15,33 @@ use crate::core::shell::{self, Part, braces};
 use crate::sys::files::{is_there, resolve};
 use crate::sys::grounds::Homes;
 
-/// The commands of a line that is run in `dir`, and the hosts that they name.
-pub(super) fn read(
-    line: &str,
-    dir: &Path,
-    homes: &Homes,
-    grounds: &Grounds,
-) -> (Vec<CommandPart>, Vec<String>) {
+/// What a line is about.
+#[derive(Default)]
+pub(super) struct Line {
+    pub(super) parts: Vec<CommandPart>,
+    /// The hosts that it names.
+    pub(super) hosts: Vec<String>,
+    /// Where its commands may be run.
+    pub(super) dirs: Vec<PathBuf>,
+}
+
+/// A line that is run in `dir`.
+pub(super) fn read(line: &str, dir: &Path, homes: &Homes, grounds: &Grounds) -> Line {
     let mut at = At::new(dir, homes, grounds);
-    let mut hosts = Vec::new();
-    let mut parts = Vec::new();
+    let mut read = Line::default();
     for call in shell::read(line) {
         let (paths, written) = at.paths(&call);
-        hosts.extend(call.words.iter().filter(|word| word.contains("://")).filter_map(|word| host(word)));
+        let named = call.words.iter().filter(|word| word.contains("://"));
+        read.hosts.extend(named.filter_map(|word| host(word)));
         at.follow(&call);
-        parts.push(CommandPart { call, paths, written });
+        read.dirs.extend(at.dir.iter().chain(&at.before.dirs).cloned());
+        read.dirs.sort_unstable();
+        read.dirs.dedup();
+        read.parts.push(CommandPart { call, paths, written });
     }
-    hosts.sort();
-    hosts.dedup();
-    (parts, hosts)
+    read.hosts.sort();
+    read.hosts.dedup();
+    read
 }
 
 /// The most directories that a line may have left and still be in: `(cd /tmp); cat .ssh/id`.
@@ -40,12 +49,20 @@ const BEFORE_MAX: usize = 32;
 /// The most looks at a file system, each for a text in a directory, and so the most facts.
 const LOOKS_MAX: usize = 64 * 1024;
 
+/// What changes what a shell's commands do.
+const CHANGERS: [&str; 10] =
+    [".", "alias", "declare", "enable", "eval", "export", "set", "shopt", "source", "trap"];
+
 /// Where a command is run.
 struct At<'a> {
     /// None where that is not known.
     dir: Option<PathBuf>,
-    /// Where the line was before.
+    /// Where the line was before, and may be still.
     before: Before,
+    /// Where it was, for whoever goes back.
+    left_dirs: Before,
+    /// Whether nothing may have changed what `cd` does.
+    is_plain: bool,
     homes: &'a Homes,
     grounds: &'a Grounds,
     /// What was looked at already: a loop's values mean the same to each command in it.
@@ -75,17 +92,19 @@ impl Before {
 
 impl<'a> At<'a> {
     fn new(dir: &Path, homes: &'a Homes, grounds: &'a Grounds) -> Self {
-        let (dir, before) = (Some(dir.to_owned()), Before::default());
-        Self { dir, before, homes, grounds, seen: HashMap::new(), left: LOOKS_MAX }
+        let (dir, before, left_dirs) = (Some(dir.to_owned()), Before::default(), Before::default());
+        Self { dir, before, left_dirs, is_plain: true, homes, grounds, seen: HashMap::new(), left: LOOKS_MAX }
     }
 
     /// Goes where a command leads those behind it.
     fn follow(&mut self, call: &Part) {
+        let program = call.program.as_deref();
+        self.is_plain &= !call.opaque && program.is_some_and(|program| !CHANGERS.contains(&program));
         let dir = match call.program.as_deref() {
             // It may have been anywhere before that; the last is the likeliest.
-            Some("popd") => self.before.dirs.back().cloned(),
-            Some("pushd") if call.verb.is_none() && !call.dynamic => self.before.dirs.back().cloned(),
-            Some("cd") if call.words.iter().any(|word| word == "-") => self.before.dirs.back().cloned(),
+            Some("popd") => self.left_dirs.dirs.back().cloned(),
+            Some("pushd") if call.verb.is_none() && !call.dynamic => self.left_dirs.dirs.back().cloned(),
+            Some("cd") if call.words.iter().any(|word| word == "-") => self.left_dirs.dirs.back().cloned(),
             Some("cd" | "pushd") => self.entered(call),
             // What it runs is told behind it.
             Some("env" | "sudo" | "doas") => {
@@ -96,9 +115,27 @@ impl<'a> At<'a> {
         for likely in self.likely_dirs(call) {
             self.before.add(likely);
         }
+        let is_sure = call.leads && self.is_plain && dir.as_ref().is_some_and(|dir| self.leads_to(call, dir));
         if let Some(left) = std::mem::replace(&mut self.dir, dir) {
-            self.before.add(left);
+            if !is_sure {
+                self.before.add(left.clone());
+            }
+            self.left_dirs.add(left);
         }
+    }
+
+    /// Whether a `cd` leads there and nowhere else: to a shell, the way back from a link is the way that it came.
+    fn leads_to(&self, call: &Part, found: &Path) -> bool {
+        let (Some(dir), Some(verb)) = (&self.dir, &call.verb) else { return false };
+        let written =
+            dir.join(expand(verb, self.homes)).components().fold(PathBuf::new(), |mut path, part| {
+                match part {
+                    Component::ParentDir => drop(path.pop()),
+                    part => path.push(part),
+                }
+                path
+            });
+        written == *found
     }
 
     /// Where a `cd` leads; none if that is not known.
@@ -200,6 +237,11 @@ impl<'a> At<'a> {
     ) -> Option<Vec<PathFact>> {
         let path = expand(text, self.homes);
         let mut facts = Vec::new();
+        let mut all = Cow::Borrowed(before);
+        if ["~-", "$OLDPWD", "${OLDPWD}"].iter().any(|old| text.trim_start_matches('/').starts_with(old)) {
+            self.left_dirs.dirs.iter().for_each(|dir| all.to_mut().add(dir.clone()));
+        }
+        let before = all;
         if path.is_absolute() {
             facts.push(self.fact(&path, Path::new("/"), is_pattern)?);
         } else if here.is_empty() {
@@ -257,7 +299,7 @@ mod tests {
             dir: "/h/agentsup/runs/r".into(),
             ..fixture::run()
         };
-        let (parts, hosts) = read(line, &run.worktree, &homes, &homes.grounds(&run));
+        let Line { parts, hosts, .. } = read(line, &run.worktree, &homes, &homes.grounds(&run));
         let named = parts.iter().flat_map(|part| &part.paths);
         let told = named.map(|fact| format!("{:?} {}", fact.place, fact.path.display()));
         (told.map(|fact| fact.replace("/h/agentsup/worktrees/w", "W")).collect(), hosts)

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::edits::without_words;
-use super::line;
+use super::line::{self, Line};
 use super::places::{expand, fact, host};
 use crate::agents::Adapter;
 use crate::agents::wire::ToolCall;
@@ -22,6 +22,9 @@ pub use crate::sys::grounds::Homes;
 
 /// The longest command line that is looked at, in bytes: the kernel hands no longer argument to a shell.
 const COMMAND_BYTES: usize = 128 * 1024;
+
+/// The most looks at a file system for its words, each in a directory.
+const LOOKS_MAX: usize = 64 * 1024;
 
 /// Makes the action. Without a class the tool is a foreign server's, which no manifest's scope holds. Blocks on the file
 /// system.
@@ -53,13 +56,15 @@ pub fn normalise(
     let mut facts = Facts { command: call.command.clone(), ..Facts::default() };
     facts.paths.extend(call.paths.iter().map(|path| fact(Path::new(path), dir, &own)));
     if let Some(command) = &call.command {
-        facts.paths.extend(secrets_named(command, dir, homes, &own));
+        let mut line = Line { dirs: vec![dir.to_owned()], ..Line::default() };
         if command.len() <= COMMAND_BYTES {
-            (facts.parts, facts.hosts) = line::read(command, dir, homes, &own);
+            line = line::read(command, dir, homes, &own);
         } else {
             let call = Part { opaque: true, ..Part::default() };
-            facts.parts.push(CommandPart { call, ..CommandPart::default() });
+            line.parts.push(CommandPart { call, ..CommandPart::default() });
         }
+        facts.paths.extend(secrets_named(command, dir, &line.dirs, homes, &own));
+        (facts.parts, facts.hosts) = (line.parts, line.hosts);
     }
     // An address that we cannot read the agent may: as it stands it is on no list of allowed hosts.
     facts.hosts.extend(call.urls.iter().map(|address| host(address).unwrap_or_else(|| address.clone())));
@@ -85,18 +90,35 @@ fn real(path: &Path) -> PathBuf {
     resolve(path, Path::new("/")).unwrap_or_else(|| path.to_owned())
 }
 
-/// Secrets that a command line names, or is run among. Only words are looked at, so this hinders accidents; what holds
-/// against intent is that a run's own credential is worth nothing elsewhere, and the sandbox.
-fn secrets_named(command: &str, dir: &Path, homes: &Homes, grounds: &Grounds) -> Vec<PathFact> {
+/// Secrets that a command line names, or is run among. Only words are looked at, seen from where its commands may be run, so
+/// this hinders accidents; what holds against intent is that a run's own credential is worth nothing elsewhere, and the
+/// sandbox.
+fn secrets_named(
+    command: &str,
+    dir: &Path,
+    dirs: &[PathBuf],
+    homes: &Homes,
+    grounds: &Grounds,
+) -> Vec<PathFact> {
     let mut found = vec![fact(Path::new("."), dir, grounds)];
     if command.len() > COMMAND_BYTES {
         found.push(PathFact { path: dir.to_owned(), place: Place::Secret });
     } else {
         let separators = |c: char| c.is_whitespace() || "'\"`;|&<>(){}=,:".contains(c);
         let words = command.split(separators).filter(|word| word.contains(['/', '~', '.']));
-        // A word that leads nowhere is no path; most words of a command are none.
-        let paths = words.filter_map(|word| resolve(&expand(word, homes), dir));
-        found.extend(paths.map(|path| PathFact { place: place(&path, grounds), path }));
+        let mut left = LOOKS_MAX;
+        for word in words {
+            let Some(after) = left.checked_sub(dirs.len()) else {
+                found.push(PathFact { path: dir.to_owned(), place: Place::Secret });
+                break;
+            };
+            left = after;
+            let path = expand(word, homes);
+            // A word that leads nowhere is no path; most words of a command are none.
+            let seen_from = if path.is_absolute() { &dirs[..dirs.len().min(1)] } else { dirs };
+            let paths = seen_from.iter().filter_map(|dir| resolve(&path, dir));
+            found.extend(paths.map(|path| PathFact { place: place(&path, grounds), path }));
+        }
     }
     found.retain(|fact| fact.place == Place::Secret);
     found
@@ -173,7 +195,13 @@ mod tests {
             assert_eq!(found.len(), 1, "{command}: {found:?}");
             assert_eq!(found[0].1, Place::Secret, "{command}");
         }
-        assert_eq!(places(&[], Some("cargo test && git commit -m 'a/b'")), []);
+        for command in ["cargo test && git commit -m 'a/b'", "cd src && cat ../README.md && ls .."] {
+            assert_eq!(places(&[], Some(command)), [], "{command}");
+        }
+        for command in ["cd src; python3 -c 'open(\"../x\")'", "cd src && cat ../../x", "cat ../x && cd src"]
+        {
+            assert_ne!(places(&[], Some(command)), [], "{command}");
+        }
     }
 
     #[test]

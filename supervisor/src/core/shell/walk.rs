@@ -8,7 +8,7 @@ use brush_parser::ast::{
 
 use super::variables::{ARGUMENTS, Made, Piece, assigned};
 use super::word::{self, Read};
-use super::{Call, Found, braces, wrappers};
+use super::{Call, Found, Part, braces, wrappers};
 
 /// The most values that one word of a loop or of an array may have.
 const VALUES_MAX: usize = 1024;
@@ -44,14 +44,19 @@ impl Found {
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, depth: usize) {
+        // The commands of a pipe are in shells of their own, and one that is to fail leads nowhere.
+        let leads = self.leads;
+        self.leads &= pipeline.seq.len() == 1 && !pipeline.bang;
         for command in &pipeline.seq {
             self.command(command, depth);
         }
+        self.leads = leads;
     }
 
     fn command(&mut self, command: &Command, depth: usize) {
+        let leads = std::mem::take(&mut self.leads);
         match command {
-            Command::Simple(simple) => self.simple(simple, depth),
+            Command::Simple(simple) => self.simple(simple, depth, leads),
             Command::Compound(compound, redirects) => {
                 // First: the shell opens them before anything within changes its directory.
                 self.redirects_alone(redirects.as_ref(), depth);
@@ -67,6 +72,7 @@ impl Found {
                 self.redirects_alone(redirects.as_ref(), depth);
             }
         }
+        self.leads = leads;
     }
 
     fn compound(&mut self, compound: &CompoundCommand, depth: usize) {
@@ -142,8 +148,10 @@ impl Found {
         }
     }
 
-    fn simple(&mut self, simple: &SimpleCommand, depth: usize) {
-        let mut call = Call::default();
+    fn simple(&mut self, simple: &SimpleCommand, depth: usize, leads: bool) {
+        // A function may have any name.
+        let leads = leads && self.functions.is_empty();
+        let mut call = Call { part: Part { leads, ..Part::default() }, ..Call::default() };
         for item in simple.prefix.iter().flat_map(|prefix| &prefix.0) {
             self.item(item, &mut call, depth);
         }
@@ -236,7 +244,7 @@ impl Found {
         let is_pattern = read.is_pattern && read.text != "[";
         call.part.dynamic |= !read.is_known || is_pattern;
         if let Some((name, value)) = assigned(&read.pieces).filter(|_| !is_name) {
-            self.set(&name, &value, Sets::Text);
+            self.set(&name, &value, Sets::Words);
         }
         let name = call.words.first().and_then(|name| name.as_deref());
         if name.is_some_and(|name| self.takes_arguments(name)) {

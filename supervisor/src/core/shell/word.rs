@@ -120,8 +120,8 @@ impl Read {
             }
             WordPiece::TildeExpansion(TildeExpr::Home) => self.place("HOME", "~"),
             WordPiece::TildeExpansion(TildeExpr::UserHome(user)) => self.push(&format!("~{user}"), quotes),
-            // One that the line was in before is taken for the one that it is in.
-            WordPiece::TildeExpansion(_) => self.push("~+", quotes),
+            WordPiece::TildeExpansion(TildeExpr::WorkingDir) => self.push("~+", quotes),
+            WordPiece::TildeExpansion(_) => self.push("~-", quotes),
             WordPiece::ParameterExpansion(parameter) => self.parameter(parameter, quotes),
             WordPiece::CommandSubstitution(line) => self.substitution(line.clone()),
             WordPiece::BackquotedCommandSubstitution(line) => self.substitution(unescaped(line)),

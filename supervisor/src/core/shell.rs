@@ -16,7 +16,7 @@ mod written;
 
 use std::collections::HashSet;
 
-use brush_parser::ast::{AndOr, Program};
+use brush_parser::ast::{AndOr, Program, SeparatorOperator};
 use brush_parser::{ParserOptions, Token, parse_tokens, uncached_tokenize_str};
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,10 @@ pub struct Part {
     /// Whether what stands behind it runs only where it succeeded, in the same shell: `cd x && ls`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub leads: bool,
+    /// Whether it is the first thing that the line does, in the line's own shell, and nothing but a name and a word:
+    /// `cd x; ls`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub begins: bool,
     /// Whether some of its words are only known when it runs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dynamic: bool,
@@ -111,6 +115,8 @@ struct Found {
     variables: Variables,
     /// Whether the line is one list of commands that each need the one before, and this is not within one of them.
     leads: bool,
+    /// Whether nothing of the line was read yet, and what comes runs in the line's own shell.
+    begins: bool,
     /// Functions of the line, whose arguments are words of it.
     functions: HashSet<String>,
 }
@@ -120,8 +126,9 @@ impl Found {
         match parse(line) {
             Some(program) if depth < DEPTH_MAX => {
                 self.leads = depth == 0 && is_chain(&program);
+                self.begins = depth == 0 && !begins_aside(&program);
                 program.complete_commands.iter().for_each(|list| self.list(list, depth));
-                self.leads = false;
+                (self.leads, self.begins) = (false, false);
             }
             _ => self.opaque(),
         }
@@ -139,6 +146,12 @@ impl Found {
             *last = Part { opaque: true, ..Part::default() };
         }
     }
+}
+
+/// Whether the first list of a program runs beside what stands behind it.
+fn begins_aside(program: &Program) -> bool {
+    let first = program.complete_commands.first().and_then(|list| list.0.first());
+    first.is_none_or(|item| matches!(item.1, SeparatorOperator::Async))
 }
 
 /// Whether each command of a program needs the one before.

@@ -115,7 +115,10 @@ impl<'a> At<'a> {
         for likely in self.likely_dirs(call) {
             self.before.add(likely);
         }
-        let is_sure = call.leads && self.is_plain && dir.as_ref().is_some_and(|dir| self.leads_to(call, dir));
+        // What a line begins with is as certain as the directory is there.
+        let is_certain = |dir: &Path| call.leads || (call.begins && call.words.len() == 1 && may_enter(dir));
+        let is_sure =
+            self.is_plain && dir.as_ref().is_some_and(|dir| is_certain(dir) && self.leads_to(call, dir));
         if let Some(left) = std::mem::replace(&mut self.dir, dir) {
             if !is_sure {
                 self.before.add(left.clone());
@@ -282,6 +285,11 @@ impl<'a> At<'a> {
     }
 }
 
+/// Whether a directory is there, and open to us.
+fn may_enter(dir: &Path) -> bool {
+    dir.join(".").metadata().is_ok_and(|found| found.is_dir())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -392,5 +400,43 @@ mod tests {
         );
         assert_eq!(paths, ["Worktree W/x"]);
         assert_eq!(hosts, ["b.example", "example.com"]);
+    }
+
+    /// Behind a `cd` that may not have worked, the line may be where it was.
+    #[test]
+    fn a_cd_that_a_line_begins_with_is_believed_where_nothing_can_fail() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let run = Run { worktree: root.join("w"), ..fixture::run() };
+        std::fs::create_dir_all(run.worktree.join("src")).unwrap();
+        std::os::unix::fs::symlink("src", run.worktree.join("link")).unwrap();
+        std::fs::write(run.worktree.join("file"), "").unwrap();
+        let homes = Homes { home: None, own: vec![root.clone()], temporary: "/nowhere".into() };
+        let rows = [
+            ("cd src; cat ../x", true),
+            ("cd src\ncat ../x", true),
+            ("cd ./src || exit 1; cat ../x", true),
+            ("cd src && ls; cat ../x", true),
+            ("cd nowhere; cat ../x", false),
+            ("cd file; cat ../x", false),
+            ("cd link; cat ../x", false),
+            ("cd src y; cat ../x", false),
+            ("cd {src,y}; cat ../x", false),
+            ("cd sr?; cat ../x", false),
+            ("cd src 2>&9; cat ../x", false),
+            ("cd src >/nowhere/x; cat ../x", false),
+            ("HOME=/ cd src; cat ../x", false),
+            ("cd src | ls; cat ../x", false),
+            ("cd src & cat ../x", false),
+            ("(cd src); cat ../x", false),
+            ("if ls; then cd src; fi; cat ../x", false),
+            ("ls; cd src; cat ../x", false),
+            ("bash -c 'cd src; cat ../x'", false),
+        ];
+        for (line, is_sure) in rows {
+            let read = read(line, &run.worktree, &homes, &homes.grounds(&run));
+            let mut named = read.parts.iter().flat_map(|part| &part.paths);
+            assert_eq!(!named.any(|fact| fact.path == root.join("x")), is_sure, "{line}");
+        }
     }
 }

@@ -47,6 +47,7 @@ impl Found {
         // The commands of a pipe are in shells of their own, and one that is to fail leads nowhere.
         let leads = self.leads;
         self.leads &= pipeline.seq.len() == 1 && !pipeline.bang;
+        self.begins &= pipeline.seq.len() == 1;
         for command in &pipeline.seq {
             self.command(command, depth);
         }
@@ -54,9 +55,12 @@ impl Found {
     }
 
     fn command(&mut self, command: &Command, depth: usize) {
-        let leads = std::mem::take(&mut self.leads);
+        let (leads, begins) = (std::mem::take(&mut self.leads), std::mem::take(&mut self.begins));
         match command {
-            Command::Simple(simple) => self.simple(simple, depth, leads),
+            Command::Simple(simple) => {
+                let begins = begins && is_bare(simple);
+                self.simple(simple, depth, Part { leads, begins, ..Part::default() });
+            }
             Command::Compound(compound, redirects) => {
                 // First: the shell opens them before anything within changes its directory.
                 self.redirects_alone(redirects.as_ref(), depth);
@@ -148,10 +152,10 @@ impl Found {
         }
     }
 
-    fn simple(&mut self, simple: &SimpleCommand, depth: usize, leads: bool) {
+    fn simple(&mut self, simple: &SimpleCommand, depth: usize, mut part: Part) {
         // A function may have any name.
-        let leads = leads && self.functions.is_empty();
-        let mut call = Call { part: Part { leads, ..Part::default() }, ..Call::default() };
+        part.leads &= self.functions.is_empty();
+        let mut call = Call { part, ..Call::default() };
         for item in simple.prefix.iter().flat_map(|prefix| &prefix.0) {
             self.item(item, &mut call, depth);
         }
@@ -323,4 +327,10 @@ impl Found {
             call.part.redirects.push(read.text);
         }
     }
+}
+
+/// Whether a command is a name and one word, so that nothing about it fails but what it does.
+fn is_bare(simple: &SimpleCommand) -> bool {
+    let suffix = simple.suffix.as_ref().map_or(&[][..], |suffix| suffix.0.as_slice());
+    simple.prefix.is_none() && matches!(suffix, [CommandPrefixOrSuffixItem::Word(_)])
 }

@@ -326,6 +326,8 @@ pub(super) const ORDINARY: &[(&str, Decision, Decision)] = &[
     ("export RUST_LOG=debug; cargo test -- $FILTER", Allow, Ask),
     ("HOME=/tmp/x npm test", Allow, Allow),
     ("cd src && cat ../README.md && ls ..", Allow, Allow),
+    ("cd src; cat ../README.md", Allow, Allow),
+    ("cd src\nls ..\ncat ../README.md", Allow, Allow),
     ("cat $DIR/src/lib.rs && cp $SRC/a $DST/b", Allow, Allow),
     ("git grep -F .git/ docs", Allow, Ask),
 ];

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fake::Seen;
 use super::*;
+use crate::core::data::Treatment;
+use crate::core::detect::Class;
+use crate::registry::Snapshot;
 
 const COUNT: &str = "POST /v1/messages/count_tokens HTTP/1.1";
 const CALL: &str = "POST /v1/messages?beta=true HTTP/1.1";
@@ -107,6 +110,24 @@ async fn a_count_that_cannot_be_had_changes_nothing() {
     let world = World::new(fake.port, CAP, STYLE).await;
     let strange = prompt().replacen('{', r#"{"unknown":1,"#, 1);
     assert_eq!(world.post(MESSAGES, strange).await.status(), StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(lines(&fake), [""; 0]);
+}
+
+/// Other rules about data that come while a prompt is read hold for its count, too: that goes to the same provider.
+#[tokio::test]
+async fn a_prompt_is_not_counted_under_rules_that_it_was_not_held_against() {
+    let fake = Fake::start(answers(r#"{"input_tokens":21900}"#)).await;
+    let world = World::new(fake.port, CAP, STYLE).await;
+    let registry = world.gateway.registry.clone();
+    let body = Full::new(Bytes::from(prompt())).map_frame(move |frame| {
+        let mut changed = Snapshot::clone(&registry.current());
+        changed.config.data.model.classes.insert(Class::Secret, Treatment::Block);
+        registry.replace(changed);
+        frame
+    });
+    let request = Request::post("/").header("x-api-key", TOKEN).body(body).unwrap();
+    let (_, told) = text(world.gateway.serve(request, MESSAGES).await).await;
+    assert!(told.contains("the rules about data changed while it was decided"), "{told}");
     assert_eq!(lines(&fake), [""; 0]);
 }
 

@@ -402,6 +402,14 @@ mod tests {
         assert_eq!(hosts, ["b.example", "example.com"]);
     }
 
+    /// The kernel sees the directory, which may be shorter than the name that stands for it.
+    #[test]
+    fn a_path_is_as_long_as_what_its_names_stand_for() {
+        let line = format!("cat ${{HOME}}/{}.ssh/id", "./".repeat(2042));
+        assert_eq!(facts(&line).0, ["Secret /h/.ssh/id"]);
+        assert_eq!(facts(&line.replace("${HOME}", "~")).0, ["Secret /h/.ssh/id"]);
+    }
+
     /// Behind a `cd` that may not have worked, the line may be where it was.
     #[test]
     fn a_cd_that_a_line_begins_with_is_believed_where_nothing_can_fail() {

@@ -16,8 +16,9 @@ const MADE_MAX: usize = 16 * 1024;
 const BYTES_MAX: usize = 256 * 1024;
 /// The most bytes in all values.
 const HELD_MAX: usize = 4 * 1024 * 1024;
-/// From so many bytes on a word is no path, and nothing else is asked of it.
-const WORD_BYTES: usize = 4096;
+/// From so many bytes on a word is no path, even if each of its letters has a backslash before it, and nothing else is asked
+/// of it.
+const WORD_BYTES: usize = 2 * 4096;
 /// Of longer values nothing is kept.
 const VALUE_BYTES: usize = 64 * 1024;
 
@@ -238,6 +239,12 @@ mod tests {
         assert!(variables.again().made(&[variable("a")]).is_some());
         let mut variables = Variables::default();
         assert!((0..=VALUES_MAX).any(|value| variables.set("a", value.to_string()).is_none()));
+        // What is quoted takes more than what it stands for.
+        let mut variables = Variables::default();
+        variables.set("d", "~".into()).unwrap();
+        let long = text(&braces::quoted(&"/.".repeat(2000)));
+        assert!(variables.made(&[variable("d"), long]).is_some_and(|made| made.likely.len() == 1));
+        let mut variables = Variables::default();
         (0..100).for_each(|_| variables.append("x", &"x".repeat(100)).unwrap());
         assert!(variables.made(&vec![variable("x"); 100]).is_some_and(|made| made.likely.len() < 100));
     }

@@ -87,7 +87,9 @@ fn of_value(pattern: &str, most: usize) -> Option<(Vec<String>, usize)> {
 /// Whether the kernel would look for it. The name of a pattern may be longer than what it stands for, but has no blanks.
 fn can_be(text: &str, is_pattern: bool) -> bool {
     let is_pattern = is_pattern && !text.contains(char::is_whitespace);
-    text.len() < PATH_BYTES && (is_pattern || text.split('/').all(|name| name.len() <= NAME_BYTES))
+    // A directory may be shorter than the name that stands for it.
+    let names = text.matches("HOME").count() * "${AGENTSUP_HOME}".len();
+    text.len() < PATH_BYTES + names && (is_pattern || text.split('/').all(|name| name.len() <= NAME_BYTES))
 }
 
 /// Whether a word with a scheme is no path: `x://../y` is one, and so is what begins in a directory `x:`.
